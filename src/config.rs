@@ -1,0 +1,213 @@
+//! The options of a store, their ranges and their defaults.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use crate::error::{Error, Result};
+use crate::geometry::Geometry;
+use crate::storage::{FileStorage, Storage};
+
+/// How to open a store: a directory and some options, all with defaults.
+///
+/// ```
+/// use pagelog::{Config, Log};
+///
+/// # fn main() -> pagelog::Result<()> {
+/// # let directory = tempfile::tempdir().unwrap();
+/// let log = Log::open(Config::new(directory.path()).segment_size(64 << 10))?;
+/// log.close()
+/// # }
+/// ```
+#[derive(Clone, Debug)]
+pub struct Config {
+    pub(crate) storage: Arc<dyn Storage>,
+    pub(crate) cache_capacity: u64,
+    pub(crate) segment_size: Option<u32>,
+    pub(crate) io_buffer_size: u32,
+    pub(crate) io_buffers: u32,
+    pub(crate) space_target: f64,
+    pub(crate) garbage_collection: bool,
+    pub(crate) snapshots: bool,
+    pub(crate) snapshot_interval: u64,
+    pub(crate) max_chain_length: u32,
+    pub(crate) max_chain_ratio: f64,
+    pub(crate) read_only: bool,
+    pub(crate) temporary: bool,
+}
+
+/// Bytes of a segment unless [`Config::segment_size`] says otherwise.
+pub(crate) const DEFAULT_SEGMENT_SIZE: u32 = 1 << 20;
+
+impl Config {
+    /// A store in the directory `path`, which is created on opening if need be.
+    pub fn new(path: impl Into<PathBuf>) -> Self {
+        Self::with_storage(Arc::new(FileStorage::new(path)))
+    }
+
+    /// A store on another back-end than files, for instance [`MemoryStorage`](crate::MemoryStorage).
+    pub fn with_storage(storage: Arc<dyn Storage>) -> Self {
+        Self {
+            storage,
+            cache_capacity: 64 << 20,
+            segment_size: None,
+            io_buffer_size: 256 << 10,
+            io_buffers: 4,
+            space_target: 1.25,
+            garbage_collection: true,
+            snapshots: true,
+            snapshot_interval: 64 << 20,
+            max_chain_length: 128,
+            max_chain_ratio: 2.0,
+            read_only: false,
+            temporary: false,
+        }
+    }
+
+    /// The budget in bytes for page contents, dead memory that waits for readers, and write buffers. Default 64 MiB.
+    #[must_use]
+    pub fn cache_capacity(mut self, bytes: u64) -> Self {
+        self.cache_capacity = bytes;
+        self
+    }
+
+    /// The segment size in bytes, 512 to 64 Mi. Fixed when the store is created: a store that exists keeps its own,
+    /// and opening it with another one is an error. Default: the store's own, 1 MiB for a new one.
+    ///
+    /// A record must fit in a segment, so this also bounds the size of a page.
+    #[must_use]
+    pub fn segment_size(mut self, bytes: u32) -> Self {
+        self.segment_size = Some(bytes);
+        self
+    }
+
+    /// The size in bytes of one write buffer, at least 512; at most a segment of it is used. Default 256 KiB.
+    #[must_use]
+    pub fn io_buffer_size(mut self, bytes: u32) -> Self {
+        self.io_buffer_size = bytes;
+        self
+    }
+
+    /// How many write buffers may be filled and not yet written before a writer has to write one, 2 to 1024.
+    /// Default 4. Open reservations can push the number above this.
+    #[must_use]
+    pub fn io_buffers(mut self, count: u32) -> Self {
+        self.io_buffers = count;
+        self
+    }
+
+    /// How large the log file may be, as a multiple of the live bytes in it, before garbage collection works on
+    /// making segments free: 1.05 to 100. Default 1.25. A few segments come on top.
+    #[must_use]
+    pub fn space_target(mut self, ratio: f64) -> Self {
+        self.space_target = ratio;
+        self
+    }
+
+    /// Whether writers pay for garbage collection as they go. If not, call
+    /// [`attempt_gc`](crate::PageCache::attempt_gc). Default true.
+    #[must_use]
+    pub fn garbage_collection(mut self, on: bool) -> Self {
+        self.garbage_collection = on;
+        self
+    }
+
+    /// Whether to write snapshots, on closing and every [`snapshot_interval`](Self::snapshot_interval) bytes. They
+    /// only make opening faster. Default true.
+    #[must_use]
+    pub fn snapshots(mut self, on: bool) -> Self {
+        self.snapshots = on;
+        self
+    }
+
+    /// How many bytes of log may come between two snapshots, at least 4096. Default 64 MiB.
+    #[must_use]
+    pub fn snapshot_interval(mut self, bytes: u64) -> Self {
+        self.snapshot_interval = bytes;
+        self
+    }
+
+    /// How many links a page may collect before the next one is written as the whole merged page, 1 to 10 000.
+    /// Default 128.
+    #[must_use]
+    pub fn max_chain_length(mut self, links: u32) -> Self {
+        self.max_chain_length = links;
+        self
+    }
+
+    /// How many bytes of links a page may collect, as a multiple of its base record, before the next link is written
+    /// as the whole merged page: 0.1 to 1000. Default 2.
+    #[must_use]
+    pub fn max_chain_ratio(mut self, ratio: f64) -> Self {
+        self.max_chain_ratio = ratio;
+        self
+    }
+
+    /// Opens without writing a byte. Default false.
+    #[must_use]
+    pub fn read_only(mut self, on: bool) -> Self {
+        self.read_only = on;
+        self
+    }
+
+    /// Removes the directory when the store is dropped. Default false.
+    #[must_use]
+    pub fn temporary(mut self, on: bool) -> Self {
+        self.temporary = on;
+        self
+    }
+
+    /// Checks every option against its range.
+    pub(crate) fn validate(&self) -> Result<()> {
+        let segment = self.segment_size.unwrap_or(DEFAULT_SEGMENT_SIZE);
+        let segments = Geometry::MIN_SEGMENT_SIZE..=Geometry::MAX_SEGMENT_SIZE;
+        require("segment_size", segments.contains(&segment), "must be 512 to 67108864 bytes")?;
+        require("io_buffer_size", self.io_buffer_size >= 512, "must be at least 512 bytes")?;
+        require("io_buffers", (2..=1024).contains(&self.io_buffers), "must be 2 to 1024")?;
+        require("space_target", (1.05..=100.0).contains(&self.space_target), "must be 1.05 to 100")?;
+        require("snapshot_interval", self.snapshot_interval >= 4096, "must be at least 4096 bytes")?;
+        require("max_chain_length", (1..=10_000).contains(&self.max_chain_length), "must be 1 to 10000")?;
+        require("max_chain_ratio", (0.1..=1000.0).contains(&self.max_chain_ratio), "must be 0.1 to 1000")?;
+        require("temporary", !(self.temporary && self.read_only), "can't be combined with read_only")
+    }
+}
+
+fn require(option: &'static str, holds: bool, reason: &str) -> Result<()> {
+    if holds {
+        Ok(())
+    } else {
+        Err(Error::InvalidConfig { option, reason: reason.into() })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use super::Config;
+    use crate::error::Error;
+    use crate::storage::MemoryStorage;
+
+    #[test]
+    fn every_option_out_of_range_is_named() {
+        let config = || Config::with_storage(Arc::new(MemoryStorage::new()));
+        let wrong = [
+            (config().segment_size(511), "segment_size"),
+            (config().segment_size((1 << 26) + 1), "segment_size"),
+            (config().io_buffer_size(511), "io_buffer_size"),
+            (config().io_buffers(1), "io_buffers"),
+            (config().space_target(1.0), "space_target"),
+            (config().space_target(f64::NAN), "space_target"),
+            (config().snapshot_interval(0), "snapshot_interval"),
+            (config().max_chain_length(0), "max_chain_length"),
+            (config().max_chain_ratio(0.0), "max_chain_ratio"),
+            (config().temporary(true).read_only(true), "temporary"),
+        ];
+        for (config, expected) in wrong {
+            match config.validate() {
+                Err(Error::InvalidConfig { option, .. }) => assert_eq!(option, expected),
+                other => panic!("{expected}: {other:?}"),
+            }
+        }
+        assert!(config().validate().is_ok());
+    }
+}

@@ -1,0 +1,125 @@
+//! The numbers of the store, each with a type of its own, so that none is taken for another.
+
+use std::fmt;
+
+macro_rules! number {
+    ($(#[$doc:meta])* $visibility:vis struct $name:ident($inner:ty)) => {
+        $(#[$doc])*
+        #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
+        $visibility struct $name(pub(crate) $inner);
+
+        impl fmt::Debug for $name {
+            fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+                write!(formatter, concat!(stringify!($name), "({})"), self.0)
+            }
+        }
+
+        impl fmt::Display for $name {
+            fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+                self.0.fmt(formatter)
+            }
+        }
+    };
+}
+
+macro_rules! public_number {
+    ($(#[$doc:meta])* $name:ident) => {
+        number!($(#[$doc])* pub struct $name(u64));
+
+        impl $name {
+            /// Wraps a plain number, for instance one that the caller stored inside a page.
+            #[must_use]
+            pub const fn new(number: u64) -> Self {
+                Self(number)
+            }
+
+            /// The plain number.
+            #[must_use]
+            pub const fn get(self) -> u64 {
+                self.0
+            }
+        }
+
+        impl From<$name> for u64 {
+            fn from(number: $name) -> u64 {
+                number.0
+            }
+        }
+    };
+}
+
+public_number!(
+    /// The name of a page. Ids are handed out densely from 1; id 0 is the store's own (it holds the named roots).
+    ///
+    /// ```
+    /// let id = pagelog::PageId::new(7);
+    /// assert_eq!(id.get(), 7);
+    /// assert_eq!(id.to_string(), "7");
+    /// ```
+    PageId
+);
+
+public_number!(
+    /// The logical version of a page: the token of its compare-and-swap.
+    ///
+    /// Only a logical change (`link`, `replace`, `free`, `allocate`) advances it. It rises for ever for one page id,
+    /// also over `free` and reuse of the id, so a version never means two states of one page.
+    ///
+    /// ```
+    /// let version = pagelog::Version::new(3);
+    /// assert_eq!(version.get(), 3);
+    /// ```
+    Version
+);
+
+public_number!(
+    /// A log sequence number: the logical byte position of a record in the log. Never used twice.
+    ///
+    /// ```
+    /// assert!(pagelog::Lsn::new(1) < pagelog::Lsn::new(2));
+    /// ```
+    Lsn
+);
+
+number!(
+    /// The place of a segment in the log file: slot `n` begins at byte `n * segment_size`. Reused.
+    pub(crate) struct SlotId(u32)
+);
+
+number!(
+    /// One life of a slot. Rises with every claim, over all openings, and is never used twice; the segment's base
+    /// LSN is this number times the segment size.
+    pub(crate) struct SegmentId(u64)
+);
+
+number!(
+    /// A write head: 0 writes fresh records, in the order of their LSNs; the others write relocated ones.
+    pub(crate) struct HeadId(u8)
+);
+
+impl HeadId {
+    /// The head of everything that users write.
+    pub(crate) const FRESH: Self = Self(0);
+    /// The head of what garbage collection moves.
+    pub(crate) const RELOCATED: Self = Self(1);
+    /// How many heads the store runs.
+    pub(crate) const COUNT: usize = 2;
+    /// How many heads the format has room for.
+    pub(crate) const MAXIMUM: usize = 4;
+
+    pub(crate) const fn index(self) -> usize {
+        self.0 as usize
+    }
+}
+
+/// One LSN for each head that the format has room for. Unused heads hold zero.
+pub(crate) type HeadLsns = [Lsn; HeadId::MAXIMUM];
+
+impl PageId {
+    /// The page of the named roots.
+    pub(crate) const META: Self = Self(0);
+    /// The first id that users get.
+    pub(crate) const FIRST: Self = Self(1);
+    /// Ids stay below this: the page table is two levels of 2¹⁶ entries.
+    pub(crate) const LIMIT: u64 = 1 << 32;
+}

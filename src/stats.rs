@@ -1,0 +1,152 @@
+//! Counters of one instance, spread over cache lines so that counting costs no contention.
+
+use std::cell::Cell;
+
+use crossbeam_utils::CachePadded;
+
+use crate::sync::atomic::{AtomicU64, Ordering};
+
+macro_rules! counters {
+    ($($(#[$doc:meta])* $variant:ident => $field:ident,)*) => {
+        /// What is counted.
+        #[derive(Clone, Copy, Debug)]
+        pub(crate) enum Counter { $($variant,)* }
+
+        const COUNTERS: usize = [$(Counter::$variant),*].len();
+
+        /// What an instance did since it was opened.
+        #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+        #[non_exhaustive]
+        pub struct Counts { $($(#[$doc])* pub $field: u64,)* }
+
+        impl Counters {
+            /// The sums over all threads. Not one moment's: each counter is read on its own.
+            pub(crate) fn read(&self) -> Counts {
+                Counts { $($field: self.sum(Counter::$variant),)* }
+            }
+        }
+    };
+}
+
+counters! {
+    /// Reads that found the page in memory.
+    Hit => hits,
+    /// Reads that had to read records from the log.
+    Miss => misses,
+    /// Records read for misses and consolidations.
+    RecordRead => records_read,
+    /// Pages whose contents were dropped from memory.
+    Eviction => evictions,
+    /// Pages allocated.
+    Allocate => allocations,
+    /// Links done, consolidations not counted.
+    Link => links,
+    /// Replacements done.
+    Replace => replacements,
+    /// Pages freed.
+    Free => frees,
+    /// Compare-and-swaps that lost.
+    LostRace => lost_races,
+    /// Links that were written as the whole merged page.
+    Consolidation => consolidations,
+    /// Bytes of records that users' calls logged, headers included.
+    FreshBytes => fresh_bytes,
+    /// Bytes of payload that users' calls handed in, as encoded.
+    PayloadBytes => payload_bytes,
+    /// Bytes written to the log file.
+    WrittenBytes => written_bytes,
+    /// Writes to the log file.
+    Write => writes,
+    /// Syncs of the log file.
+    Sync => syncs,
+    /// Times that an appending thread had to wait for a buffer.
+    BackPressure => back_pressure_waits,
+    /// Records moved by garbage collection.
+    RelocatedRecord => relocated_records,
+    /// Bytes of records moved by garbage collection.
+    RelocatedBytes => relocated_bytes,
+    /// Segments that garbage collection worked through.
+    Victim => victims,
+    /// Segments opened in a slot that held one before.
+    SegmentReused => segments_reused,
+    /// Segments opened.
+    SegmentOpened => segments_opened,
+    /// Snapshots published.
+    Snapshot => snapshots,
+    /// Batches sealed.
+    Batch => batches,
+    /// Times that the memory budget could not be kept, for instance because a guard held on.
+    OverBudget => over_budget,
+}
+
+/// How many cache lines each counter is spread over.
+const SHARDS: usize = 16;
+
+#[derive(Debug)]
+struct Shard([AtomicU64; COUNTERS]);
+
+/// The counters of one instance.
+#[derive(Debug)]
+pub(crate) struct Counters {
+    shards: Box<[CachePadded<Shard>]>,
+}
+
+impl Counters {
+    pub(crate) fn new() -> Self {
+        let shard = || CachePadded::new(Shard(std::array::from_fn(|_| AtomicU64::new(0))));
+        Self { shards: (0..SHARDS).map(|_| shard()).collect() }
+    }
+
+    #[inline]
+    pub(crate) fn add(&self, counter: Counter, amount: u64) {
+        if let Some(cell) = self.shards.get(shard_of_thread()).and_then(|s| s.0.get(counter as usize)) {
+            cell.fetch_add(amount, Ordering::Relaxed);
+        }
+    }
+
+    #[inline]
+    pub(crate) fn one(&self, counter: Counter) {
+        self.add(counter, 1);
+    }
+
+    fn sum(&self, counter: Counter) -> u64 {
+        let cells = self.shards.iter().filter_map(|s| s.0.get(counter as usize));
+        cells.map(|cell| cell.load(Ordering::Relaxed)).sum()
+    }
+}
+
+/// A number below [`SHARDS`] that is the thread's own for as long as there are no more threads than shards.
+#[inline]
+pub(crate) fn shard_of_thread() -> usize {
+    static NEXT: std::sync::atomic::AtomicUsize = std::sync::atomic::AtomicUsize::new(0);
+    thread_local! {
+        static SHARD: Cell<usize> = const { Cell::new(usize::MAX) };
+    }
+    SHARD
+        .try_with(|shard| {
+            if shard.get() == usize::MAX {
+                // A plain std atomic: which shard a thread counts in has no effect on what it does.
+                shard.set(NEXT.fetch_add(1, std::sync::atomic::Ordering::Relaxed) % SHARDS);
+            }
+            shard.get()
+        })
+        .unwrap_or(0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Counter, Counters};
+
+    #[test]
+    fn counts_of_many_threads_add_up() {
+        let counters = Counters::new();
+        std::thread::scope(|scope| {
+            for _ in 0..20 {
+                scope.spawn(|| (0..100).for_each(|_| counters.one(Counter::Hit)));
+            }
+        });
+        counters.add(Counter::WrittenBytes, 7);
+        assert_eq!(counters.read().hits, 2000);
+        assert_eq!(counters.read().written_bytes, 7);
+    }
+}

@@ -1,0 +1,91 @@
+//! Where bytes live: the [`Storage`] trait and its implementations.
+
+#[cfg(test)]
+mod conformance;
+mod file;
+mod memory;
+#[cfg(feature = "sim")]
+pub mod sim;
+
+use std::fmt;
+use std::io;
+use std::sync::Arc;
+
+pub use file::FileStorage;
+pub use memory::MemoryStorage;
+
+/// A directory of files: everything that pagelog asks of an operating system.
+///
+/// Names are relative, without a leading slash; a back-end may treat them as flat keys. All methods can be called
+/// from many threads. A back-end must not return from a `sync` before the bytes would survive a power cut: all
+/// durability rests on that.
+pub trait Storage: fmt::Debug + Send + Sync + 'static {
+    /// Opens a file that exists. [`io::ErrorKind::NotFound`] if it does not.
+    fn open(&self, name: &str, access: Access) -> io::Result<Arc<dyn StorageFile>>;
+
+    /// Creates an empty file for reading and writing, truncating one that exists.
+    fn create(&self, name: &str) -> io::Result<Arc<dyn StorageFile>>;
+
+    /// Atomically renames a file, replacing the target.
+    fn rename(&self, from: &str, to: &str) -> io::Result<()>;
+
+    /// Removes a file.
+    fn remove(&self, name: &str) -> io::Result<()>;
+
+    /// The names of all files and sub-directories, in no order. Empty if the directory does not exist.
+    fn list(&self) -> io::Result<Vec<String>>;
+
+    /// Creates the directory itself, and makes its own entry durable, if it does not exist.
+    fn create_directory(&self) -> io::Result<()>;
+
+    /// Makes creations, renames and removals of files durable.
+    fn sync_directory(&self) -> io::Result<()>;
+
+    /// Takes the lock `name`, without waiting. `Ok(None)` if somebody else has it in a way that excludes this one.
+    ///
+    /// An [`Access::Write`] lock creates the lock file if needed and excludes all others. An [`Access::Read`] lock
+    /// excludes writers only, and neither creates nor changes anything: without a lock file it succeeds. The lock is
+    /// given back when the value is dropped.
+    fn lock(&self, name: &str, access: Access) -> io::Result<Option<Box<dyn StorageLock>>>;
+
+    /// Removes the whole directory, for temporary stores.
+    fn remove_directory(&self) -> io::Result<()>;
+
+    /// What to call the file in error messages: its path, or a name that a person understands.
+    fn describe(&self, name: &str) -> String;
+}
+
+/// An open file. Offsets are absolute; there is no cursor, so threads do not disturb each other.
+pub trait StorageFile: fmt::Debug + Send + Sync + 'static {
+    /// Fills `buffer` from `offset`. [`io::ErrorKind::UnexpectedEof`] if the file ends before.
+    fn read_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<()>;
+
+    /// Writes all of `bytes` at `offset`, growing the file if needed.
+    fn write_at(&self, bytes: &[u8], offset: u64) -> io::Result<()>;
+
+    /// Makes all that was written, and the file's length, durable (`fdatasync`).
+    fn sync(&self) -> io::Result<()>;
+
+    /// The file's length in bytes.
+    fn len(&self) -> io::Result<u64>;
+
+    /// Cuts or extends (with zeros) the file to `length` bytes.
+    fn set_len(&self, length: u64) -> io::Result<()>;
+
+    /// Whether the file is empty.
+    fn is_empty(&self) -> io::Result<bool> {
+        Ok(self.len()? == 0)
+    }
+}
+
+/// A lock that is held until it is dropped.
+pub trait StorageLock: fmt::Debug + Send + Sync + 'static {}
+
+/// How a file or a lock is taken.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Access {
+    /// Reading only.
+    Read,
+    /// Reading and writing.
+    Write,
+}

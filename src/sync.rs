@@ -1,0 +1,209 @@
+//! The only door to atomics, locks, threads and epochs.
+//!
+//! In a normal build these are std's atomics, parking_lot's locks and crossbeam's epochs. Built with `--cfg loom` they
+//! are the model checker's, so that the models in `src/models` explore the product's own modules rather than copies
+//! of them. Nothing else in the crate names `std::sync`, except `Arc` and `OnceLock` where no race is at stake.
+//!
+//! Epochs come from one private collector for the process, never from crossbeam's default one: no other crate's
+//! long-held guard can delay ours. The consequence: a guard that is held on one store delays the freeing of
+//! memory and of segments in all stores of this process.
+
+#[cfg(not(loom))]
+pub(crate) mod atomic {
+    pub(crate) use std::sync::atomic::{
+        AtomicBool, AtomicI64, AtomicPtr, AtomicU8, AtomicU32, AtomicU64, Ordering, fence,
+    };
+}
+
+#[cfg(loom)]
+pub(crate) mod atomic {
+    pub(crate) use loom::sync::atomic::{
+        AtomicBool, AtomicI64, AtomicPtr, AtomicU8, AtomicU32, AtomicU64, Ordering, fence,
+    };
+}
+
+#[cfg(not(loom))]
+pub(crate) use locks::{Condvar, Mutex, MutexGuard};
+#[cfg(loom)]
+pub(crate) use loom_locks::{Condvar, Mutex, MutexGuard};
+
+#[cfg(not(loom))]
+mod locks {
+    use std::time::Duration;
+
+    pub(crate) use parking_lot::MutexGuard;
+
+    /// A mutex without poisoning: a panic in user code never runs under one.
+    #[derive(Debug, Default)]
+    pub(crate) struct Mutex<T>(parking_lot::Mutex<T>);
+
+    impl<T> Mutex<T> {
+        pub(crate) const fn new(value: T) -> Self {
+            Self(parking_lot::Mutex::new(value))
+        }
+
+        pub(crate) fn lock(&self) -> MutexGuard<'_, T> {
+            self.0.lock()
+        }
+
+        pub(crate) fn try_lock(&self) -> Option<MutexGuard<'_, T>> {
+            self.0.try_lock()
+        }
+    }
+
+    /// A condition variable; waits can wake spuriously.
+    #[derive(Debug, Default)]
+    pub(crate) struct Condvar(parking_lot::Condvar);
+
+    impl Condvar {
+        pub(crate) const fn new() -> Self {
+            Self(parking_lot::Condvar::new())
+        }
+
+        pub(crate) fn wait<'a, T>(&self, mut guard: MutexGuard<'a, T>) -> MutexGuard<'a, T> {
+            self.0.wait(&mut guard);
+            guard
+        }
+
+        pub(crate) fn wait_for<'a, T>(
+            &self,
+            mut guard: MutexGuard<'a, T>,
+            timeout: Duration,
+        ) -> MutexGuard<'a, T> {
+            let _ = self.0.wait_for(&mut guard, timeout);
+            guard
+        }
+
+        pub(crate) fn notify_all(&self) {
+            self.0.notify_all();
+        }
+    }
+}
+
+#[cfg(loom)]
+mod loom_locks {
+    use std::time::Duration;
+
+    pub(crate) use loom::sync::MutexGuard;
+
+    #[derive(Debug, Default)]
+    pub(crate) struct Mutex<T>(loom::sync::Mutex<T>);
+
+    impl<T> Mutex<T> {
+        pub(crate) fn new(value: T) -> Self {
+            Self(loom::sync::Mutex::new(value))
+        }
+
+        pub(crate) fn lock(&self) -> MutexGuard<'_, T> {
+            self.0.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
+        }
+
+        pub(crate) fn try_lock(&self) -> Option<MutexGuard<'_, T>> {
+            self.0.try_lock().ok()
+        }
+    }
+
+    #[derive(Debug, Default)]
+    pub(crate) struct Condvar(loom::sync::Condvar);
+
+    impl Condvar {
+        pub(crate) fn new() -> Self {
+            Self(loom::sync::Condvar::new())
+        }
+
+        pub(crate) fn wait<'a, T>(&self, guard: MutexGuard<'a, T>) -> MutexGuard<'a, T> {
+            self.0.wait(guard).unwrap_or_else(std::sync::PoisonError::into_inner)
+        }
+
+        pub(crate) fn wait_for<'a, T>(
+            &self,
+            guard: MutexGuard<'a, T>,
+            _timeout: Duration,
+        ) -> MutexGuard<'a, T> {
+            self.wait(guard)
+        }
+
+        pub(crate) fn notify_all(&self) {
+            self.0.notify_all();
+        }
+    }
+}
+
+/// A cell whose accesses the model checker sees. The closures get a raw pointer; the caller proves exclusion.
+#[cfg(not(loom))]
+#[derive(Debug)]
+pub(crate) struct SharedCell<T>(std::cell::UnsafeCell<T>);
+
+#[cfg(not(loom))]
+impl<T> SharedCell<T> {
+    pub(crate) const fn new(value: T) -> Self {
+        Self(std::cell::UnsafeCell::new(value))
+    }
+
+    #[inline]
+    pub(crate) fn with<R>(&self, read: impl FnOnce(*const T) -> R) -> R {
+        read(self.0.get())
+    }
+
+    #[inline]
+    pub(crate) fn with_mut<R>(&self, write: impl FnOnce(*mut T) -> R) -> R {
+        write(self.0.get())
+    }
+}
+
+#[cfg(loom)]
+pub(crate) use loom::cell::UnsafeCell as SharedCell;
+
+#[cfg(not(loom))]
+pub(crate) mod epoch {
+    use std::sync::LazyLock;
+
+    use crossbeam_epoch::{Collector, LocalHandle};
+
+    pub(crate) use crossbeam_epoch::Guard;
+
+    static COLLECTOR: LazyLock<Collector> = LazyLock::new(Collector::new);
+
+    thread_local! {
+        static HANDLE: LocalHandle = COLLECTOR.register();
+    }
+
+    /// Pins the current thread: what it can reach now is not freed until the guard is dropped.
+    #[inline]
+    pub(crate) fn pin() -> Guard {
+        HANDLE
+            .try_with(LocalHandle::pin)
+            .unwrap_or_else(|_| COLLECTOR.register().pin())
+    }
+
+    /// Whether this thread holds a guard.
+    pub(crate) fn is_pinned() -> bool {
+        HANDLE.try_with(LocalHandle::is_pinned).unwrap_or(false)
+    }
+}
+
+/// Under the model checker nothing is ever freed: what was deferred is forgotten, so a model shows ordering faults of
+/// the contents themselves and needs no second model of the collector.
+#[cfg(loom)]
+pub(crate) mod epoch {
+    #[derive(Debug)]
+    pub(crate) struct Guard(());
+
+    impl Guard {
+        /// # Safety
+        /// None is needed: the closure never runs.
+        pub(crate) unsafe fn defer_unchecked<F: FnOnce() -> R, R>(&self, deferred: F) {
+            std::mem::forget(deferred);
+        }
+
+        pub(crate) fn flush(&self) {}
+    }
+
+    pub(crate) fn pin() -> Guard {
+        Guard(())
+    }
+
+    pub(crate) fn is_pinned() -> bool {
+        false
+    }
+}
