@@ -96,6 +96,8 @@ pub enum Error {
         /// Where the oldest such reservation begins.
         lsn: Lsn,
     },
+    /// So many reservations are open that no write buffer is left: more than 30 000 full ones wait for the oldest.
+    TooManyReservations,
     /// The log no longer reaches back to that LSN.
     Truncated {
         /// The oldest LSN kept.
@@ -196,6 +198,7 @@ impl fmt::Display for Error {
             Self::ReservationOpen { lsn } => {
                 write!(formatter, "this thread holds an open reservation at LSN {lsn}")
             }
+            Self::TooManyReservations => formatter.write_str("too many reservations are open"),
             Self::Truncated { first } => write!(formatter, "the log begins at LSN {first}"),
             Self::Cancelled => formatter.write_str("cancelled by the caller"),
         }

@@ -1,0 +1,449 @@
+//! The log that the page cache stands on: rings, segments, durability and the manifest, put together.
+//!
+//! A write goes through here in a straight line: [`LogCore::reserve`] → `Ring::reserve` (one compare-exchange) → the record
+//! is encoded in place → [`Claim::complete`](super::claim::Claim::complete). A flush: [`LogCore::make_stable_below`] →
+//! `Durability::reach` → [`LogCore::flush_round`] → `Ring::drain_below` → [`Host::write`] → one sync.
+
+use std::io;
+use std::sync::Arc;
+
+use super::batch::Batches;
+use super::buffer::Buffer;
+use super::buffer_state::BufferState;
+use super::claim::Claim;
+use super::durability::{Durability, Leader};
+use super::gate::{Gate, Privilege};
+use super::manifest_file::ManifestFile;
+use super::ring::{Ring, RingHost};
+use super::supply::{Supply, SupplyStart};
+use crate::config::Config;
+use crate::error::{Error, Result};
+use crate::format::{
+    MARK_LENGTH, ManifestEntry, RecordKind, RecordSeed, SEGMENT_HEADER_LENGTH, SegmentHeader, StoreId, record,
+};
+use crate::geometry::Geometry;
+use crate::ids::{HeadId, HeadLsns, Lsn, SegmentId, SlotId};
+use crate::location::Place;
+use crate::segments::SegmentAccountant;
+use crate::stats::{Counter, Counters};
+use crate::storage::{Storage, StorageFile};
+use crate::sync::atomic::{AtomicBool, Ordering};
+
+/// The name of the file that holds the segments.
+pub(crate) const LOG_FILE: &str = "log";
+
+/// What recovery hands over.
+#[derive(Debug)]
+pub(crate) struct LogStart {
+    pub(crate) store_id: StoreId,
+    pub(crate) geometry: Geometry,
+    /// Where each head's log ends; all below is stable.
+    pub(crate) tips: HeadLsns,
+    pub(crate) supply: SupplyStart,
+    pub(crate) accountant: SegmentAccountant,
+    pub(crate) manifest: ManifestFile,
+    pub(crate) file: Arc<dyn StorageFile>,
+}
+
+/// The log.
+#[derive(Debug)]
+pub(crate) struct LogCore {
+    store_id: StoreId,
+    geometry: Geometry,
+    seed: RecordSeed,
+    storage: Arc<dyn Storage>,
+    file: Arc<dyn StorageFile>,
+    rings: [Ring; HeadId::COUNT],
+    accountant: SegmentAccountant,
+    supply: Supply,
+    manifest: ManifestFile,
+    gate: Gate,
+    batches: Batches,
+    durability: Durability,
+    counters: Arc<Counters>,
+    /// A segment was begun since the last look: there may be housekeeping to do.
+    housekeeping: AtomicBool,
+}
+
+impl LogCore {
+    pub(crate) fn new(config: &Config, start: LogStart, counters: Arc<Counters>) -> Self {
+        let storage = Arc::clone(&config.storage);
+        let ring = |head: usize| {
+            let tip = start.tips.get(head).copied().unwrap_or_default();
+            let newest = start.supply.newest.get(head).copied().unwrap_or_default();
+            let (size, count) = (config.io_buffer_size, config.io_buffers);
+            Ring::new(HeadId(head as u8), start.geometry, size, count, tip, newest)
+        };
+        Self {
+            store_id: start.store_id,
+            geometry: start.geometry,
+            seed: RecordSeed::new(start.store_id),
+            gate: Gate::new(config.read_only, storage.describe(LOG_FILE)),
+            rings: std::array::from_fn(ring),
+            storage,
+            file: start.file,
+            accountant: start.accountant,
+            supply: Supply::new(start.supply),
+            manifest: start.manifest,
+            batches: Batches::new(),
+            durability: Durability::new(&start.tips),
+            counters,
+            housekeeping: AtomicBool::new(false),
+        }
+    }
+
+    pub(crate) fn geometry(&self) -> Geometry {
+        self.geometry
+    }
+
+    pub(crate) fn store_id(&self) -> StoreId {
+        self.store_id
+    }
+
+    pub(crate) fn seed(&self) -> RecordSeed {
+        self.seed
+    }
+
+    pub(crate) fn storage(&self) -> &Arc<dyn Storage> {
+        &self.storage
+    }
+
+    pub(crate) fn accountant(&self) -> &SegmentAccountant {
+        &self.accountant
+    }
+
+    pub(crate) fn gate(&self) -> &Gate {
+        &self.gate
+    }
+
+    pub(crate) fn batches(&self) -> &Batches {
+        &self.batches
+    }
+
+    pub(crate) fn supply(&self) -> &Supply {
+        &self.supply
+    }
+
+    pub(crate) fn manifest(&self) -> &ManifestFile {
+        &self.manifest
+    }
+
+    pub(crate) fn durability(&self) -> &Durability {
+        &self.durability
+    }
+
+    pub(crate) fn counters(&self) -> &Counters {
+        &self.counters
+    }
+
+    pub(crate) fn log_path(&self) -> String {
+        self.storage.describe(LOG_FILE)
+    }
+
+    #[inline]
+    pub(crate) fn ring(&self, head: HeadId) -> &Ring {
+        let [fresh, relocated] = &self.rings;
+        if head == HeadId::FRESH { fresh } else { relocated }
+    }
+
+    /// Bytes of memory in write buffers.
+    pub(crate) fn buffer_memory(&self) -> u64 {
+        self.rings.iter().map(Ring::memory).sum()
+    }
+
+    /// The longest record that fits in a segment beside its header and a mark.
+    pub(crate) fn max_record(&self) -> usize {
+        (self.geometry.segment_size() as usize).saturating_sub(SEGMENT_HEADER_LENGTH + MARK_LENGTH)
+    }
+
+    /// Whether a segment was begun since this was last asked.
+    #[inline]
+    pub(crate) fn take_housekeeping(&self) -> bool {
+        self.housekeeping.load(Ordering::Relaxed) && self.housekeeping.swap(false, Ordering::Relaxed)
+    }
+
+    /// Whether the caller may write; tries to end a shortage of disk space first.
+    #[inline]
+    pub(crate) fn admit(&self, privilege: Privilege) -> Result<()> {
+        match self.gate.admit(privilege) {
+            Err(Error::DiskFull { .. }) => {
+                self.supply.restore_reserve(self)?;
+                self.gate.admit(privilege)
+            }
+            other => other,
+        }
+    }
+
+    /// Puts a record in a write buffer. Nothing after this, until the claim is finished, waits for anything.
+    ///
+    /// # Errors
+    /// `ValueTooLarge`, `DiskFull`, or whatever stopped writing. Nothing was logged then.
+    #[inline]
+    pub(crate) fn reserve(
+        &self,
+        head: HeadId,
+        privilege: Privilege,
+        kind: &RecordKind,
+        payload: &[u8],
+    ) -> Result<Claim<'_>> {
+        let length = record::encoded_length(kind, payload.len());
+        let claim = self.claim(head, privilege, length)?;
+        // SAFETY: the ring handed this range out to the claim alone.
+        let bytes = unsafe { claim.buffer.bytes(claim.offset, claim.length) };
+        record::encode(bytes, claim.seed, kind, payload);
+        Ok(claim)
+    }
+
+    /// Puts the copy of a verified record in a write buffer.
+    pub(crate) fn reserve_copy(&self, head: HeadId, record: &[u8]) -> Result<Claim<'_>> {
+        let claim = self.claim(head, Privilege::Reserve, record.len())?;
+        // SAFETY: as in `reserve`.
+        let bytes = unsafe { claim.buffer.bytes(claim.offset, claim.length) };
+        bytes.copy_from_slice(record);
+        record::reseal(bytes, claim.seed);
+        Ok(claim)
+    }
+
+    /// The caller fills the claimed bytes before it does anything else with the claim.
+    #[inline]
+    fn claim(&self, head: HeadId, privilege: Privilege, length: usize) -> Result<Claim<'_>> {
+        let maximum = self.max_record();
+        if length > maximum {
+            return Err(Error::ValueTooLarge { length, maximum });
+        }
+        let length = length as u32;
+        let ring = self.ring(head);
+        let (buffer, offset) = ring.reserve(&Host { core: self, privilege }, length)?;
+        let stretch = buffer.stretch();
+        let place = buffer.place(offset);
+        let lsn = self.geometry.lsn(stretch.segment, place.offset);
+        let seed = self.seed.at(stretch.segment, place.offset);
+        Ok(Claim { core: self, buffer, head, offset, length, lsn, place, seed })
+    }
+
+    /// The LSN of a record, by where it lies now.
+    pub(crate) fn lsn_of(&self, place: Place) -> Lsn {
+        self.geometry.lsn(self.accountant.segment(place.slot), place.offset)
+    }
+
+    /// Whether a record that ends `length` bytes behind `place` is in the file.
+    pub(crate) fn is_written(&self, place: Place, length: u32) -> bool {
+        let end = self.lsn_of(place).0 + u64::from(length);
+        end <= self.ring(self.accountant.head(place.slot)).written().0
+    }
+
+    /// The LSN behind the newest record that users wrote.
+    pub(crate) fn tail(&self) -> Lsn {
+        self.ring(HeadId::FRESH).tail()
+    }
+
+    /// Writes what can be written now, without waiting for a writer and without a sync.
+    pub(crate) fn write_out(&self) -> Result<()> {
+        let host = self.host();
+        for ring in &self.rings {
+            ring.seal_below(Lsn(u64::MAX));
+            ring.try_drain(&host)?;
+        }
+        Ok(())
+    }
+
+    /// Writes everything below `bound`, waiting for its writers, without a sync.
+    pub(crate) fn write_below(&self, bound: Lsn) -> Result<()> {
+        let ring = self.ring(HeadId::FRESH);
+        ring.seal_below(bound);
+        ring.wait_written(&self.host(), bound)
+    }
+
+    /// Returns when everything in the fresh head below `bound` survives a power cut.
+    pub(crate) fn make_stable_below(&self, bound: Lsn) -> Result<()> {
+        while self.durability.stable(HeadId::FRESH) < bound {
+            self.gate.check_poison()?;
+            let covered = self.batches.cover(bound, || self.gate.check_poison())?;
+            self.durability.reach(covered.min(self.tail()), |leader| self.flush_round(leader, covered))?;
+        }
+        Ok(())
+    }
+
+    /// Makes durable what is written now, up to an open batch: one round, however far it gets.
+    pub(crate) fn sync_now(&self) -> Result<()> {
+        self.gate.check_poison()?;
+        loop {
+            if let Some(leader) = self.durability.lead() {
+                return self.flush_round(&leader, self.tail());
+            }
+        }
+    }
+
+    /// One round of a leader: write, sync once, move the stable LSNs.
+    fn flush_round(&self, leader: &Leader<'_>, bound: Lsn) -> Result<()> {
+        self.gate.check_poison()?;
+        let host = self.host();
+        self.write_below(bound.min(self.tail()))?;
+        let relocated = self.ring(HeadId::RELOCATED);
+        relocated.seal_below(Lsn(u64::MAX));
+        relocated.try_drain(&host)?;
+        let written = [self.ring(HeadId::FRESH).written(), relocated.written()];
+        self.counters.one(Counter::Sync);
+        self.file.sync().map_err(|error| self.poison(Error::io("sync", self.log_path(), error)))?;
+        let [fresh, relocated] = written;
+        leader.advance(HeadId::FRESH, self.batches.stable_point(fresh));
+        leader.advance(HeadId::RELOCATED, relocated);
+        Ok(())
+    }
+
+    /// Waits until every reservation made before this call, in every head, has been completed or aborted. Returns where
+    /// each head's log ended then: whatever lies below has been installed.
+    pub(crate) fn quiesce(&self) -> Result<HeadLsns> {
+        let host = self.host();
+        let mut ends = HeadLsns::default();
+        for (end, ring) in ends.iter_mut().zip(&self.rings) {
+            *end = ring.tail();
+            ring.seal_below(Lsn(u64::MAX));
+            ring.wait_written(&host, *end)?;
+        }
+        Ok(ends)
+    }
+
+    /// Stops writing for good and wakes everybody who waits for something to be written. The one place that does.
+    pub(crate) fn poison(&self, error: Error) -> Error {
+        let error = self.gate.poison(error);
+        for ring in &self.rings {
+            ring.wake();
+        }
+        self.durability.wake();
+        self.batches.wake();
+        error
+    }
+
+    pub(crate) fn append_manifest(&self, entry: &ManifestEntry) -> Result<()> {
+        self.gate.check_poison()?;
+        self.manifest.append(entry).map_err(|error| self.poison(error))
+    }
+
+    /// Fills a slot at the end of the file with zeros.
+    pub(crate) fn zero_slot(&self, slot: SlotId) -> io::Result<()> {
+        let size = self.geometry.segment_size();
+        let zeros = vec![0; size.min(1 << 20) as usize];
+        let mut offset = 0;
+        while offset < size {
+            let length = (size - offset).min(zeros.len() as u32);
+            let chunk = zeros.get(..length as usize).unwrap_or_default();
+            self.file.write_at(chunk, self.geometry.file_offset(slot, offset))?;
+            offset += length;
+        }
+        Ok(())
+    }
+
+    /// Reads bytes of a slot.
+    pub(crate) fn read_slot(&self, place: Place, buffer: &mut [u8]) -> Result<()> {
+        let offset = self.geometry.file_offset(place.slot, place.offset);
+        self.file.read_at(buffer, offset).map_err(|error| Error::io("read", self.log_path(), error))
+    }
+
+    fn host(&self) -> Host<'_> {
+        Host { core: self, privilege: Privilege::Ordinary }
+    }
+}
+
+/// The log as its rings see it, on behalf of somebody with a privilege.
+struct Host<'a> {
+    core: &'a LogCore,
+    privilege: Privilege,
+}
+
+impl RingHost for Host<'_> {
+    fn arm(&self, ring: &Ring, after: SegmentId) -> Result<()> {
+        self.core.supply.arm(self.core, ring, after, self.privilege)
+    }
+
+    fn begun(&self, ring: &Ring, segment: SegmentId) {
+        self.core.counters.one(Counter::SegmentOpened);
+        if ring.head == HeadId::FRESH {
+            self.core.housekeeping.store(true, Ordering::Relaxed);
+            // A shortage is reported to the write that finds no segment, not to the one that looks ahead.
+            if let Err(error) = self.core.supply.arm(self.core, ring, segment, Privilege::Ordinary) {
+                ::log::debug!("no segment could be claimed ahead: {error}");
+            }
+        }
+    }
+
+    fn write(&self, ring: &Ring, buffer: &Buffer, state: BufferState) -> Result<()> {
+        self.core.write_buffer(ring, buffer, state)
+    }
+
+    fn check(&self) -> Result<()> {
+        self.core.gate.check_poison()
+    }
+
+    fn pressed(&self) {
+        self.core.counters.one(Counter::BackPressure);
+    }
+}
+
+impl LogCore {
+    /// Completes a drained buffer with its mark, header and end, writes it, and credits its bytes to its segment.
+    fn write_buffer(&self, ring: &Ring, buffer: &Buffer, state: BufferState) -> Result<()> {
+        let length = self.finish_buffer(ring, buffer, state);
+        let stretch = buffer.stretch();
+        if length > 0 {
+            // SAFETY: the buffer is drained and this thread holds the drain lock.
+            let bytes = unsafe { buffer.bytes(0, length) };
+            let offset = self.geometry.file_offset(stretch.slot, stretch.start);
+            self.file
+                .write_at(bytes, offset)
+                .map_err(|error| self.poison(Error::io("write", self.log_path(), error)))?;
+            self.counters.one(Counter::Write);
+            self.counters.add(Counter::WrittenBytes, u64::from(length));
+        }
+        let overhead = super::buffer::Stretch::overhead(stretch.start);
+        let records = state.offset.saturating_sub(overhead);
+        let end = buffer.end(self.geometry, state.offset);
+        self.accountant.credit(stretch.slot, records, state.last, end);
+        Ok(())
+    }
+
+    /// Returns how many bytes there are to write.
+    fn finish_buffer(&self, ring: &Ring, buffer: &Buffer, state: BufferState) -> u32 {
+        let stretch = buffer.stretch();
+        let empty = buffer.is_empty_at(state.offset);
+        if empty && !state.last {
+            return 0;
+        }
+        let mut used = if empty { 0 } else { state.offset };
+        let end = stretch.start + used;
+        let rest = self.geometry.segment_size().saturating_sub(end);
+        let ends_here = state.last && rest as usize >= record::END_LENGTH;
+        // SAFETY: the buffer is drained and this thread holds the drain lock; the end record fits in the slack.
+        let bytes = unsafe { buffer.bytes(0, used + if ends_here { record::END_LENGTH as u32 } else { 0 }) };
+        let stable = self.durability.all_stable();
+        if !empty {
+            let at = if stretch.start == 0 { self.put_header(ring, stretch, stable, bytes) } else { 0 };
+            let seed = self.seed.at(stretch.segment, stretch.start + at as u32);
+            if let Some(mark) = bytes.get_mut(at..at + MARK_LENGTH) {
+                record::encode(mark, seed, &RecordKind::mark(end, stable), &[]);
+            }
+        }
+        if ends_here {
+            if let Some(last) = bytes.get_mut(used as usize..) {
+                record::encode(last, self.seed.at(stretch.segment, end), &RecordKind::End, &[]);
+            }
+            used += record::END_LENGTH as u32;
+        }
+        used
+    }
+
+    fn put_header(&self, ring: &Ring, stretch: super::buffer::Stretch, stable: HeadLsns, into: &mut [u8]) -> usize {
+        let header = SegmentHeader {
+            store_id: self.store_id,
+            segment: stretch.segment,
+            predecessor: stretch.predecessor,
+            slot: stretch.slot,
+            head: ring.head,
+            stable,
+        };
+        if let Some(into) = into.first_chunk_mut() {
+            header.encode(into);
+        }
+        SEGMENT_HEADER_LENGTH
+    }
+}

@@ -1,0 +1,596 @@
+//! The ring of write buffers of one head: a queue that grows at one end by reservation and shrinks at the other by writing.
+//!
+//! ```text
+//!   oldest ──► B ──► B ──► B ◄── current            pool: B B
+//!   (drained, in order)    (reservations)           (recycled)
+//! ```
+//!
+//! Buffers in use form a linked list; each names its successor. A reservation enters the current one. Whoever finds it
+//! sealed takes a buffer from the pool, describes the next stretch of the log in it, and offers it as the successor;
+//! one offer wins, all others go back to the pool; then anyone moves `current` on.
+//!
+//! # Invariants
+//!
+//! * **(A) The log has one order.** A successor's stretch follows from its sealed predecessor alone: the same segment from
+//!   where it ended, or, if the sealer said *last*, the segment that is armed. An armed segment is spent when a buffer in it
+//!   is linked, which everybody can see because segment ids rise: it is good only if newer than the predecessor's.
+//! * **(B) One successor.** The link is set by one compare-exchange from "none, in incarnation i". A recycled buffer has
+//!   another incarnation, so a sleeper's offer fails.
+//! * **(C) `current` and `oldest` name the incarnation too**, so moving them can't be fooled by a buffer that came round.
+//! * **(D) Only the holder of the drain lock writes, in list order, and recycles.** A buffer is written when drained (sealed,
+//!   no writer left) and recycled when written and linked to a successor. So `written` only rises, without holes.
+//! * **(E) Nobody waits for a writer except a flush.** An appender waits only while the oldest buffer is being written. If
+//!   the oldest is held by an open reservation, the ring grows instead; so one thread may hold any number of
+//!   reservations, and a thread that is stopped between its reservation and its completion stops nobody.
+//! * **(F) Memory of buffer headers is never freed while the ring lives**, so a sleeper may look at any of them.
+
+use std::ptr;
+
+use crossbeam_utils::CachePadded;
+
+use super::buffer::{Buffer, Stretch};
+use super::buffer_state::{BufferState, Entry, INCARNATION_BITS};
+use super::event::Event;
+use crate::error::{Error, Result};
+use crate::geometry::Geometry;
+use crate::ids::{HeadId, Lsn, SegmentId, SlotId};
+use crate::sync::{Mutex, MutexGuard};
+use crate::sync::atomic::{AtomicBool, AtomicI64, AtomicPtr, AtomicU64, Ordering, fence};
+
+const INDEX_BITS: u32 = 18;
+/// How many buffers a ring can grow to, in blocks. A buffer has at least 512 bytes, usually 256 KiB.
+const BLOCKS: usize = 512;
+const BLOCK: usize = 64;
+const _: () = assert!(BLOCKS * BLOCK < 1 << INDEX_BITS);
+const INCARNATION_MASK: u32 = (1 << INCARNATION_BITS) - 1;
+
+/// Names a buffer in one of its lives.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct BufferRef {
+    index: u32,
+    incarnation: u32,
+}
+
+impl BufferRef {
+    const fn pack(self) -> u64 {
+        ((self.incarnation as u64) << INDEX_BITS) | self.index as u64
+    }
+
+    const fn unpack(word: u64) -> Self {
+        Self {
+            index: (word & ((1 << INDEX_BITS) - 1)) as u32,
+            incarnation: ((word >> INDEX_BITS) as u32) & INCARNATION_MASK,
+        }
+    }
+}
+
+/// A buffer's link: its own incarnation, and what follows, if anything does yet.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Link {
+    own: u32,
+    next: Option<BufferRef>,
+}
+
+impl Link {
+    /// `own` (23 bits) | next incarnation (23 bits) | next index + 1 (18 bits, 0 = none)
+    const fn pack(self) -> u64 {
+        let next = match self.next {
+            Some(next) => BufferRef { index: next.index + 1, ..next }.pack(),
+            None => 0,
+        };
+        ((self.own as u64) << (INDEX_BITS + INCARNATION_BITS)) | next
+    }
+
+    const fn unpack(word: u64) -> Self {
+        let own = (word >> (INDEX_BITS + INCARNATION_BITS)) as u32;
+        let next = BufferRef::unpack(word);
+        let next = if next.index == 0 { None } else { Some(BufferRef { index: next.index - 1, ..next }) };
+        Self { own, next }
+    }
+}
+
+const _: () = assert!(INDEX_BITS + 2 * INCARNATION_BITS == 64);
+
+/// A segment that is claimed and not yet begun, as a word; zero is none.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Armed {
+    pub(crate) slot: SlotId,
+    pub(crate) segment: SegmentId,
+}
+
+impl Armed {
+    const fn pack(self) -> u64 {
+        (self.segment.0 << 24) | self.slot.0 as u64
+    }
+
+    const fn unpack(word: u64) -> Self {
+        Self { slot: SlotId((word & 0xFF_FFFF) as u32), segment: SegmentId(word >> 24) }
+    }
+}
+
+/// What a ring needs from the log around it.
+pub(crate) trait RingHost {
+    /// Makes a segment newer than `after` armed in the ring, or says why not. May do I/O.
+    fn arm(&self, ring: &Ring, after: SegmentId) -> Result<()>;
+    /// A segment was begun: the next one should be armed soon.
+    fn begun(&self, ring: &Ring, segment: SegmentId);
+    /// Writes a drained buffer to the file. Called with the drain lock held.
+    fn write(&self, ring: &Ring, buffer: &Buffer, state: BufferState) -> Result<()>;
+    /// Fails if writing has stopped.
+    fn check(&self) -> Result<()>;
+    /// A thread has to wait for a buffer.
+    fn pressed(&self);
+}
+
+/// Who asks for a buffer.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Patience {
+    /// May wait for I/O in progress.
+    Waits,
+    /// Takes new memory instead.
+    Grows,
+}
+
+/// The buffers of one head.
+#[derive(Debug)]
+pub(crate) struct Ring {
+    pub(crate) head: HeadId,
+    geometry: Geometry,
+    buffer_size: u32,
+    nominal: i64,
+    current: CachePadded<AtomicU64>,
+    registry: Registry,
+    pool: Mutex<Vec<u32>>,
+    /// Buffers opened and not yet recycled.
+    in_use: AtomicI64,
+    /// Bytes of memory in all buffers.
+    memory: AtomicI64,
+    armed: AtomicU64,
+    drain: Mutex<()>,
+    /// The drain lock is held; for those who wait until it is not.
+    draining: AtomicBool,
+    oldest: AtomicU64,
+    written: AtomicU64,
+    /// A buffer was recycled, or the drain lock was given back.
+    freed: Event,
+    /// The last writer left a sealed buffer.
+    drained: Event,
+}
+
+impl Ring {
+    /// A ring whose log ends at `tip`, in no segment: the first reservation begins one.
+    pub(crate) fn new(
+        head: HeadId,
+        geometry: Geometry,
+        buffer_size: u32,
+        nominal: u32,
+        tip: Lsn,
+        last: SegmentId,
+    ) -> Self {
+        let registry = Registry::new();
+        let state = BufferState { offset: 0, writers: 0, sealed: true, last: true, incarnation: 1 };
+        let index = registry.allocate(state).unwrap_or(0);
+        let first = BufferRef { index, incarnation: 1 };
+        if let Some(buffer) = registry.get(index) {
+            let (slot, start) = (SlotId(0), 0);
+            buffer.prepare(Stretch { slot, segment: last, start, capacity: 0, previous_end: tip, predecessor: last });
+            buffer.successor.store(Link { own: 1, next: None }.pack(), Ordering::Relaxed);
+            buffer.set_written();
+        }
+        Self {
+            head,
+            geometry,
+            buffer_size: buffer_size.min(geometry.segment_size()),
+            nominal: i64::from(nominal),
+            current: CachePadded::new(AtomicU64::new(first.pack())),
+            registry,
+            pool: Mutex::new(Vec::new()),
+            in_use: AtomicI64::new(1),
+            memory: AtomicI64::new(0),
+            armed: AtomicU64::new(0),
+            drain: Mutex::new(()),
+            draining: AtomicBool::new(false),
+            oldest: AtomicU64::new(first.pack()),
+            written: AtomicU64::new(tip.0),
+            freed: Event::new(),
+            drained: Event::new(),
+        }
+    }
+
+    /// Everything below this LSN is in the file.
+    #[inline]
+    pub(crate) fn written(&self) -> Lsn {
+        Lsn(self.written.load(Ordering::Acquire))
+    }
+
+    pub(crate) fn memory(&self) -> u64 {
+        u64::try_from(self.memory.load(Ordering::Relaxed)).unwrap_or(0)
+    }
+
+    /// The armed segment, if it is newer than `after`.
+    pub(crate) fn armed_after(&self, after: SegmentId) -> Option<Armed> {
+        let armed = Armed::unpack(self.armed.load(Ordering::Acquire));
+        (armed.segment > after).then_some(armed)
+    }
+
+    /// Arms a segment. Only for the supply, one at a time.
+    pub(crate) fn set_armed(&self, armed: Armed) {
+        self.armed.store(armed.pack(), Ordering::Release);
+    }
+
+    /// The segment that reservations go to now, or the newest one that was ever begun.
+    pub(crate) fn newest_segment(&self) -> SegmentId {
+        self.look_at_current(|buffer, _| buffer.segment())
+    }
+
+    /// The LSN behind the newest record.
+    pub(crate) fn tail(&self) -> Lsn {
+        self.look_at_current(|buffer, state| buffer.end(self.geometry, state.offset))
+    }
+
+    /// Reads from the current buffer, again if it ceased to be current meanwhile: its description changes only after
+    /// that ([`Buffer::prepare`] has the other half of the fence).
+    fn look_at_current<R>(&self, look: impl Fn(&Buffer, BufferState) -> R) -> R {
+        loop {
+            let current = self.current();
+            let Some(buffer) = self.registry.get(current.index) else { continue };
+            let seen = look(buffer, buffer.state.load());
+            fence(Ordering::Acquire);
+            if self.current() == current {
+                return seen;
+            }
+        }
+    }
+
+    #[inline]
+    fn current(&self) -> BufferRef {
+        BufferRef::unpack(self.current.load(Ordering::Acquire))
+    }
+
+    /// Takes `length` bytes of log. The caller fills them and leaves the buffer's word.
+    #[inline]
+    pub(crate) fn reserve(&self, host: &impl RingHost, length: u32) -> Result<(&Buffer, u32)> {
+        loop {
+            let current = self.current();
+            if let Some(buffer) = self.registry.get(current.index) {
+                let last = |offset| buffer.is_last(self.geometry, offset, length);
+                match buffer.state.enter(current.incarnation, length, || buffer.capacity(), last) {
+                    Entry::Entered(offset) => return Ok((buffer, offset)),
+                    Entry::Stale => continue,
+                    Entry::Sealed => {}
+                }
+            }
+            self.advance(host, current, length, Patience::Waits)?;
+        }
+    }
+
+    /// A writer leaves. Wakes a flush that waits for the last one.
+    #[inline]
+    pub(crate) fn leave(&self, buffer: &Buffer) {
+        if buffer.state.leave().is_drained() {
+            self.drained.notify();
+        }
+    }
+
+    /// Makes sure that `from`, which was seen sealed, has a successor, and that `current` is beyond it.
+    #[cold]
+    fn advance(&self, host: &impl RingHost, from: BufferRef, length: u32, patience: Patience) -> Result<()> {
+        let Some(buffer) = self.registry.get(from.index) else { return Ok(()) };
+        loop {
+            let link = Link::unpack(buffer.successor.load(Ordering::Acquire));
+            if link.own != from.incarnation {
+                return Ok(());
+            }
+            if let Some(next) = link.next {
+                self.move_current(from, next);
+                return Ok(());
+            }
+            let state = buffer.state.load();
+            if state.incarnation != from.incarnation || !state.sealed {
+                return Ok(());
+            }
+            let Some(stretch) = self.next_stretch(host, buffer, state, length)? else { continue };
+            let next = self.take_buffer(host, patience)?;
+            self.offer(host, from, buffer, next, stretch)?;
+        }
+    }
+
+    /// The stretch behind a sealed buffer (invariant A). `None` if the armed segment has to be looked at again.
+    fn next_stretch(
+        &self,
+        host: &impl RingHost,
+        buffer: &Buffer,
+        state: BufferState,
+        length: u32,
+    ) -> Result<Option<Stretch>> {
+        let before = buffer.stretch();
+        let previous_end = buffer.end(self.geometry, state.offset);
+        let (slot, segment, start, predecessor) = if state.last {
+            let Some(armed) = self.armed_after(before.segment) else {
+                host.arm(self, before.segment)?;
+                return Ok(None);
+            };
+            (armed.slot, armed.segment, 0, before.segment)
+        } else {
+            (before.slot, before.segment, buffer.end_in_segment(state.offset), before.predecessor)
+        };
+        let rest = self.geometry.segment_size().saturating_sub(start);
+        let wanted = self.buffer_size.max(Stretch::overhead(start).saturating_add(length));
+        let capacity = wanted.min(rest);
+        Ok(Some(Stretch { slot, segment, start, capacity, previous_end, predecessor }))
+    }
+
+    /// Opens `next` for the stretch and offers it as the successor of `from`.
+    fn offer(
+        &self,
+        host: &impl RingHost,
+        from: BufferRef,
+        buffer: &Buffer,
+        next: u32,
+        stretch: Stretch,
+    ) -> Result<()> {
+        let Some(candidate) = self.registry.get(next) else { return Ok(()) };
+        let incarnation = (candidate.state.load().incarnation + 1) & INCARNATION_MASK;
+        let grown = candidate.prepare(stretch);
+        self.memory.fetch_add(i64::from(grown), Ordering::Relaxed);
+        candidate.successor.store(Link { own: incarnation, next: None }.pack(), Ordering::Release);
+        candidate.state.open(incarnation, Stretch::overhead(stretch.start));
+        let reference = BufferRef { index: next, incarnation };
+        let none = Link { own: from.incarnation, next: None }.pack();
+        let linked = Link { own: from.incarnation, next: Some(reference) }.pack();
+        self.in_use.fetch_add(1, Ordering::Relaxed);
+        if buffer.successor.compare_exchange(none, linked, Ordering::AcqRel, Ordering::Acquire).is_err() {
+            self.recycle(next);
+            return Ok(());
+        }
+        self.move_current(from, reference);
+        if stretch.start == 0 {
+            host.begun(self, stretch.segment);
+        }
+        Ok(())
+    }
+
+    fn move_current(&self, from: BufferRef, to: BufferRef) {
+        // Failure means that somebody else moved it.
+        let _ = self.current.compare_exchange(from.pack(), to.pack(), Ordering::AcqRel, Ordering::Acquire);
+    }
+
+    /// A buffer that the caller has alone.
+    fn take_buffer(&self, host: &impl RingHost, patience: Patience) -> Result<u32> {
+        loop {
+            if let Some(index) = self.pool.lock().pop() {
+                return Ok(index);
+            }
+            let may_grow = patience == Patience::Grows
+                || self.in_use.load(Ordering::Relaxed) < self.nominal
+                || self.oldest_is_held();
+            if may_grow {
+                return self.allocate().ok_or(Error::TooManyReservations);
+            }
+            host.check()?;
+            host.pressed();
+            if self.try_drain(host)? {
+                // Whoever held the lock before has left nothing to wait for; if nothing could be recycled, grow.
+                if let Some(index) = self.pool.lock().pop().or_else(|| self.allocate()) {
+                    return Ok(index);
+                }
+            }
+            self.freed.wait_while(|| {
+                host.check().is_ok()
+                    && self.pool.lock().is_empty()
+                    && !self.oldest_is_held()
+                    && self.draining.load(Ordering::Acquire)
+            });
+        }
+    }
+
+    fn allocate(&self) -> Option<u32> {
+        self.registry.allocate(BufferState { offset: 0, writers: 0, sealed: true, last: true, incarnation: 0 })
+    }
+
+    /// Whether the oldest buffer that is not written has writers in it.
+    fn oldest_is_held(&self) -> bool {
+        let mut at = BufferRef::unpack(self.oldest.load(Ordering::Acquire));
+        // The oldest may be written and only wait for its successor: then the one behind it counts.
+        for _ in 0..2 {
+            let Some(buffer) = self.registry.get(at.index) else { return false };
+            let state = buffer.state.load();
+            if state.incarnation != at.incarnation {
+                return false;
+            }
+            if state.writers > 0 {
+                return true;
+            }
+            match Link::unpack(buffer.successor.load(Ordering::Acquire)).next {
+                Some(next) if buffer.is_written() => at = next,
+                _ => return false,
+            }
+        }
+        false
+    }
+
+    fn recycle(&self, index: u32) {
+        let mut pool = self.pool.lock();
+        let above = self.in_use.fetch_sub(1, Ordering::Relaxed) > self.nominal;
+        let oversized = self.registry.get(index).is_some_and(|b| b.capacity() > self.buffer_size);
+        if (above && pool.len() >= 2) || oversized {
+            if let Some(buffer) = self.registry.get(index) {
+                let given_back = buffer.release_memory();
+                self.memory.fetch_sub(i64::from(given_back), Ordering::Relaxed);
+            }
+        }
+        pool.push(index);
+    }
+
+    /// Seals the current buffer if it holds records that begin below `bound`. Needs no segment and no buffer.
+    pub(crate) fn seal_below(&self, bound: Lsn) {
+        let current = self.current();
+        let Some(buffer) = self.registry.get(current.index) else { return };
+        let last = |offset| buffer.is_last(self.geometry, offset, crate::format::MIN_RECORD_LENGTH as u32);
+        buffer.state.seal(current.incarnation, last, |state| {
+            let stretch = buffer.stretch();
+            !buffer.is_empty_at(state.offset) && self.geometry.lsn(stretch.segment, stretch.start) < bound
+        });
+    }
+
+    /// Writes what is drained, without waiting for anyone. False if another thread is at it.
+    pub(crate) fn try_drain(&self, host: &impl RingHost) -> Result<bool> {
+        let Some(guard) = self.drain.try_lock() else { return Ok(false) };
+        self.drain_under(guard, host, Lsn(0)).map(|()| true)
+    }
+
+    /// Writes everything below `bound`, which must be sealed, waiting for its writers to leave; and what else is drained.
+    pub(crate) fn drain_below(&self, host: &impl RingHost, bound: Lsn) -> Result<()> {
+        self.drain_under(self.drain.lock(), host, bound)
+    }
+
+    fn drain_under(&self, guard: MutexGuard<'_, ()>, host: &impl RingHost, bound: Lsn) -> Result<()> {
+        self.draining.store(true, Ordering::Release);
+        let result = self.drain_locked(host, bound);
+        self.draining.store(false, Ordering::Release);
+        drop(guard);
+        self.freed.notify();
+        result
+    }
+
+    fn drain_locked(&self, host: &impl RingHost, bound: Lsn) -> Result<()> {
+        loop {
+            let oldest = BufferRef::unpack(self.oldest.load(Ordering::Acquire));
+            let Some(buffer) = self.registry.get(oldest.index) else { return Ok(()) };
+            if buffer.is_written() {
+                let Some(next) = Link::unpack(buffer.successor.load(Ordering::Acquire)).next else { return Ok(()) };
+                // `current` may still name the buffer if the one who linked sleeps; nobody must find it recycled there.
+                self.move_current(oldest, next);
+                self.oldest.store(next.pack(), Ordering::Release);
+                self.recycle(oldest.index);
+                self.freed.notify();
+                continue;
+            }
+            let state = buffer.state.load();
+            if !state.sealed {
+                return Ok(());
+            }
+            if state.writers > 0 {
+                if self.written() >= bound {
+                    return Ok(());
+                }
+                self.drained.wait_while(|| !buffer.state.load().is_drained() && host.check().is_ok());
+                host.check()?;
+                continue;
+            }
+            host.check()?;
+            host.write(self, buffer, state)?;
+            self.written.store(buffer.end(self.geometry, state.offset).0, Ordering::Release);
+            buffer.set_written();
+        }
+    }
+
+    /// Waits until every reservation below `bound`, which must be sealed, has been completed or aborted.
+    pub(crate) fn wait_written(&self, host: &impl RingHost, bound: Lsn) -> Result<()> {
+        while self.written() < bound {
+            self.drain_below(host, bound)?;
+        }
+        Ok(())
+    }
+
+    /// Lets all waiters look again, after writing has stopped.
+    pub(crate) fn wake(&self) {
+        self.freed.notify();
+        self.drained.notify();
+    }
+}
+
+/// All buffers of a ring, by number. Grows, never shrinks, so a reference stays good (invariant F).
+#[derive(Debug)]
+struct Registry {
+    blocks: Box<[AtomicPtr<Block>]>,
+    count: Mutex<u32>,
+}
+
+type Block = [AtomicPtr<Buffer>; BLOCK];
+
+impl Registry {
+    fn new() -> Self {
+        let blocks = (0..BLOCKS).map(|_| AtomicPtr::new(ptr::null_mut())).collect();
+        Self { blocks, count: Mutex::new(0) }
+    }
+
+    #[inline]
+    fn get(&self, index: u32) -> Option<&Buffer> {
+        let block = self.blocks.get(index as usize / BLOCK)?.load(Ordering::Acquire);
+        // SAFETY: a block pointer is null or came from Box::into_raw in `allocate`, and is freed only with the registry.
+        let block = unsafe { block.as_ref() }?;
+        let buffer = block.get(index as usize % BLOCK)?.load(Ordering::Acquire);
+        // SAFETY: as above, for the buffer.
+        unsafe { buffer.as_ref() }
+    }
+
+    /// One more buffer. `None` when all numbers are taken.
+    fn allocate(&self, state: BufferState) -> Option<u32> {
+        let mut count = self.count.lock();
+        let index = *count as usize;
+        let entry = self.blocks.get(index / BLOCK)?;
+        let mut block = entry.load(Ordering::Acquire);
+        if block.is_null() {
+            block = Box::into_raw(Box::new(std::array::from_fn(|_| AtomicPtr::new(ptr::null_mut()))));
+            entry.store(block, Ordering::Release);
+        }
+        let buffer = Box::into_raw(Box::new(Buffer::new(state)));
+        // SAFETY: not null, allocated here or by an earlier call, alive as long as the registry.
+        let block = unsafe { &*block };
+        block.get(index % BLOCK)?.store(buffer, Ordering::Release);
+        *count += 1;
+        u32::try_from(index).ok()
+    }
+}
+
+impl Drop for Registry {
+    fn drop(&mut self) {
+        for entry in &self.blocks {
+            let block = entry.load(Ordering::Acquire);
+            if block.is_null() {
+                continue;
+            }
+            // SAFETY: from Box::into_raw; `&mut self` says that nobody holds a reference.
+            let block = unsafe { Box::from_raw(block) };
+            for buffer in block.iter() {
+                let buffer = buffer.load(Ordering::Acquire);
+                if !buffer.is_null() {
+                    // SAFETY: as for the block.
+                    drop(unsafe { Box::from_raw(buffer) });
+                }
+            }
+        }
+    }
+}
+
+#[cfg(all(test, not(loom)))]
+mod tests {
+    use super::{Armed, BufferRef, Link};
+    use crate::ids::{SegmentId, SlotId};
+
+    #[test]
+    fn references_and_links_survive_packing_at_both_ends() {
+        for index in [0, 1, (1 << 18) - 2] {
+            for incarnation in [0, 1, (1 << 23) - 1] {
+                let reference = BufferRef { index, incarnation };
+                assert_eq!(BufferRef::unpack(reference.pack()), reference);
+                for own in [0, 1, (1 << 23) - 1] {
+                    for next in [None, Some(reference)] {
+                        assert_eq!(Link::unpack(Link { own, next }.pack()), Link { own, next });
+                    }
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn an_armed_segment_survives_packing() {
+        for slot in [0, (1 << 24) - 1] {
+            for segment in [1, (1 << 40) - 1] {
+                let armed = Armed { slot: SlotId(slot), segment: SegmentId(segment) };
+                assert_eq!(Armed::unpack(armed.pack()), armed);
+            }
+        }
+    }
+}

@@ -1,0 +1,58 @@
+//! The records of one segment, one after another.
+
+use crate::format::{MIN_RECORD_LENGTH, Record, RecordFault, RecordKind, RecordSeed, record};
+use crate::ids::SegmentId;
+
+/// Walks the records in the bytes of a segment.
+///
+/// Ends behind a segment's end record, or where the rest is too short for any record. A fault is yielded once, with the
+/// offset of the record that has it, and ends the walk: nothing says how long a damaged record is.
+#[derive(Debug)]
+pub(crate) struct Records<'a> {
+    /// The segment from its first byte to the end of what may be valid.
+    bytes: &'a [u8],
+    seed: RecordSeed,
+    segment: SegmentId,
+    offset: usize,
+    done: bool,
+}
+
+impl<'a> Records<'a> {
+    /// Begins at `offset` bytes into the segment.
+    pub(crate) fn new(bytes: &'a [u8], seed: RecordSeed, segment: SegmentId, offset: u32) -> Self {
+        Self { bytes, seed, segment, offset: offset as usize, done: false }
+    }
+
+    /// Where the next record begins.
+    pub(crate) fn offset(&self) -> u32 {
+        // Segments are below 2^26 bytes.
+        self.offset as u32
+    }
+}
+
+impl<'a> Iterator for Records<'a> {
+    type Item = Result<(u32, Record<'a>), RecordFault>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        let rest = self.bytes.get(self.offset..).unwrap_or_default();
+        if self.done || rest.len() < MIN_RECORD_LENGTH {
+            return None;
+        }
+        let offset = self.offset();
+        match record::decode(rest, self.seed.at(self.segment, offset)) {
+            Ok(Record { kind: RecordKind::End, length, .. }) => {
+                self.offset += length;
+                self.done = true;
+                None
+            }
+            Ok(record) => {
+                self.offset += record.length;
+                Some(Ok((offset, record)))
+            }
+            Err(fault) => {
+                self.done = true;
+                Some(Err(fault))
+            }
+        }
+    }
+}

@@ -1,0 +1,252 @@
+//! Where segments come from: free slots, new slots at the end of the file, and the claims that make them segments.
+//!
+//! This is the cold side of the log: it is entered once per segment, under one lock that orders claims (their ids rise
+//! in the order of the manifest). The I/O done under it, zeroing a new slot and syncing a claim, is what the lock is there
+//! to put in order; no user code runs under it and no reservation is held while waiting for it.
+//!
+//! # A slot's way back
+//!
+//! The accountant pushes a slot on its stack when the last live byte dies. The slot then waits until
+//!
+//! * **(A)** every record that killed one of its records is stable, and so is the slot's own end: else a power cut could
+//!   bring the killed records back to life when their bytes are gone, or tear a hole below the tip;
+//! * **(B)** every thread that might have looked up a place in it has moved on: a deferral of the epoch says so.
+//!
+//! Nobody waits for either. If no slot is free the file grows.
+//!
+//! # The reserve
+//!
+//! Making space takes space. Ordinary writes leave [`RESERVE`] free slots behind when the disk is full; relocation, `free`
+//! and the ends of batches may use them, and while fewer are left ordinary writes are refused at the gate. A store
+//! reserves at most as many slots as it has in use, so that a small one stays small.
+//!
+//! New slots are filled with zeros rather than reserved by `fallocate`: that claims the space on every file system that
+//! allocates when it writes, and blocks that were written before commit faster than blocks that only were reserved.
+
+use std::collections::{BTreeSet, VecDeque};
+use std::io;
+use std::sync::Arc;
+
+use super::core::LogCore;
+use super::gate::Privilege;
+use super::ring::{Armed, Ring};
+use crate::error::{Error, Result};
+use crate::format::{ClaimEntry, ManifestEntry};
+use crate::ids::{HeadId, SegmentId, SlotId};
+use crate::location::Place;
+use crate::sync::atomic::{AtomicBool, Ordering};
+use crate::sync::{Mutex, epoch};
+
+/// Free slots that ordinary writes leave to those who make space.
+pub(crate) const RESERVE: usize = 2;
+
+/// The most segments that one claim takes ahead.
+const MAX_AHEAD: u32 = 8;
+
+#[derive(Debug, Default)]
+struct State {
+    /// Slots that hold nothing anyone needs.
+    free: BTreeSet<SlotId>,
+    /// Slots without live bytes that fail (A).
+    emptied: Vec<SlotId>,
+    /// Slots that wait for (B).
+    quarantine: VecDeque<(Arc<AtomicBool>, Vec<SlotId>)>,
+    /// Slots that the file has room for.
+    slots: u32,
+    next_segment: u64,
+    newest: [SegmentId; HeadId::COUNT],
+    /// Segments that are claimed and not yet armed.
+    ahead: [VecDeque<Armed>; HeadId::COUNT],
+}
+
+/// What the supply starts from.
+#[derive(Debug, Default)]
+pub(crate) struct SupplyStart {
+    pub(crate) free: BTreeSet<SlotId>,
+    pub(crate) slots: u32,
+    pub(crate) next_segment: u64,
+    pub(crate) newest: [SegmentId; HeadId::COUNT],
+}
+
+/// Figures of the supply.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct SupplyFigures {
+    /// Slots in the file.
+    pub(crate) slots: u32,
+    /// Slots that can be claimed at once.
+    pub(crate) free: u32,
+    /// Slots that will be free when what killed their records is stable, or readers have moved on.
+    pub(crate) emptied: u32,
+    /// Slots claimed ahead of need.
+    pub(crate) ahead: u32,
+}
+
+/// The supply of segments.
+#[derive(Debug)]
+pub(crate) struct Supply(Mutex<State>);
+
+impl Supply {
+    pub(crate) fn new(start: SupplyStart) -> Self {
+        let SupplyStart { free, slots, next_segment, newest } = start;
+        Self(Mutex::new(State { free, slots, next_segment, newest, ..State::default() }))
+    }
+
+    pub(crate) fn figures(&self) -> SupplyFigures {
+        let state = self.0.lock();
+        let quarantined: usize = state.quarantine.iter().map(|(_, slots)| slots.len()).sum();
+        let ahead: usize = state.ahead.iter().map(VecDeque::len).sum();
+        let count = |n: usize| u32::try_from(n).unwrap_or(u32::MAX);
+        SupplyFigures {
+            slots: state.slots,
+            free: count(state.free.len()),
+            emptied: count(state.emptied.len() + quarantined),
+            ahead: count(ahead),
+        }
+    }
+
+    /// Makes a segment newer than `after` armed in the ring.
+    pub(crate) fn arm(&self, core: &LogCore, ring: &Ring, after: SegmentId, privilege: Privilege) -> Result<()> {
+        let mut state = self.0.lock();
+        if ring.armed_after(after).is_some() {
+            return Ok(());
+        }
+        core.gate().check_poison()?;
+        let head = ring.head.index();
+        if state.ahead.get(head).is_none_or(VecDeque::is_empty) {
+            state.harvest(core);
+            state.claim(core, ring.head, privilege)?;
+        }
+        if let Some(armed) = state.ahead.get_mut(head).and_then(VecDeque::pop_front) {
+            ring.set_armed(armed);
+        }
+        Ok(())
+    }
+
+    /// Looks which slots have become free. Returns how many wait for what a sync would bring.
+    pub(crate) fn harvest(&self, core: &LogCore) -> u32 {
+        let mut state = self.0.lock();
+        state.harvest(core);
+        u32::try_from(state.emptied.len()).unwrap_or(u32::MAX)
+    }
+
+    /// Tries to have the reserve again, and admits ordinary writes if it succeeds.
+    pub(crate) fn restore_reserve(&self, core: &LogCore) -> Result<()> {
+        let mut state = self.0.lock();
+        state.harvest(core);
+        while state.free.len() < state.reserve() {
+            state.grow(core)?;
+        }
+        core.gate().keep_reserve(false);
+        Ok(())
+    }
+}
+
+impl State {
+    /// How many free slots ordinary writes leave behind.
+    fn reserve(&self) -> usize {
+        RESERVE.min((self.slots as usize).saturating_sub(self.free.len()))
+    }
+
+    fn harvest(&mut self, core: &LogCore) {
+        self.emptied.extend(core.accountant().take_empties());
+        let stable = core.durability().all_stable();
+        let (matured, waiting) =
+            self.emptied.drain(..).partition(|slot| core.accountant().reusable(*slot, &stable));
+        self.emptied = waiting;
+        let matured: Vec<SlotId> = matured;
+        if !matured.is_empty() {
+            self.quarantine.push_back((defer_flag(), matured));
+        }
+        if self.free.len() <= self.reserve() {
+            // Each round can move the epoch on by one, if no thread is in its way; two make a deferral ripe.
+            (0..3).for_each(|_| epoch::pin().flush());
+        }
+        while let Some((_, slots)) = self.quarantine.pop_front_if(|(ripe, _)| ripe.load(Ordering::Acquire)) {
+            for slot in slots {
+                core.accountant().release(slot);
+                self.free.insert(slot);
+            }
+        }
+    }
+
+    /// Claims segments for a head, in one manifest entry.
+    fn claim(&mut self, core: &LogCore, head: HeadId, privilege: Privilege) -> Result<()> {
+        let count = if head == HeadId::FRESH { (self.slots / 64).clamp(1, MAX_AHEAD) } else { 1 };
+        let mut claims = Vec::new();
+        for _ in 0..count {
+            match self.take_slot(core, privilege) {
+                Ok(slot) => claims.push(self.assign(core, slot, head)),
+                Err(error) if claims.is_empty() => return Err(error),
+                Err(_) => break,
+            }
+        }
+        let armed: Vec<Armed> = claims.iter().map(|c| Armed { slot: c.slot, segment: c.segment }).collect();
+        let stable = core.durability().all_stable();
+        core.append_manifest(&ManifestEntry::Claims { stable, claims })?;
+        if let Some(ahead) = self.ahead.get_mut(head.index()) {
+            ahead.extend(armed);
+        }
+        Ok(())
+    }
+
+    fn assign(&mut self, core: &LogCore, slot: SlotId, head: HeadId) -> ClaimEntry {
+        let segment = SegmentId(self.next_segment);
+        self.next_segment += 1;
+        let newest = self.newest.get_mut(head.index());
+        let predecessor = newest.map_or(SegmentId(0), |newest| std::mem::replace(newest, segment));
+        core.accountant().open(slot, segment, head);
+        ClaimEntry { slot, segment, head, predecessor, end: core.geometry().segment_size() }
+    }
+
+    fn take_slot(&mut self, core: &LogCore, privilege: Privilege) -> Result<SlotId> {
+        let keep = match privilege {
+            Privilege::Ordinary => self.reserve(),
+            Privilege::Reserve => 0,
+        };
+        let mut grown = Ok(());
+        while self.free.len() <= self.reserve() && grown.is_ok() {
+            grown = self.grow(core);
+        }
+        let reserve = self.reserve();
+        if self.free.len() > keep {
+            if let Some(slot) = self.free.pop_first() {
+                core.gate().keep_reserve(self.free.len() < reserve);
+                return Ok(slot);
+            }
+        }
+        grown?;
+        Err(Error::DiskFull { path: core.log_path() })
+    }
+
+    /// Adds one slot at the end of the file.
+    fn grow(&mut self, core: &LogCore) -> Result<()> {
+        if self.slots >= Place::SLOT_LIMIT {
+            return Err(Error::DiskFull { path: core.log_path() });
+        }
+        match core.zero_slot(SlotId(self.slots)) {
+            Ok(()) => {
+                self.free.insert(SlotId(self.slots));
+                self.slots += 1;
+                Ok(())
+            }
+            Err(error) if is_full(&error) => Err(Error::DiskFull { path: core.log_path() }),
+            Err(error) => Err(Error::io("extend", core.log_path(), error)),
+        }
+    }
+}
+
+fn is_full(error: &io::Error) -> bool {
+    use io::ErrorKind::{FileTooLarge, QuotaExceeded, StorageFull};
+    matches!(error.kind(), StorageFull | QuotaExceeded | FileTooLarge)
+}
+
+/// A flag that is set when every thread that is pinned now has moved on.
+fn defer_flag() -> Arc<AtomicBool> {
+    let flag = Arc::new(AtomicBool::new(false));
+    let deferred = Arc::clone(&flag);
+    let guard = epoch::pin();
+    // SAFETY: the closure owns what it touches, and both are Send and 'static.
+    unsafe { guard.defer_unchecked(move || deferred.store(true, Ordering::Release)) };
+    guard.flush();
+    flag
+}
