@@ -1,1 +1,11 @@
-//! (contents follow)
+//! The store's files as bytes: pure codecs over slices, described for readers in `docs/format.md`.
+
+mod checksum;
+mod fields;
+pub(crate) mod record;
+mod store_id;
+mod varint;
+
+pub(crate) use checksum::RecordSeed;
+pub(crate) use record::{Record, RecordFault, RecordKind};
+pub(crate) use store_id::StoreId;
