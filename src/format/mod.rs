@@ -3,9 +3,11 @@
 mod checksum;
 mod fields;
 pub(crate) mod record;
+mod segment_header;
 mod store_id;
 mod varint;
 
 pub(crate) use checksum::RecordSeed;
 pub(crate) use record::{Record, RecordFault, RecordKind};
+pub(crate) use segment_header::{SegmentHeader, SegmentHeaderFault};
 pub(crate) use store_id::StoreId;
