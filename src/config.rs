@@ -172,11 +172,7 @@ impl Config {
 }
 
 fn require(option: &'static str, holds: bool, reason: &str) -> Result<()> {
-    if holds {
-        Ok(())
-    } else {
-        Err(Error::InvalidConfig { option, reason: reason.into() })
-    }
+    if holds { Ok(()) } else { Err(Error::InvalidConfig { option, reason: reason.into() }) }
 }
 
 #[cfg(test)]

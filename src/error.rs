@@ -182,12 +182,18 @@ impl fmt::Display for Error {
             Self::UnsupportedFormat { path, found, supported } => {
                 write!(formatter, "{path} has format version {found}; this version reads up to {supported}")
             }
-            Self::InvalidConfig { option, reason } => write!(formatter, "invalid configuration: {option} {reason}"),
-            Self::Poisoned { cause } => write!(formatter, "writing has stopped after an earlier failure: {cause}"),
+            Self::InvalidConfig { option, reason } => {
+                write!(formatter, "invalid configuration: {option} {reason}")
+            }
+            Self::Poisoned { cause } => {
+                write!(formatter, "writing has stopped after an earlier failure: {cause}")
+            }
             Self::Closed => formatter.write_str("the store is closed"),
             Self::ReadOnly => formatter.write_str("the store is open read-only"),
             Self::Encode { reason } => write!(formatter, "the fragment cannot be encoded: {reason}"),
-            Self::Decode { page_id, reason } => write!(formatter, "page {page_id} cannot be decoded: {reason}"),
+            Self::Decode { page_id, reason } => {
+                write!(formatter, "page {page_id} cannot be decoded: {reason}")
+            }
             Self::ValueTooLarge { length, maximum } => {
                 write!(formatter, "a value of {length} bytes is above the maximum of {maximum}")
             }

@@ -171,9 +171,7 @@ pub(crate) mod epoch {
     /// Pins the current thread: what it can reach now is not freed until the guard is dropped.
     #[inline]
     pub(crate) fn pin() -> Guard {
-        HANDLE
-            .try_with(LocalHandle::pin)
-            .unwrap_or_else(|_| COLLECTOR.register().pin())
+        HANDLE.try_with(LocalHandle::pin).unwrap_or_else(|_| COLLECTOR.register().pin())
     }
 
     /// Whether this thread holds a guard.

@@ -1,8 +1,10 @@
 //! Where bytes live: the [`Storage`] trait and its implementations.
 
+mod bytes;
 #[cfg(test)]
 mod conformance;
 mod file;
+mod locks;
 mod memory;
 #[cfg(feature = "sim")]
 pub mod sim;
