@@ -91,6 +91,8 @@ pub enum Error {
     TooManyPages,
     /// This thread has a batch open; what it asked for would wait for its own end.
     BatchOpen,
+    /// A batch was dropped unsealed after its thread had logged something. Poisons the instance.
+    UnsealedBatch,
     /// This thread holds a reservation below the LSN that it asked to be made stable.
     ReservationOpen {
         /// Where the oldest such reservation begins.
@@ -201,6 +203,7 @@ impl fmt::Display for Error {
             Self::ReservedPageId => formatter.write_str("page id 0 is reserved for the store"),
             Self::TooManyPages => formatter.write_str("all page ids are in use"),
             Self::BatchOpen => formatter.write_str("this thread has a batch open"),
+            Self::UnsealedBatch => formatter.write_str("a batch was dropped unsealed"),
             Self::ReservationOpen { lsn } => {
                 write!(formatter, "this thread holds an open reservation at LSN {lsn}")
             }

@@ -1,6 +1,24 @@
 //! Where a record lies in the log file, as one word.
 
-use crate::ids::SlotId;
+use crate::ids::{Lsn, SlotId};
+
+/// Where an entry of a [`Log`](crate::Log) is: what [`Log::read`](crate::Log::read) takes.
+///
+/// Known as soon as the entry is reserved, and good until the log is truncated beyond it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Location {
+    pub(crate) slot: SlotId,
+    pub(crate) lsn: Lsn,
+    pub(crate) length: u32,
+}
+
+impl Location {
+    /// The entry's log sequence number.
+    #[must_use]
+    pub const fn lsn(self) -> Lsn {
+        self.lsn
+    }
+}
 
 /// A record's slot and its offset in the slot's segment, packed in a word that is never zero nor all ones.
 ///

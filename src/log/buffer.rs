@@ -14,14 +14,15 @@ use std::ptr::{self, NonNull};
 use crossbeam_utils::CachePadded;
 
 use super::buffer_state::{AtomicBufferState, BufferState};
-use crate::format::{MARK_LENGTH, MIN_RECORD_LENGTH, SEGMENT_HEADER_LENGTH};
+use crate::format::SegmentHeader;
+use crate::format::record::{MARK_LENGTH, MIN_LENGTH};
 use crate::geometry::Geometry;
 use crate::ids::{Lsn, SegmentId, SlotId};
 use crate::location::Place;
 use crate::sync::atomic::{AtomicBool, AtomicPtr, AtomicU32, AtomicU64, Ordering, fence};
 
 /// Bytes behind the capacity, for the record that ends a segment.
-const SLACK: u32 = MIN_RECORD_LENGTH as u32;
+const SLACK: u32 = MIN_LENGTH as u32;
 
 /// The stretch of a segment that a buffer is opened for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -41,7 +42,7 @@ pub(crate) struct Stretch {
 impl Stretch {
     /// What lies in front of the first record: the segment's header if the buffer begins a segment, and the mark.
     pub(crate) const fn overhead(start: u32) -> u32 {
-        MARK_LENGTH as u32 + if start == 0 { SEGMENT_HEADER_LENGTH as u32 } else { 0 }
+        MARK_LENGTH as u32 + if start == 0 { SegmentHeader::LENGTH as u32 } else { 0 }
     }
 }
 

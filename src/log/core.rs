@@ -8,7 +8,7 @@ use std::io;
 use std::sync::Arc;
 
 use super::batch::Batches;
-use super::buffer::Buffer;
+use super::buffer::{Buffer, Stretch};
 use super::buffer_state::BufferState;
 use super::claim::Claim;
 use super::durability::{Durability, Leader};
@@ -18,9 +18,8 @@ use super::ring::{Ring, RingHost};
 use super::supply::{Supply, SupplyStart};
 use crate::config::Config;
 use crate::error::{Error, Result};
-use crate::format::{
-    MARK_LENGTH, ManifestEntry, RecordKind, RecordSeed, SEGMENT_HEADER_LENGTH, SegmentHeader, StoreId, record,
-};
+use crate::format::record::{self, END_LENGTH, MARK_LENGTH};
+use crate::format::{ManifestEntry, RecordKind, RecordSeed, SegmentHeader, StoreId};
 use crate::geometry::Geometry;
 use crate::ids::{HeadId, HeadLsns, Lsn, SegmentId, SlotId};
 use crate::location::Place;
@@ -153,7 +152,7 @@ impl LogCore {
 
     /// The longest record that fits in a segment beside its header and a mark.
     pub(crate) fn max_record(&self) -> usize {
-        (self.geometry.segment_size() as usize).saturating_sub(SEGMENT_HEADER_LENGTH + MARK_LENGTH)
+        (self.geometry.segment_size() as usize).saturating_sub(SegmentHeader::LENGTH + MARK_LENGTH)
     }
 
     /// Whether a segment was begun since this was last asked.
@@ -395,7 +394,7 @@ impl LogCore {
             self.counters.one(Counter::Write);
             self.counters.add(Counter::WrittenBytes, u64::from(length));
         }
-        let overhead = super::buffer::Stretch::overhead(stretch.start);
+        let overhead = Stretch::overhead(stretch.start);
         let records = state.offset.saturating_sub(overhead);
         let end = buffer.end(self.geometry, state.offset);
         self.accountant.credit(stretch.slot, records, state.last, end);
@@ -412,9 +411,9 @@ impl LogCore {
         let mut used = if empty { 0 } else { state.offset };
         let end = stretch.start + used;
         let rest = self.geometry.segment_size().saturating_sub(end);
-        let ends_here = state.last && rest as usize >= record::END_LENGTH;
+        let ends_here = state.last && rest as usize >= END_LENGTH;
         // SAFETY: the buffer is drained and this thread holds the drain lock; the end record fits in the slack.
-        let bytes = unsafe { buffer.bytes(0, used + if ends_here { record::END_LENGTH as u32 } else { 0 }) };
+        let bytes = unsafe { buffer.bytes(0, used + if ends_here { END_LENGTH as u32 } else { 0 }) };
         let stable = self.durability.all_stable();
         if !empty {
             let at = if stretch.start == 0 { self.put_header(ring, stretch, stable, bytes) } else { 0 };
@@ -427,16 +426,16 @@ impl LogCore {
             if let Some(last) = bytes.get_mut(used as usize..) {
                 record::encode(last, self.seed.at(stretch.segment, end), &RecordKind::End, &[]);
             }
-            used += record::END_LENGTH as u32;
+            used += END_LENGTH as u32;
         }
         used
     }
 
-    fn put_header(&self, ring: &Ring, stretch: super::buffer::Stretch, stable: HeadLsns, into: &mut [u8]) -> usize {
+    fn put_header(&self, ring: &Ring, stretch: Stretch, stable: HeadLsns, into: &mut [u8]) -> usize {
         let header = SegmentHeader {
             store_id: self.store_id,
             segment: stretch.segment,
-            predecessor: stretch.predecessor,
+            predecessor: (stretch.predecessor.0 > 0).then_some(stretch.predecessor),
             slot: stretch.slot,
             head: ring.head,
             stable,
@@ -444,6 +443,6 @@ impl LogCore {
         if let Some(into) = into.first_chunk_mut() {
             header.encode(into);
         }
-        SEGMENT_HEADER_LENGTH
+        SegmentHeader::LENGTH
     }
 }

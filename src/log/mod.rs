@@ -1,1 +1,43 @@
-//! (contents follow)
+//! The log: records in order, in write buffers, in segments of a file. See `docs/log.md`.
+//!
+//! | file | what |
+//! |---|---|
+//! | `buffer_state` | the packed word of a write buffer |
+//! | `buffer`, `ring` | write buffers, and their queue |
+//! | `claim` | a reservation inside the library |
+//! | `event`, `gate` | waiting, and refusing |
+//! | `batch` | what may be called stable while batches are open |
+//! | `durability` | the leader that syncs for all |
+//! | `supply` | segments for the heads |
+//! | `manifest_file` | claims and bounds on disk |
+//! | `core` | all of these together |
+//! | `scan`, `iter` | reading records back |
+//! | `bare`, `reservation`, `batch_guard` | the log as users see it |
+
+mod bare;
+mod batch;
+mod batch_guard;
+mod buffer;
+mod buffer_state;
+mod claim;
+mod core;
+mod durability;
+mod event;
+mod gate;
+mod iter;
+mod manifest_file;
+mod reservation;
+mod ring;
+mod scan;
+mod supply;
+
+pub use bare::Log;
+pub use batch_guard::Batch;
+pub use iter::{LogEntry, LogIter};
+pub use reservation::Reservation;
+
+pub(crate) use core::{LOG_FILE, LogCore, LogStart};
+pub(crate) use gate::Privilege;
+pub(crate) use manifest_file::{MANIFEST_FILE, ManifestFile};
+pub(crate) use scan::Records;
+pub(crate) use supply::SupplyStart;

@@ -32,6 +32,7 @@ use super::buffer::{Buffer, Stretch};
 use super::buffer_state::{BufferState, Entry, INCARNATION_BITS};
 use super::event::Event;
 use crate::error::{Error, Result};
+use crate::format::record::MIN_LENGTH;
 use crate::geometry::Geometry;
 use crate::ids::{HeadId, Lsn, SegmentId, SlotId};
 use crate::sync::{Mutex, MutexGuard};
@@ -426,7 +427,7 @@ impl Ring {
     pub(crate) fn seal_below(&self, bound: Lsn) {
         let current = self.current();
         let Some(buffer) = self.registry.get(current.index) else { return };
-        let last = |offset| buffer.is_last(self.geometry, offset, crate::format::MIN_RECORD_LENGTH as u32);
+        let last = |offset| buffer.is_last(self.geometry, offset, MIN_LENGTH as u32);
         buffer.state.seal(current.incarnation, last, |state| {
             let stretch = buffer.stretch();
             !buffer.is_empty_at(state.offset) && self.geometry.lsn(stretch.segment, stretch.start) < bound

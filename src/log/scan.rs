@@ -1,6 +1,7 @@
 //! The records of one segment, one after another.
 
-use crate::format::{MIN_RECORD_LENGTH, Record, RecordFault, RecordKind, RecordSeed, record};
+use crate::format::record::{self, MIN_LENGTH};
+use crate::format::{Record, RecordFault, RecordKind, RecordSeed};
 use crate::ids::SegmentId;
 
 /// Walks the records in the bytes of a segment.
@@ -15,12 +16,13 @@ pub(crate) struct Records<'a> {
     segment: SegmentId,
     offset: usize,
     done: bool,
+    ended: bool,
 }
 
 impl<'a> Records<'a> {
     /// Begins at `offset` bytes into the segment.
     pub(crate) fn new(bytes: &'a [u8], seed: RecordSeed, segment: SegmentId, offset: u32) -> Self {
-        Self { bytes, seed, segment, offset: offset as usize, done: false }
+        Self { bytes, seed, segment, offset: offset as usize, done: false, ended: false }
     }
 
     /// Where the next record begins.
@@ -30,12 +32,19 @@ impl<'a> Records<'a> {
     }
 }
 
+impl Records<'_> {
+    /// Whether the walk has met the record that ends a segment.
+    pub(crate) fn ended(&self) -> bool {
+        self.ended
+    }
+}
+
 impl<'a> Iterator for Records<'a> {
     type Item = Result<(u32, Record<'a>), RecordFault>;
 
     fn next(&mut self) -> Option<Self::Item> {
         let rest = self.bytes.get(self.offset..).unwrap_or_default();
-        if self.done || rest.len() < MIN_RECORD_LENGTH {
+        if self.done || rest.len() < MIN_LENGTH {
             return None;
         }
         let offset = self.offset();
@@ -43,6 +52,7 @@ impl<'a> Iterator for Records<'a> {
             Ok(Record { kind: RecordKind::End, length, .. }) => {
                 self.offset += length;
                 self.done = true;
+                self.ended = true;
                 None
             }
             Ok(record) => {

@@ -31,7 +31,7 @@ use super::core::LogCore;
 use super::gate::Privilege;
 use super::ring::{Armed, Ring};
 use crate::error::{Error, Result};
-use crate::format::{ClaimEntry, ManifestEntry};
+use crate::format::{Claim, ManifestEntry};
 use crate::ids::{HeadId, SegmentId, SlotId};
 use crate::location::Place;
 use crate::sync::atomic::{AtomicBool, Ordering};
@@ -172,15 +172,15 @@ impl State {
     /// Claims segments for a head, in one manifest entry.
     fn claim(&mut self, core: &LogCore, head: HeadId, privilege: Privilege) -> Result<()> {
         let count = if head == HeadId::FRESH { (self.slots / 64).clamp(1, MAX_AHEAD) } else { 1 };
-        let mut claims = Vec::new();
+        let mut claims: Vec<(SlotId, Claim)> = Vec::new();
         for _ in 0..count {
             match self.take_slot(core, privilege) {
-                Ok(slot) => claims.push(self.assign(core, slot, head)),
+                Ok(slot) => claims.push((slot, self.assign(core, slot, head))),
                 Err(error) if claims.is_empty() => return Err(error),
                 Err(_) => break,
             }
         }
-        let armed: Vec<Armed> = claims.iter().map(|c| Armed { slot: c.slot, segment: c.segment }).collect();
+        let armed: Vec<Armed> = claims.iter().map(|(slot, claim)| Armed { slot: *slot, segment: claim.segment }).collect();
         let stable = core.durability().all_stable();
         core.append_manifest(&ManifestEntry::Claims { stable, claims })?;
         if let Some(ahead) = self.ahead.get_mut(head.index()) {
@@ -189,13 +189,13 @@ impl State {
         Ok(())
     }
 
-    fn assign(&mut self, core: &LogCore, slot: SlotId, head: HeadId) -> ClaimEntry {
+    fn assign(&mut self, core: &LogCore, slot: SlotId, head: HeadId) -> Claim {
         let segment = SegmentId(self.next_segment);
         self.next_segment += 1;
         let newest = self.newest.get_mut(head.index());
-        let predecessor = newest.map_or(SegmentId(0), |newest| std::mem::replace(newest, segment));
+        let predecessor = newest.map(|newest| std::mem::replace(newest, segment)).filter(|segment| segment.0 > 0);
         core.accountant().open(slot, segment, head);
-        ClaimEntry { slot, segment, head, predecessor, end: core.geometry().segment_size() }
+        Claim { segment, head, predecessor, end: core.geometry().segment_size() }
     }
 
     fn take_slot(&mut self, core: &LogCore, privilege: Privilege) -> Result<SlotId> {

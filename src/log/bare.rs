@@ -1,0 +1,257 @@
+//! The log on its own: a write-ahead log for users who need no pages.
+
+use std::fmt;
+use std::sync::Arc;
+
+use super::batch_guard::Batch;
+use super::core::LogCore;
+use super::gate::Privilege;
+use super::iter::LogIter;
+use super::reservation::{Reservation, refuse_own_below};
+use crate::error::{Corruption, Error, Result};
+use crate::format::{ManifestEntry, RecordKind, record};
+use crate::ids::{HeadId, Lsn};
+use crate::location::{Location, Place};
+use crate::stats::{Counter, Counts};
+use crate::storage::StorageLock;
+use crate::sync::Mutex;
+use crate::sync::atomic::{AtomicU64, Ordering};
+
+/// A log of byte strings: append, make durable, read back in order, cut off at the front.
+///
+/// ```
+/// use std::sync::Arc;
+/// use pagelog::{Config, Log, MemoryStorage};
+///
+/// # fn main() -> pagelog::Result<()> {
+/// let storage = Arc::new(MemoryStorage::new());
+/// let log = Log::open(Config::with_storage(storage.clone()))?;
+/// log.append(b"first")?;
+/// let second = log.append(b"second")?;
+/// log.make_stable(second)?;
+/// log.close()?;
+///
+/// let log = Log::open(Config::with_storage(storage))?;
+/// assert!(log.was_recovered());
+/// let entries = log.iter_from(log.first_lsn())?.collect::<pagelog::Result<Vec<_>>>()?;
+/// assert_eq!(entries[0].payload, b"first");
+/// assert_eq!(entries[1].lsn, second);
+/// # Ok(())
+/// # }
+/// ```
+pub struct Log {
+    core: Arc<LogCore>,
+    /// The oldest LSN kept.
+    first: AtomicU64,
+    truncation: Mutex<()>,
+    was_recovered: bool,
+    lock: Mutex<Option<Box<dyn StorageLock>>>,
+    temporary: bool,
+}
+
+impl fmt::Debug for Log {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.debug_struct("Log").field("file", &self.core.log_path()).finish_non_exhaustive()
+    }
+}
+
+impl Log {
+    /// Puts the parts together that recovery made.
+    pub(crate) fn assemble(
+        core: Arc<LogCore>,
+        first: Lsn,
+        was_recovered: bool,
+        lock: Option<Box<dyn StorageLock>>,
+        temporary: bool,
+    ) -> Self {
+        let (first, lock) = (AtomicU64::new(first.0), Mutex::new(lock));
+        Self { core, first, truncation: Mutex::new(()), was_recovered, lock, temporary }
+    }
+
+    /// Whether the log existed before it was opened.
+    #[must_use]
+    pub fn was_recovered(&self) -> bool {
+        self.was_recovered
+    }
+
+    /// Puts an entry in the log's order, without making it part of the log yet. One compare-exchange, and a copy.
+    ///
+    /// # Errors
+    /// [`Error::ValueTooLarge`], [`Error::DiskFull`], or what stopped writing; nothing was logged.
+    pub fn reserve(&self, payload: &[u8]) -> Result<Reservation<'_>> {
+        self.core.admit(Privilege::Ordinary)?;
+        self.core.batches().note_write();
+        let claim = self.core.reserve(HeadId::FRESH, Privilege::Ordinary, &RecordKind::Entry, payload)?;
+        let counters = self.core.counters();
+        counters.add(Counter::FreshBytes, claim.length().into());
+        counters.add(Counter::PayloadBytes, payload.len() as u64);
+        Ok(Reservation::new(&self.core, claim))
+    }
+
+    /// Reserves and completes in one step. The entry is durable once [`stable_lsn`](Self::stable_lsn) is above the returned LSN.
+    ///
+    /// # Errors
+    /// As [`reserve`](Self::reserve).
+    pub fn append(&self, payload: &[u8]) -> Result<Lsn> {
+        Ok(self.reserve(payload)?.complete())
+    }
+
+    /// Opens a [`Batch`]: what is appended until it is sealed survives a crash as a whole or not at all.
+    ///
+    /// # Errors
+    /// [`Error::BatchOpen`] if this thread has one open already; a batch of another thread is waited for.
+    pub fn pin_log(&self) -> Result<Batch<'_>> {
+        Batch::begin(&self.core)
+    }
+
+    /// Returns when the entry at `lsn`, and all before it, survive a power cut. Waits for reservations of other threads
+    /// before it, and for the end of a batch that it lies in. An LSN behind the log's end means all of the log.
+    ///
+    /// # Errors
+    /// [`Error::ReservationOpen`] or [`Error::BatchOpen`] if it would wait for the calling thread itself; an I/O error,
+    /// which also poisons the log.
+    pub fn make_stable(&self, lsn: Lsn) -> Result<()> {
+        self.core.gate().admit_flush()?;
+        let bound = Lsn(lsn.0.saturating_add(1)).min(self.core.tail());
+        refuse_own_below(&self.core, bound)?;
+        self.core.make_stable_below(bound)
+    }
+
+    /// Makes everything stable that was reserved before this call.
+    ///
+    /// # Errors
+    /// As [`make_stable`](Self::make_stable).
+    pub fn flush(&self) -> Result<()> {
+        self.make_stable(Lsn(u64::MAX))
+    }
+
+    /// Every entry that begins below this LSN survives a power cut.
+    #[must_use]
+    pub fn stable_lsn(&self) -> Lsn {
+        self.core.durability().stable(HeadId::FRESH)
+    }
+
+    /// The oldest LSN that the log still reaches back to.
+    #[must_use]
+    pub fn first_lsn(&self) -> Lsn {
+        Lsn(self.first.load(Ordering::Acquire))
+    }
+
+    /// Reads one entry; `None` if it was aborted. Writes out the buffer that holds it, if need be, but does not sync.
+    ///
+    /// # Errors
+    /// [`Error::Truncated`] if the log was cut off behind it, [`Error::ReservationOpen`] if this thread holds a reservation
+    /// before it that keeps it from being written, [`Error::Corruption`], [`Error::Io`].
+    pub fn read(&self, location: Location) -> Result<Option<Vec<u8>>> {
+        self.core.gate().admit_read()?;
+        let Location { slot, lsn, length } = location;
+        if lsn < self.first_lsn() {
+            return Err(Error::Truncated { first: self.first_lsn() });
+        }
+        let end = Lsn(lsn.0.saturating_add(length.into()));
+        if end > self.core.ring(HeadId::FRESH).written() {
+            refuse_own_below(&self.core, end)?;
+            self.core.write_below(end.min(self.core.tail()))?;
+        }
+        let geometry = self.core.geometry();
+        let place = Place::new(slot, geometry.offset(lsn));
+        let mut bytes = vec![0; length as usize];
+        self.core.read_slot(place, &mut bytes)?;
+        if self.core.accountant().segment(slot) != geometry.segment(lsn) {
+            return Err(Error::Truncated { first: self.first_lsn() });
+        }
+        let seed = self.core.seed().at(geometry.segment(lsn), place.offset);
+        match record::decode(&bytes, seed) {
+            Ok(record) if record.kind == RecordKind::Entry => Ok(Some(record.payload.to_vec())),
+            Ok(_) => Ok(None),
+            Err(fault) => {
+                let corruption = Corruption::new(self.core.log_path(), format!("the record {}", fault.reason()));
+                Err(corruption.at_lsn(lsn).at_offset(geometry.file_offset(slot, place.offset)).into())
+            }
+        }
+    }
+
+    /// Iterates over the completed entries from `lsn` on, in the order of their LSNs, up to what can be written to the
+    /// file at this moment. What lies behind an open reservation is not seen. An error is an item, not the end.
+    ///
+    /// # Errors
+    /// [`Error::Truncated`] if the log does not reach back to `lsn`.
+    pub fn iter_from(&self, lsn: Lsn) -> Result<LogIter<'_>> {
+        self.core.gate().admit_read()?;
+        if lsn < self.first_lsn() {
+            return Err(Error::Truncated { first: self.first_lsn() });
+        }
+        if self.core.gate().check_poison().is_ok() && !self.core.gate().is_read_only() {
+            self.core.write_out()?;
+        }
+        Ok(LogIter::new(&self.core, lsn))
+    }
+
+    /// Gives up everything before `lsn`, durably, and reuses its space. Entries are given up by whole segments on disk, but
+    /// none before `lsn` can be read any more. Nothing that is not stable is given up.
+    ///
+    /// # Errors
+    /// An I/O error, which poisons the log.
+    pub fn truncate_before(&self, lsn: Lsn) -> Result<()> {
+        self.core.gate().admit_flush()?;
+        let _one_at_a_time = self.truncation.lock();
+        let first = lsn.min(self.stable_lsn());
+        if first <= self.first_lsn() {
+            return Ok(());
+        }
+        let stable = self.core.durability().all_stable();
+        self.core.append_manifest(&ManifestEntry::Truncate { first, stable })?;
+        self.first.store(first.0, Ordering::Release);
+        let accountant = self.core.accountant();
+        for slot in accountant.slots() {
+            if accountant.is_sealed(slot) && accountant.end(slot) <= first {
+                let live = u32::try_from(accountant.live(slot)).unwrap_or(0);
+                accountant.abort(slot, live);
+            }
+        }
+        self.core.supply().harvest(&self.core);
+        Ok(())
+    }
+
+    /// What the log did since it was opened.
+    #[must_use]
+    pub fn counts(&self) -> Counts {
+        self.core.counters().read()
+    }
+
+    /// The size of the log file in bytes.
+    #[must_use]
+    pub fn size_on_disk(&self) -> u64 {
+        self.core.geometry().file_length(self.core.supply().figures().slots)
+    }
+
+    /// Flushes, closes, and releases the lock. Later calls fail with [`Error::Closed`]; closing twice does nothing.
+    ///
+    /// # Errors
+    /// What the flush met with. The log is closed all the same.
+    pub fn close(&self) -> Result<()> {
+        if !self.core.gate().close() {
+            return Ok(());
+        }
+        let flushed = if self.core.gate().is_read_only() {
+            Ok(())
+        } else {
+            let tail = self.core.tail();
+            refuse_own_below(&self.core, tail).and_then(|()| self.core.make_stable_below(tail))
+        };
+        *self.lock.lock() = None;
+        if self.temporary {
+            let removed = self.core.storage().remove_directory();
+            removed.map_err(|error| Error::io("remove", self.core.log_path(), error))?;
+        }
+        flushed
+    }
+}
+
+impl Drop for Log {
+    fn drop(&mut self) {
+        if let Err(error) = self.close() {
+            ::log::error!("closing {}: {error}", self.core.log_path());
+        }
+    }
+}

@@ -1,0 +1,101 @@
+//! Reading the fresh head in order.
+
+use std::collections::VecDeque;
+use std::fmt;
+
+use super::core::LogCore;
+use super::scan::Records;
+use crate::error::{Corruption, Error, Result};
+use crate::format::{RecordKind, SegmentHeader};
+use crate::ids::{HeadId, Lsn, SegmentId, SlotId};
+use crate::location::{Location, Place};
+
+/// An entry of a [`Log`](crate::Log).
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct LogEntry {
+    /// Its log sequence number.
+    pub lsn: Lsn,
+    /// Where it can be read again.
+    pub location: Location,
+    /// What was appended.
+    pub payload: Vec<u8>,
+}
+
+/// Entries in the order of their LSNs; see [`Log::iter_from`](crate::Log::iter_from). Ends after an error.
+pub struct LogIter<'a> {
+    core: &'a LogCore,
+    from: Lsn,
+    /// Everything below is in the file.
+    end: Lsn,
+    segments: VecDeque<(SegmentId, SlotId)>,
+    entries: VecDeque<LogEntry>,
+}
+
+impl fmt::Debug for LogIter<'_> {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.debug_struct("LogIter").field("from", &self.from).field("end", &self.end).finish_non_exhaustive()
+    }
+}
+
+impl<'a> LogIter<'a> {
+    pub(crate) fn new(core: &'a LogCore, from: Lsn) -> Self {
+        let end = core.ring(HeadId::FRESH).written();
+        let (accountant, geometry) = (core.accountant(), core.geometry());
+        let mut segments: Vec<_> = accountant
+            .slots()
+            .filter(|slot| accountant.is_in_use(*slot) && accountant.head(*slot) == HeadId::FRESH)
+            .map(|slot| (accountant.segment(slot), slot))
+            .filter(|(segment, _)| geometry.base(SegmentId(segment.0 + 1)) > from && geometry.base(*segment) < end)
+            .collect();
+        segments.sort_unstable();
+        Self { core, from, end, segments: segments.into(), entries: VecDeque::new() }
+    }
+
+    /// Reads all entries of one segment.
+    fn load(&mut self, segment: SegmentId, slot: SlotId) -> Result<()> {
+        let geometry = self.core.geometry();
+        let base = geometry.base(segment);
+        let accountant = self.core.accountant();
+        let own_end = if accountant.is_sealed(slot) { accountant.end(slot) } else { self.end };
+        let length = own_end.min(self.end).0.saturating_sub(base.0).min(geometry.segment_size().into());
+        // At most a segment.
+        let mut bytes = vec![0; length as usize];
+        self.core.read_slot(Place::new(slot, 0), &mut bytes)?;
+        if accountant.segment(slot) != segment {
+            // Truncated and reused meanwhile, so what was read may be of another life.
+            return Err(Error::Truncated { first: geometry.base(SegmentId(segment.0 + 1)) });
+        }
+        let header = SegmentHeader::LENGTH as u32;
+        for item in Records::new(&bytes, self.core.seed(), segment, header) {
+            let (offset, record) = item.map_err(|fault| {
+                let reason = format!("a record {}", fault.reason());
+                Corruption::new(self.core.log_path(), reason).at_lsn(base)
+            })?;
+            let lsn = geometry.lsn(segment, offset);
+            if record.kind == RecordKind::Entry && lsn >= self.from {
+                let location = Location { slot, lsn, length: record.length as u32 };
+                self.entries.push_back(LogEntry { lsn, location, payload: record.payload.to_vec() });
+            }
+        }
+        Ok(())
+    }
+}
+
+impl Iterator for LogIter<'_> {
+    type Item = Result<LogEntry>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        loop {
+            if let Some(entry) = self.entries.pop_front() {
+                return Some(Ok(entry));
+            }
+            let (segment, slot) = self.segments.pop_front()?;
+            if let Err(error) = self.load(segment, slot) {
+                self.segments.clear();
+                self.entries.clear();
+                return Some(Err(error));
+            }
+        }
+    }
+}

@@ -1,0 +1,88 @@
+//! A user's reservation in a bare log.
+
+use std::cell::RefCell;
+use std::marker::PhantomData;
+
+use super::claim::Claim;
+use super::core::LogCore;
+use crate::error::{Error, Result};
+use crate::ids::Lsn;
+use crate::location::Location;
+
+thread_local! {
+    /// The reservations that this thread holds: which log, and where they begin.
+    static HELD: RefCell<Vec<(usize, Lsn)>> = const { RefCell::new(Vec::new()) };
+}
+
+fn identity(core: &LogCore) -> usize {
+    std::ptr::from_ref(core).addr()
+}
+
+/// Fails if this thread holds a reservation that begins below `bound`: waiting for it would be waiting for oneself.
+pub(crate) fn refuse_own_below(core: &LogCore, bound: Lsn) -> Result<()> {
+    let identity = identity(core);
+    let oldest = HELD.with_borrow(|held| held.iter().filter(|(log, _)| *log == identity).map(|(_, lsn)| *lsn).min());
+    match oldest {
+        Some(lsn) if lsn < bound => Err(Error::ReservationOpen { lsn }),
+        _ => Ok(()),
+    }
+}
+
+/// A place in the log that is filled but not yet part of it.
+///
+/// Its LSN and location are known already. [`complete`](Self::complete) makes it part of the log;
+/// [`abort`](Self::abort), or dropping it, withdraws it: no reader will see it. The log's order is the order of reservation,
+/// whatever the order of completion. A thread may hold any number of reservations, but cannot make stable what lies
+/// behind one of its own, and nobody else can before it is finished.
+#[must_use = "dropping a reservation aborts it"]
+#[derive(Debug)]
+pub struct Reservation<'a> {
+    claim: Option<Claim<'a>>,
+    core: &'a LogCore,
+    location: Location,
+    /// The list of held reservations belongs to the thread.
+    not_send: PhantomData<*const ()>,
+}
+
+impl<'a> Reservation<'a> {
+    pub(crate) fn new(core: &'a LogCore, claim: Claim<'a>) -> Self {
+        let location = Location { slot: claim.place().slot, lsn: claim.lsn(), length: claim.length() };
+        HELD.with_borrow_mut(|held| held.push((identity(core), location.lsn)));
+        Self { claim: Some(claim), core, location, not_send: PhantomData }
+    }
+
+    /// The entry's log sequence number.
+    #[must_use]
+    pub const fn lsn(&self) -> Lsn {
+        self.location.lsn
+    }
+
+    /// Where the entry will be read.
+    #[must_use]
+    pub const fn location(&self) -> Location {
+        self.location
+    }
+
+    /// Makes the entry part of the log. It is durable once [`stable_lsn`](crate::Log::stable_lsn) is above its LSN.
+    pub fn complete(mut self) -> Lsn {
+        if let Some(claim) = self.claim.take() {
+            claim.complete();
+        }
+        self.location.lsn
+    }
+
+    /// Withdraws the entry.
+    pub fn abort(self) {}
+}
+
+impl Drop for Reservation<'_> {
+    fn drop(&mut self) {
+        drop(self.claim.take());
+        let mine = (identity(self.core), self.location.lsn);
+        HELD.with_borrow_mut(|held| {
+            if let Some(at) = held.iter().rposition(|entry| *entry == mine) {
+                held.swap_remove(at);
+            }
+        });
+    }
+}
