@@ -13,7 +13,7 @@ mod varint;
 pub(crate) use checksum::RecordSeed;
 pub(crate) use manifest::ManifestState;
 pub(crate) use manifest_entry::{
-    Claim, ENTRY_LENGTH, Entry, FORMAT_VERSION, MAX_CLAIMS, StoreKind, encode_entry,
+    Claim, ENTRY_LENGTH, Entry as ManifestEntry, FORMAT_VERSION, MAX_CLAIMS, StoreKind, encode_entry,
 };
 pub(crate) use manifest_reader::{ManifestFault, ReadManifest, read_manifest};
 pub(crate) use record::{Record, RecordFault, RecordKind};

@@ -178,6 +178,11 @@ impl RecordFault {
     }
 }
 
+/// Whether a mark may begin here: a quick look for who searches every byte for one.
+pub(crate) fn may_be_mark(bytes: &[u8]) -> bool {
+    bytes.get(TAG_AT) == Some(&MARK)
+}
+
 /// The length of the whole record.
 #[inline]
 pub(crate) const fn encoded_length(kind: &RecordKind, payload_length: usize) -> usize {

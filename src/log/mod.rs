@@ -38,6 +38,6 @@ pub use reservation::Reservation;
 
 pub(crate) use core::{LOG_FILE, LogCore, LogStart};
 pub(crate) use gate::Privilege;
-pub(crate) use manifest_file::{MANIFEST_FILE, ManifestFile};
+pub(crate) use manifest_file::{MANIFEST_FILE, MANIFEST_TEMPORARY, ManifestFile};
 pub(crate) use scan::Records;
 pub(crate) use supply::SupplyStart;

@@ -1,1 +1,42 @@
-//! (contents follow)
+//! The page cache: one file for each verb.
+//!
+//! | file | what |
+//! |---|---|
+//! | `open`, `close` | the life of an instance |
+//! | `shared` | what the verbs have in common |
+//! | `allocate`, `link`, `replace`, `free` | the writing verbs, which need no guard |
+//! | `guard`, `get`, `page` | reading |
+//! | `outcome` | what a compare-and-swap can come to |
+//! | `batch`, `flush` | crash atomicity, durability |
+//! | `meta`, `id` | named roots, generated ids |
+//! | `budget` | keeping to the memory budget |
+//! | `gc` | moving live records out of the way |
+//! | `snapshot` | writing down the page table, so that opening is quick |
+//! | `statistics` | what an instance does and holds |
+
+mod allocate;
+mod batch;
+mod budget;
+mod close;
+mod flush;
+mod free;
+mod gc;
+mod get;
+mod guard;
+mod id;
+mod link;
+mod meta;
+mod open;
+mod outcome;
+mod page;
+mod replace;
+mod shared;
+mod snapshot;
+mod statistics;
+
+pub use guard::Guard;
+pub use meta::{Roots, RootCas};
+pub use outcome::{Allocated, Cas};
+pub use page::{Fragments, Page};
+pub use shared::PageCache;
+pub use statistics::Stats;

@@ -14,7 +14,7 @@
 use std::collections::BTreeMap;
 
 use crate::error::{Corruption, Error, Result};
-use crate::format::RecordKind;
+use crate::format::{ManifestState, RecordKind};
 use crate::ids::{Lsn, PageId, Version};
 
 /// Where a record of a page is.
@@ -55,15 +55,23 @@ pub(crate) struct Replay {
     /// Page ids from here on can't be: there is not enough log for so many pages.
     limit: u64,
     log_path: String,
-    /// Bytes of entries of a bare log, by LSN of their segment's... each entry's own LSN.
+    /// Records of pages from this id on, with versions up to this one, are void.
+    void: (PageId, Version),
+    /// The lengths of a bare log's entries.
     entries: BTreeMap<Lsn, u32>,
 }
 
 impl Replay {
     /// For a log file of that length: even the shortest record takes some bytes, which bounds the page ids.
-    pub(crate) fn new(log_path: String, log_length: u64) -> Self {
+    pub(crate) fn new(log_path: String, log_length: u64, state: &ManifestState) -> Self {
         let limit = (log_length / 8 + (1 << 16)).min(PageId::LIMIT);
-        Self { pages: Vec::new(), limit, log_path, entries: BTreeMap::new() }
+        let void = (state.next_page_id, state.version_floor);
+        Self { pages: Vec::new(), limit, log_path, void, entries: BTreeMap::new() }
+    }
+
+    fn is_void(&self, page_id: PageId, version: Version) -> bool {
+        let (from, floor) = self.void;
+        page_id >= from && version <= floor
     }
 
     /// Applies one record.
@@ -91,6 +99,9 @@ impl Replay {
         base: Base,
         links: impl Iterator<Item = Spot>,
     ) -> Result<()> {
+        if self.is_void(page_id, base.version) {
+            return Ok(());
+        }
         let page = self.page(page_id, base.spot)?;
         page.links = (base.version.0 + 1..).map(Version).zip(links).collect();
         page.base = Some(base);
@@ -98,6 +109,9 @@ impl Replay {
     }
 
     fn base(&mut self, page_id: PageId, version: Version, age: u64, freed: bool, spot: Spot) -> Result<()> {
+        if self.is_void(page_id, version) {
+            return Ok(());
+        }
         let birth = Version(version.0.checked_sub(age).ok_or_else(|| {
             self.corruption(page_id, spot.lsn, "a record says that its page is older than its versions")
         })?);
@@ -109,6 +123,9 @@ impl Replay {
     }
 
     fn link(&mut self, page_id: PageId, version: Version, spot: Spot) -> Result<()> {
+        if self.is_void(page_id, version) {
+            return Ok(());
+        }
         let page = self.page(page_id, spot)?;
         if page.base.is_some_and(|base| base.version >= version) {
             return Ok(());
@@ -184,7 +201,7 @@ impl Replay {
 mod tests {
     use super::{Replay, Spot};
     use crate::error::Error;
-    use crate::format::RecordKind;
+    use crate::format::{ManifestState, RecordKind, StoreId, StoreKind};
     use crate::ids::{Lsn, PageId, Version};
 
     fn spot(lsn: u64) -> Spot {
@@ -192,7 +209,8 @@ mod tests {
     }
 
     fn replay() -> Replay {
-        Replay::new("log".into(), 1 << 20)
+        let state = ManifestState::new(StoreId([0; 16]), StoreKind::PageCache, 1024);
+        Replay::new("log".into(), 1 << 20, &state)
     }
 
     const PAGE: PageId = PageId(3);

@@ -1,0 +1,116 @@
+//! `get`: reading a page.
+//!
+//! A hit is: the table's word, the node, its content. A page with links that were not merged yet is a hit too; it is merged
+//! when [`Page::merged`] is first asked for. A miss reads the records that are not in memory, merges, and installs the
+//! result at the newest node, where the next read finds it.
+
+use super::guard::Guard;
+use super::page::Page;
+use super::shared::{Inner, PageCache};
+use crate::error::{Error, Result};
+use crate::ids::{PageId, Version};
+use crate::pages::Fragment;
+use crate::pages::chain::Head;
+use crate::stats::Counter;
+use crate::sync::epoch;
+
+/// A whole page: one that is in memory, or one made for the purpose.
+pub(super) enum Whole<'g, F> {
+    Resident(&'g F),
+    Made(F),
+}
+
+impl<F> Whole<'_, F> {
+    pub(super) fn as_ref(&self) -> &F {
+        match self {
+            Self::Resident(page) => page,
+            Self::Made(page) => page,
+        }
+    }
+}
+
+impl<F: Fragment> Guard<'_, F> {
+    /// The page, or `None` if there is none of that id. By reference: nothing is copied, and nothing is allocated if the page
+    /// is in memory and was not linked to since it was last read.
+    ///
+    /// # Errors
+    /// [`ReservedPageId`](Error::ReservedPageId), [`Closed`](Error::Closed), and what can go wrong in reading records:
+    /// [`Io`](Error::Io), [`Corruption`](Error::Corruption), [`Decode`](Error::Decode).
+    #[inline]
+    pub fn get(&self, page_id: PageId) -> Result<Option<Page<'_, F>>> {
+        let inner = self.inner;
+        inner.core.gate().admit_read()?;
+        let Some(head) = inner.table.head(page_id, &self.epoch) else { return inner.absent(page_id) };
+        if let Some(content) = head.hit() {
+            inner.core.counters().one(Counter::Hit);
+            return Ok(Some(Page::whole(inner, head, content)));
+        }
+        inner.get_slowly(page_id, &self.epoch)
+    }
+}
+
+impl<F: Fragment> PageCache<F> {
+    /// The page's version, or `None` if there is no page of that id. Does not touch its contents, nor the disk.
+    ///
+    /// # Errors
+    /// [`ReservedPageId`](Error::ReservedPageId), [`Closed`](Error::Closed).
+    pub fn version(&self, page_id: PageId) -> Result<Option<Version>> {
+        self.inner.core.gate().admit_read()?;
+        let guard = epoch::pin();
+        match self.inner.table.head(page_id, &guard) {
+            Some(_) if page_id == PageId::META => Err(Error::ReservedPageId),
+            Some(head) if !head.is_freed() => Ok(Some(head.version())),
+            _ => Ok(None),
+        }
+    }
+}
+
+impl<F: Fragment> Inner<F> {
+    #[cold]
+    fn absent<'g>(&self, page_id: PageId) -> Result<Option<Page<'g, F>>> {
+        if page_id == PageId::META { Err(Error::ReservedPageId) } else { Ok(None) }
+    }
+
+    #[cold]
+    fn get_slowly<'g>(&'g self, page_id: PageId, guard: &'g epoch::Guard) -> Result<Option<Page<'g, F>>> {
+        if page_id == PageId::META {
+            return Err(Error::ReservedPageId);
+        }
+        // Goes round only if the page was changed meanwhile.
+        loop {
+            let Some(head) = self.table.head(page_id, guard).filter(|head| !head.is_freed()) else {
+                return Ok(None);
+            };
+            let chain = head.read();
+            if chain.missing().next().is_none() {
+                self.core.counters().one(Counter::Hit);
+                head.newest().touch();
+                return Ok(Some(Page::chain(self, head, chain)));
+            }
+            if let Some(Whole::Made(page)) = self.whole(page_id, head)? {
+                self.core.counters().one(Counter::Miss);
+                let content = head.newest().install(page);
+                let _ = head.shed(|place, length| self.core.is_written(place, length));
+                self.keep_budget();
+                return Ok(Some(Page::whole(self, head, content)));
+            }
+        }
+    }
+
+    /// The page in one piece as of this head. `None` if the head is not the page's any more and a record is not needed
+    /// by anyone else, so that it can't be found.
+    pub(super) fn whole<'g>(&self, page_id: PageId, head: Head<'g, F>) -> Result<Option<Whole<'g, F>>> {
+        if let Some(content) = head.hit() {
+            return Ok(Some(Whole::Resident(content)));
+        }
+        let chain = head.read();
+        let mut fetched = Vec::new();
+        for node in chain.missing() {
+            match self.fetch(page_id, node)? {
+                Some(fragment) => fetched.push(fragment),
+                None => return Ok(None),
+            }
+        }
+        Ok(chain.merge(fetched).map(Whole::Made))
+    }
+}

@@ -1,0 +1,31 @@
+//! A guard: what was read through it stays as long as it lives.
+
+use std::fmt;
+
+use super::shared::{Inner, PageCache};
+use crate::pages::Fragment;
+use crate::sync::epoch;
+
+/// Keeps what was read through it in memory. Got from [`PageCache::pin`], and good for that instance only.
+///
+/// A guard does not lock anything: pages change, are evicted and freed while it is held, but what it has handed out stays.
+/// The memory and the log segments that were given up meanwhile can't be used again before the guard is dropped, in all
+/// stores of the process; so hold it for one operation, not for a session. Writing needs no guard.
+pub struct Guard<'c, F: Fragment> {
+    pub(super) inner: &'c Inner<F>,
+    pub(super) epoch: epoch::Guard,
+}
+
+impl<F: Fragment> fmt::Debug for Guard<'_, F> {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.debug_struct("Guard").finish_non_exhaustive()
+    }
+}
+
+impl<F: Fragment> PageCache<F> {
+    /// A guard to read through. Takes a few nanoseconds.
+    #[must_use]
+    pub fn pin(&self) -> Guard<'_, F> {
+        Guard { inner: &self.inner, epoch: epoch::pin() }
+    }
+}

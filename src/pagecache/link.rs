@@ -1,0 +1,101 @@
+//! `link`: one more fragment on top of a page.
+
+use super::outcome::Cas;
+use super::shared::{Inner, Stale, PageCache, encode, with_scratch};
+use crate::error::Result;
+use crate::format::RecordKind;
+use crate::ids::{HeadId, PageId, Version};
+use crate::log::Privilege;
+use crate::pages::Fragment;
+use crate::pages::chain::Head;
+use crate::stats::Counter;
+use crate::sync::epoch;
+
+/// A base record counts as at least this long for [`Config::max_chain_ratio`](crate::Config::max_chain_ratio), so that
+/// pages that begin empty are not rewritten with each of their first links.
+const SMALL_BASE: u32 = 512;
+
+impl<F: Fragment> PageCache<F> {
+    /// Puts `fragment` on top of the page, if the page still has that version. Does not read the page: neither from memory
+    /// nor from disk.
+    ///
+    /// When a page has collected many links, or large ones ([`Config::max_chain_length`](crate::Config::max_chain_length),
+    /// [`Config::max_chain_ratio`](crate::Config::max_chain_ratio)), the next one writes the whole merged page, which
+    /// reads what of it is not in memory.
+    ///
+    /// # Errors
+    /// [`Encode`](crate::Error::Encode), [`ValueTooLarge`](crate::Error::ValueTooLarge),
+    /// [`DiskFull`](crate::Error::DiskFull), [`ReservedPageId`](crate::Error::ReservedPageId), or what stopped writing; with
+    /// a whole page to be written also what can go wrong in reading it. Nothing was logged then, and the fragment is
+    /// dropped.
+    pub fn link(&self, page_id: PageId, version: Version, fragment: F) -> Result<Cas<F>> {
+        let inner = &*self.inner;
+        inner.admit(page_id, Privilege::Ordinary)?;
+        let outcome = inner.link(page_id, version, fragment);
+        inner.after_write();
+        outcome
+    }
+}
+
+impl<F: Fragment> Inner<F> {
+    fn link(&self, page_id: PageId, version: Version, fragment: F) -> Result<Cas<F>> {
+        let guard = epoch::pin();
+        let head = match self.at_version(page_id, version, &guard) {
+            Ok(head) => head,
+            Err(stale) => return Ok(stale.with(fragment)),
+        };
+        if self.is_chain_full(head) {
+            return self.consolidate(page_id, head, fragment, &guard);
+        }
+        with_scratch(|payload| {
+            encode(&fragment, payload)?;
+            let link = head.prepare_link(fragment, payload.len());
+            let kind = RecordKind::Link { page_id, version: Version(version.0 + 1) };
+            let claim = self.core.reserve(HeadId::FRESH, Privilege::Ordinary, &kind, payload)?;
+            match link.publish(claim.place(), claim.length()) {
+                Ok(version) => {
+                    let lsn = claim.lsn();
+                    self.count(Counter::Link, claim.length(), payload.len());
+                    claim.complete();
+                    Ok(Cas::Done { version, lsn })
+                }
+                Err(fragment) => {
+                    drop(claim);
+                    Ok(self.lost_to(page_id, version, &guard).with(fragment))
+                }
+            }
+        })
+    }
+
+    /// Whether the next link has to write the whole page: chains are bounded in number, so that reading one is; and in bytes
+    /// relative to the page, so that the bytes written for a page stay within a constant factor of the bytes linked.
+    #[inline]
+    fn is_chain_full(&self, head: Head<'_, F>) -> bool {
+        let base = f64::from(head.base_length().max(SMALL_BASE));
+        head.depth() >= self.max_chain_length || f64::from(head.chain_bytes()) > self.max_chain_ratio * base
+    }
+
+    /// Writes the page with the fragment merged in.
+    #[cold]
+    fn consolidate(
+        &self,
+        page_id: PageId,
+        head: Head<'_, F>,
+        fragment: F,
+        guard: &epoch::Guard,
+    ) -> Result<Cas<F>> {
+        let version = head.version();
+        let Some(page) = self.whole(page_id, head)? else {
+            return Ok(self.lost_to(page_id, version, guard).with(fragment));
+        };
+        let merged = F::merge(&[page.as_ref(), &fragment]);
+        let outcome = self.put(page_id, head, merged, Counter::Consolidation)?;
+        Ok(match outcome {
+            Cas::Done { version, lsn } => Cas::Done { version, lsn },
+            Cas::Changed { .. } | Cas::Gone { .. } => {
+                let stale: Stale = self.lost_to(page_id, version, guard);
+                stale.with(fragment)
+            }
+        })
+    }
+}

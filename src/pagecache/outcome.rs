@@ -1,0 +1,56 @@
+//! What a verb can come to. A lost race is an outcome, not an error.
+
+use crate::ids::{Lsn, PageId, Version};
+
+/// The outcome of a compare-and-swap on a page.
+#[must_use = "a compare-and-swap may not have happened"]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Cas<F> {
+    /// It happened.
+    Done {
+        /// The page's version now: the next compare-and-swap builds on it.
+        version: Version,
+        /// The change's place in the log, to be made stable.
+        lsn: Lsn,
+    },
+    /// The page has another version. Nothing was changed.
+    Changed {
+        /// The version found.
+        current: Version,
+        /// What was to be written, handed back.
+        fragment: F,
+    },
+    /// There is no such page, or the version belongs to an earlier life of its id. Nothing was changed.
+    Gone {
+        /// What was to be written, handed back.
+        fragment: F,
+    },
+}
+
+impl<F> Cas<F> {
+    /// The new version, if it happened.
+    pub fn done(self) -> Option<Version> {
+        match self {
+            Self::Done { version, .. } => Some(version),
+            Self::Changed { .. } | Self::Gone { .. } => None,
+        }
+    }
+
+    /// Whether it happened.
+    #[must_use]
+    pub fn is_done(&self) -> bool {
+        matches!(self, Self::Done { .. })
+    }
+}
+
+/// A page that was allocated.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Allocated {
+    /// Its name.
+    pub page_id: PageId,
+    /// Its first version.
+    pub version: Version,
+    /// The allocation's place in the log, to be made stable.
+    pub lsn: Lsn,
+}

@@ -1,0 +1,123 @@
+//! A page, seen through a guard.
+
+use std::cell::OnceCell;
+use std::fmt;
+
+use super::shared::Inner;
+use crate::ids::{Lsn, PageId, Version};
+use crate::pages::Fragment;
+use crate::pages::chain::{ChainRead, Head, Part};
+
+/// One version of a page, for as long as its guard lives.
+pub struct Page<'g, F: Fragment> {
+    inner: &'g Inner<F>,
+    head: Head<'g, F>,
+    merged: OnceCell<&'g F>,
+    /// What to merge, if that was not done.
+    chain: Option<ChainRead<'g, F>>,
+}
+
+impl<F: Fragment> fmt::Debug for Page<'_, F> {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (page_id, version) = (self.page_id(), self.version());
+        formatter.debug_struct("Page").field("page_id", &page_id).field("version", &version).finish_non_exhaustive()
+    }
+}
+
+impl<'g, F: Fragment> Page<'g, F> {
+    #[inline]
+    pub(super) fn whole(inner: &'g Inner<F>, head: Head<'g, F>, content: &'g F) -> Self {
+        Self { inner, head, merged: OnceCell::from(content), chain: None }
+    }
+
+    pub(super) fn chain(inner: &'g Inner<F>, head: Head<'g, F>, chain: ChainRead<'g, F>) -> Self {
+        Self { inner, head, merged: OnceCell::new(), chain: Some(chain) }
+    }
+
+    /// The whole page. If it was linked to since it was last merged, this merges it, and leaves the result for later
+    /// readers.
+    #[inline]
+    #[must_use]
+    pub fn merged(&self) -> &'g F {
+        self.merged.get_or_init(|| self.merge())
+    }
+
+    #[cold]
+    fn merge(&self) -> &'g F {
+        let parts = self.chain.as_ref().map(ChainRead::parts).unwrap_or_default();
+        let mut fragments: Vec<&F> = parts.iter().filter_map(resident).collect();
+        fragments.reverse();
+        let content = self.head.newest().install(F::merge(&fragments));
+        let core = &self.inner.core;
+        let _ = self.head.shed(|place, length| core.is_written(place, length));
+        self.inner.keep_budget();
+        content
+    }
+
+    /// The fragments that the page is made of, unmerged, the newest first. The oldest of them may itself be the merger of
+    /// older ones.
+    #[must_use]
+    pub fn fragments(&self) -> Fragments<'_, 'g, F> {
+        Fragments { page: self, next: 0 }
+    }
+
+    /// The page's id.
+    #[must_use]
+    pub fn page_id(&self) -> PageId {
+        self.head.page_id()
+    }
+
+    /// The version seen: the token for a compare-and-swap on it.
+    #[inline]
+    #[must_use]
+    pub fn version(&self) -> Version {
+        self.head.version()
+    }
+
+    /// Where the newest record of this version lies in the log now. Once that is stable, so is the version.
+    #[must_use]
+    pub fn lsn(&self) -> Lsn {
+        let core = &self.inner.core;
+        // A record that is dead has been superseded; what superseded it is before the end of the log.
+        self.head.newest().place().map_or_else(|| core.tail(), |place| core.lsn_of(place))
+    }
+
+    /// The bytes of log that the page's records take.
+    #[must_use]
+    pub fn size_on_disk(&self) -> u64 {
+        u64::from(self.head.base_length()) + u64::from(self.head.chain_bytes())
+    }
+}
+
+fn resident<'g, F: Fragment>(part: &Part<'g, F>) -> Option<&'g F> {
+    match part {
+        Part::Resident(fragment) => Some(fragment),
+        Part::Missing(_) => None,
+    }
+}
+
+/// The fragments of a [`Page`], newest first.
+pub struct Fragments<'p, 'g, F: Fragment> {
+    page: &'p Page<'g, F>,
+    next: usize,
+}
+
+impl<F: Fragment> fmt::Debug for Fragments<'_, '_, F> {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.debug_struct("Fragments").field("page", self.page).field("next", &self.next).finish()
+    }
+}
+
+impl<'g, F: Fragment> Iterator for Fragments<'_, 'g, F> {
+    type Item = &'g F;
+
+    fn next(&mut self) -> Option<&'g F> {
+        let at = self.next;
+        self.next += 1;
+        match &self.page.chain {
+            Some(chain) => chain.parts().get(at).and_then(resident),
+            None if at == 0 => self.page.merged.get().copied(),
+            None => None,
+        }
+    }
+}

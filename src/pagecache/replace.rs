@@ -1,0 +1,69 @@
+//! `replace`: other contents for a page.
+
+use super::outcome::Cas;
+use super::shared::{Inner, Killer, PageCache, encode, with_scratch};
+use crate::error::Result;
+use crate::format::RecordKind;
+use crate::ids::{HeadId, PageId, Version};
+use crate::log::Privilege;
+use crate::pages::Fragment;
+use crate::pages::chain::Head;
+use crate::pages::publish::{LostRace, PreparedBase};
+use crate::pages::table::Entry;
+use crate::stats::Counter;
+use crate::sync::epoch;
+
+impl<F: Fragment> PageCache<F> {
+    /// Makes `fragment` the whole contents of the page, if the page still has that version.
+    ///
+    /// # Errors
+    /// [`Encode`](crate::Error::Encode), [`ValueTooLarge`](crate::Error::ValueTooLarge),
+    /// [`DiskFull`](crate::Error::DiskFull), [`ReservedPageId`](crate::Error::ReservedPageId), or what stopped writing. Nothing
+    /// was logged then, and the fragment is dropped.
+    pub fn replace(&self, page_id: PageId, version: Version, fragment: F) -> Result<Cas<F>> {
+        let inner = &*self.inner;
+        inner.admit(page_id, Privilege::Ordinary)?;
+        let outcome = inner.replace(page_id, version, fragment);
+        inner.after_write();
+        outcome
+    }
+}
+
+impl<F: Fragment> Inner<F> {
+    fn replace(&self, page_id: PageId, version: Version, fragment: F) -> Result<Cas<F>> {
+        let guard = epoch::pin();
+        match self.at_version(page_id, version, &guard) {
+            Ok(head) => match self.put(page_id, head, fragment, Counter::Replace)? {
+                Cas::Changed { fragment, .. } => Ok(self.lost_to(page_id, version, &guard).with(fragment)),
+                other => Ok(other),
+            },
+            Err(stale) => Ok(stale.with(fragment)),
+        }
+    }
+
+    /// Logs the contents as the page's next version and puts them in place of the head. If the head has changed, the
+    /// contents come back as [`Cas::Changed`], with the version that was asked for.
+    pub(super) fn put(&self, page_id: PageId, head: Head<'_, F>, content: F, verb: Counter) -> Result<Cas<F>> {
+        let (version, birth) = (Version(head.version().0 + 1), head.birth());
+        with_scratch(|payload| {
+            encode(&content, payload)?;
+            let base = PreparedBase::page(version, birth, content);
+            let kind = RecordKind::Replace { page_id, version, age: version.0 - birth.0 };
+            let claim = self.core.reserve(HeadId::FRESH, Privilege::Ordinary, &kind, payload)?;
+            match base.publish(&Entry::Occupied(head), claim.place(), claim.length()) {
+                Ok(chain) => {
+                    let (lsn, killer) = (claim.lsn(), Killer { end: claim.end() });
+                    self.count(verb, claim.length(), payload.len());
+                    claim.complete();
+                    if let Some(chain) = chain {
+                        self.bury(chain, killer);
+                    }
+                    Ok(Cas::Done { version, lsn })
+                }
+                Err(LostRace(Some(fragment))) => Ok(Cas::Changed { current: head.version(), fragment }),
+                // A page's base is made with contents, so this can't be.
+                Err(LostRace(None)) => Err(crate::error::Error::ReservedPageId),
+            }
+        })
+    }
+}

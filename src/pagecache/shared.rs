@@ -1,0 +1,261 @@
+//! The instance, and what its verbs have in common.
+
+use std::cell::RefCell;
+use std::fmt;
+use std::sync::Arc;
+
+use crate::error::{Corruption, Error, Result};
+use crate::format::{RecordKind, record};
+use crate::ids::{HeadId, Lsn, PageId, Version};
+use crate::location::Place;
+use crate::log::{LogCore, Privilege};
+use crate::pages::budget::Budget;
+use crate::pages::chain::{Head, NodeRef};
+use crate::pages::eviction::Hand;
+use crate::pages::free_list::FreeList;
+use crate::pages::retire::RetiredChain;
+use crate::pages::table::PageTable;
+use crate::pages::{Codec, Fragment};
+use crate::stats::Counter;
+use crate::storage::StorageLock;
+use crate::sync::Mutex;
+use crate::sync::atomic::AtomicU64;
+use crate::sync::epoch;
+
+use super::gc::Collector;
+use super::id::IdGenerator;
+use super::meta::Meta;
+use super::snapshot::Snapshots;
+
+/// A page cache over a log: pages of fragments of type `F`, in memory as far as they fit, durable as far as they were
+/// made stable. A cheap handle; clones share one instance, which closes when the last of them is dropped.
+///
+/// ```
+/// use std::sync::Arc;
+/// use pagelog::{Cas, Codec, CodecError, Config, Fragment, MemoryStorage, PageCache};
+///
+/// struct Sum(u64);
+/// struct Fixed;
+///
+/// impl Codec<Sum> for Fixed {
+///     fn encode(sum: &Sum, into: &mut Vec<u8>) -> Result<(), CodecError> {
+///         into.extend_from_slice(&sum.0.to_le_bytes());
+///         Ok(())
+///     }
+///     fn decode(bytes: &[u8]) -> Result<Sum, CodecError> {
+///         let bytes = bytes.try_into().map_err(|_| CodecError::from("not 8 bytes"))?;
+///         Ok(Sum(u64::from_le_bytes(bytes)))
+///     }
+/// }
+///
+/// impl Fragment for Sum {
+///     type Codec = Fixed;
+///     fn merge(oldest_to_newest: &[&Self]) -> Self {
+///         Sum(oldest_to_newest.iter().map(|sum| sum.0).sum())
+///     }
+/// }
+///
+/// # fn main() -> pagelog::Result<()> {
+/// let cache: PageCache<Sum> = Config::with_storage(Arc::new(MemoryStorage::new())).open()?;
+/// let page = cache.allocate(Sum(1))?;
+/// let Cas::Done { lsn, .. } = cache.link(page.page_id, page.version, Sum(2))? else { unreachable!() };
+/// cache.make_stable(lsn)?;
+/// let guard = cache.pin();
+/// let found = guard.get(page.page_id)?.expect("it was allocated");
+/// assert_eq!(found.merged().0, 3);
+/// # Ok(())
+/// # }
+/// ```
+pub struct PageCache<F: Fragment> {
+    pub(super) inner: Arc<Inner<F>>,
+}
+
+impl<F: Fragment> Clone for PageCache<F> {
+    fn clone(&self) -> Self {
+        Self { inner: Arc::clone(&self.inner) }
+    }
+}
+
+impl<F: Fragment> fmt::Debug for PageCache<F> {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.debug_struct("PageCache").field("log", &self.inner.core.log_path()).finish_non_exhaustive()
+    }
+}
+
+/// The instance behind the handles.
+pub(crate) struct Inner<F: Fragment> {
+    pub(super) core: Arc<LogCore>,
+    pub(super) table: PageTable<F>,
+    pub(super) free_list: FreeList,
+    /// Above all page ids that were ever handed out.
+    pub(super) next_page_id: AtomicU64,
+    /// Pages that were never allocated start above this version.
+    pub(super) version_floor: Version,
+    pub(super) budget: Arc<Budget>,
+    pub(super) hand: Hand,
+    pub(super) meta: Mutex<Meta>,
+    pub(super) ids: IdGenerator,
+    pub(super) collector: Collector,
+    pub(super) snapshots: Snapshots,
+    pub(super) max_chain_length: u32,
+    pub(super) max_chain_ratio: f64,
+    pub(super) was_recovered: bool,
+    pub(super) temporary: bool,
+    pub(super) lock: Mutex<Option<Box<dyn StorageLock>>>,
+}
+
+/// Why a page can't be changed under a version.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Stale {
+    /// It has another version.
+    Changed(Version),
+    /// It is no more, or the version is of an earlier life.
+    Gone,
+}
+
+impl Stale {
+    pub(super) fn with<F>(self, fragment: F) -> super::Cas<F> {
+        match self {
+            Self::Changed(current) => super::Cas::Changed { current, fragment },
+            Self::Gone => super::Cas::Gone { fragment },
+        }
+    }
+}
+
+/// A record that was appended for a page.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Killer {
+    /// Where it ends.
+    pub(super) end: Lsn,
+}
+
+thread_local! {
+    static SCRATCH: RefCell<Vec<u8>> = const { RefCell::new(Vec::new()) };
+}
+
+/// The largest scratch buffer that a thread keeps.
+const KEPT_SCRATCH: usize = 1 << 20;
+
+/// Lends the thread's scratch buffer, empty. User code that runs meanwhile and gets here again finds a new one.
+pub(super) fn with_scratch<R>(work: impl FnOnce(&mut Vec<u8>) -> R) -> R {
+    let mut scratch = SCRATCH.try_with(RefCell::take).unwrap_or_default();
+    scratch.clear();
+    let result = work(&mut scratch);
+    if scratch.capacity() <= KEPT_SCRATCH {
+        let _ = SCRATCH.try_with(|kept| kept.replace(scratch));
+    }
+    result
+}
+
+/// Encodes a fragment into an empty buffer.
+pub(super) fn encode<F: Fragment>(fragment: &F, into: &mut Vec<u8>) -> Result<()> {
+    F::Codec::encode(fragment, into).map_err(|error| Error::Encode { reason: error.to_string() })
+}
+
+impl<F: Fragment> Inner<F> {
+    /// Whether a verb may write, and the page is a user's.
+    #[inline]
+    pub(super) fn admit(&self, page_id: PageId, privilege: Privilege) -> Result<()> {
+        if page_id == PageId::META {
+            return Err(Error::ReservedPageId);
+        }
+        self.core.admit(privilege)?;
+        self.core.batches().note_write();
+        Ok(())
+    }
+
+    /// The page's head, if it has that version.
+    #[inline]
+    pub(super) fn at_version<'g>(
+        &'g self,
+        page_id: PageId,
+        version: Version,
+        guard: &'g epoch::Guard,
+    ) -> Result<Head<'g, F>, Stale> {
+        let head = self.table.head(page_id, guard).filter(|head| !head.is_freed()).ok_or(Stale::Gone)?;
+        if head.version() == version {
+            return Ok(head);
+        }
+        self.core.counters().one(Counter::LostRace);
+        if version < head.birth() { Err(Stale::Gone) } else { Err(Stale::Changed(head.version())) }
+    }
+
+    /// What a compare-and-swap that lost its race has lost it to.
+    #[cold]
+    pub(super) fn lost_to(&self, page_id: PageId, version: Version, guard: &epoch::Guard) -> Stale {
+        match self.at_version(page_id, version, guard) {
+            Err(stale) => stale,
+            // Versions only rise, so this can't be; the honest answer to a caller who would try again is to let it.
+            Ok(head) => Stale::Changed(head.version()),
+        }
+    }
+
+    /// Declares the records of a chain dead that a record of the fresh head has superseded.
+    pub(super) fn bury(&self, chain: RetiredChain<'_, F>, killer: Killer) {
+        let accountant = self.core.accountant();
+        chain.retire(|place, length| accountant.kill(place.slot, length, HeadId::FRESH, killer.end));
+    }
+
+    /// Reads the record of a node and hands its payload to `use_it`. `None` if the record is dead by now: then the page has
+    /// changed since its head was looked up.
+    ///
+    /// The bytes at a place stay what they are while the thread is pinned, also if the record is moved or dies meanwhile.
+    pub(super) fn read_node<R>(
+        &self,
+        page_id: PageId,
+        node: NodeRef<'_, F>,
+        use_it: impl FnOnce(&[u8]) -> Result<R>,
+    ) -> Result<Option<R>> {
+        let Some(place) = node.place() else { return Ok(None) };
+        let segment = self.core.accountant().segment(place.slot);
+        self.core.counters().one(Counter::RecordRead);
+        with_scratch(|bytes| {
+            bytes.resize(node.length() as usize, 0);
+            self.core.read_slot(place, bytes)?;
+            let seed = self.core.seed().at(segment, place.offset);
+            let record = record::decode(bytes, seed).map_err(|fault| self.damage(page_id, place, fault.reason()))?;
+            let named = match record.kind {
+                RecordKind::Replace { page_id, version, .. } | RecordKind::Link { page_id, version } => {
+                    Some((page_id, version))
+                }
+                _ => None,
+            };
+            if named != Some((page_id, node.version())) {
+                return Err(self.damage(page_id, place, "is of another page or version"));
+            }
+            use_it(record.payload).map(Some)
+        })
+    }
+
+    /// Reads and decodes the fragment of a node.
+    pub(super) fn fetch(&self, page_id: PageId, node: NodeRef<'_, F>) -> Result<Option<F>> {
+        self.read_node(page_id, node, |payload| {
+            F::Codec::decode(payload).map_err(|error| Error::Decode { page_id, reason: error.to_string() })
+        })
+    }
+
+    fn damage(&self, page_id: PageId, place: Place, reason: &str) -> Error {
+        let offset = self.core.geometry().file_offset(place.slot, place.offset);
+        let corruption = Corruption::new(self.core.log_path(), format!("the record {reason}"));
+        corruption.at_offset(offset).at_lsn(self.core.lsn_of(place)).of_page(page_id).into()
+    }
+
+    /// What every writing verb does last, without a guard or a reservation: keep the budget, and do a share of the
+    /// housekeeping if a segment was begun.
+    #[inline]
+    pub(super) fn after_write(&self) {
+        self.keep_budget();
+        if self.core.take_housekeeping() {
+            self.housekeeping();
+        }
+    }
+
+    #[cold]
+    fn housekeeping(&self) {
+        let work = self.pace_collection().and_then(|()| self.pace_snapshots());
+        if let Err(error) = work {
+            // The verb that happened to come here has done its own work; what stops writing stops the next one.
+            ::log::warn!("housekeeping of {}: {error}", self.core.log_path());
+        }
+    }
+}

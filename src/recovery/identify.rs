@@ -1,0 +1,70 @@
+//! Is there a store in this directory, is there nothing, or is there something else? Decided before a byte is changed.
+
+use std::io;
+
+use crate::error::{Error, Result};
+use crate::format::{ReadManifest, StoreKind, read_manifest};
+use crate::log::{LOG_FILE, MANIFEST_FILE, MANIFEST_TEMPORARY};
+use crate::storage::{Access, Storage};
+
+/// The name of the lock file.
+pub(crate) const LOCK_FILE: &str = "LOCK";
+
+/// What a directory holds.
+#[derive(Debug)]
+pub(crate) enum Found {
+    /// Nothing, or what is left of a creation that did not finish.
+    Nothing,
+    /// A store.
+    Store(Box<ReadManifest>),
+}
+
+/// Looks without changing anything.
+pub(crate) fn identify(storage: &dyn Storage) -> Result<Found> {
+    let names = storage.list().map_err(|error| Error::io("list", storage.describe(""), error))?;
+    if names.iter().any(|name| name == MANIFEST_FILE) {
+        let bytes = read_file(storage, MANIFEST_FILE)?;
+        let path = storage.describe(MANIFEST_FILE);
+        let manifest = read_manifest(&bytes).map_err(|fault| fault.into_error(&path))?;
+        return Ok(Found::Store(Box::new(manifest)));
+    }
+    for name in names {
+        let expected = match name.as_str() {
+            LOCK_FILE | MANIFEST_TEMPORARY => true,
+            // Created before the manifest, and empty until there is one.
+            LOG_FILE => is_empty(storage, LOG_FILE)?,
+            _ => false,
+        };
+        if !expected {
+            let reason = format!("there is no {MANIFEST_FILE}, but there is {name:?}");
+            return Err(Error::NotAStore { path: storage.describe(""), reason });
+        }
+    }
+    Ok(Found::Nothing)
+}
+
+/// Fails unless the store was created as what it is opened as.
+pub(crate) fn check_kind(storage: &dyn Storage, found: StoreKind, wanted: StoreKind) -> Result<()> {
+    let reason = match (found, wanted) {
+        (StoreKind::Log, StoreKind::PageCache) => "it holds a bare log, which Log::open opens",
+        (StoreKind::PageCache, StoreKind::Log) => "it holds pages, which Config::open opens",
+        _ => return Ok(()),
+    };
+    Err(Error::NotAStore { path: storage.describe(""), reason: reason.into() })
+}
+
+fn is_empty(storage: &dyn Storage, name: &str) -> Result<bool> {
+    let failed = |error: io::Error| Error::io("read", storage.describe(name), error);
+    storage.open(name, Access::Read).map_err(failed)?.is_empty().map_err(failed)
+}
+
+/// The whole of a small file.
+pub(crate) fn read_file(storage: &dyn Storage, name: &str) -> Result<Vec<u8>> {
+    let failed = |error: io::Error| Error::io("read", storage.describe(name), error);
+    let file = storage.open(name, Access::Read).map_err(failed)?;
+    let length = file.len().map_err(failed)?;
+    let length = usize::try_from(length).map_err(|_| failed(io::ErrorKind::FileTooLarge.into()))?;
+    let mut bytes = vec![0; length];
+    file.read_at(&mut bytes, 0).map_err(failed)?;
+    Ok(bytes)
+}

@@ -1,0 +1,292 @@
+//! Opening: from whatever a directory holds to a log that can be written, and the pages that it holds.
+//!
+//! ```text
+//!  identify ─► lock ─► manifest ─► newest snapshot ─► heads: scan, prove, find the tips ─► pages
+//!                                                                                        │
+//!  serve ◄─ sweep ◄─ new manifest with the cut (temp, sync, rename, sync) ◄─ tail again, sync
+//! ```
+//!
+//! # Why it can be killed at any point, any number of times
+//!
+//! * Up to *tail again* nothing is written at all; a read-only opening stops there.
+//! * *Tail again* writes, above the proven point, the bytes that are there. After a failed sync the kernel may hold pages as
+//!   clean that the disk never got; what is built upon must be on disk.
+//! * The new manifest takes effect with one rename. Before, the next opening finds what this one found. After, it finds the
+//!   cut, and what lies between the tips and the next segment is void for ever.
+//! * Only then is anything removed or reused. A snapshot that was not used is removed before a segment is reused:
+//!   of two equal copies of a record the scan may keep the one that the snapshot does not know.
+
+use std::collections::BTreeMap;
+use std::collections::hash_map::RandomState;
+use std::hash::{BuildHasher, Hasher};
+use std::sync::Arc;
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use super::heads::{Claimed, HeadScan, Scene, Tips};
+use super::identify::{Found, LOCK_FILE, check_kind, identify};
+use super::replay::Replay;
+use super::snapshot_file;
+use crate::config::{Config, DEFAULT_SEGMENT_SIZE};
+use crate::error::{Corruption, Error, Result};
+use crate::format::{Claim, ManifestState, StoreId, StoreKind};
+use crate::geometry::Geometry;
+use crate::ids::{HeadId, HeadLsns, Lsn, SegmentId, SlotId, Version};
+use crate::log::{LOG_FILE, LogCore, LogStart, ManifestFile, SupplyStart};
+use crate::segments::SegmentAccountant;
+use crate::stats::Counters;
+use crate::storage::{Access, Storage, StorageFile, StorageLock};
+
+/// What an opened store starts with.
+#[derive(Debug)]
+pub(crate) struct Recovered {
+    pub(crate) core: Arc<LogCore>,
+    pub(crate) lock: Option<Box<dyn StorageLock>>,
+    pub(crate) replay: Replay,
+    pub(crate) was_recovered: bool,
+    /// Where the kept part of a bare log begins.
+    pub(crate) first_lsn: Lsn,
+    /// Generated ids start here.
+    pub(crate) id_bound: u64,
+    /// Pages that were never allocated start above this version.
+    pub(crate) version_floor: Version,
+    /// The newest snapshot's number.
+    pub(crate) snapshot_serial: u64,
+}
+
+/// Opens or creates a store.
+pub(crate) fn recover(config: &Config, kind: StoreKind) -> Result<Recovered> {
+    config.validate()?;
+    let storage = config.storage.as_ref();
+    if let (Found::Nothing, true) = (identify(storage)?, config.read_only) {
+        let reason = "there is nothing to read".into();
+        return Err(Error::NotAStore { path: storage.describe(""), reason });
+    }
+    let lock = lock(config)?;
+    // Looked at again: until the lock was taken somebody else may have written.
+    let parts = match identify(storage)? {
+        Found::Nothing => create(config, kind)?,
+        Found::Store(manifest) => {
+            check_kind(storage, manifest.state.kind, kind)?;
+            check_options(config, &manifest.state)?;
+            reopen(config, manifest.state)?
+        }
+    };
+    let counters = Arc::new(Counters::new());
+    Ok(Recovered {
+        core: Arc::new(LogCore::new(config, parts.start, counters)),
+        lock,
+        replay: parts.replay,
+        was_recovered: parts.was_recovered,
+        first_lsn: parts.first_lsn,
+        id_bound: parts.id_bound,
+        version_floor: parts.version_floor,
+        snapshot_serial: parts.snapshot_serial,
+    })
+}
+
+struct Parts {
+    start: LogStart,
+    replay: Replay,
+    was_recovered: bool,
+    first_lsn: Lsn,
+    id_bound: u64,
+    version_floor: Version,
+    snapshot_serial: u64,
+}
+
+fn lock(config: &Config) -> Result<Option<Box<dyn StorageLock>>> {
+    let storage = config.storage.as_ref();
+    let access = if config.read_only { Access::Read } else { Access::Write };
+    if !config.read_only {
+        storage.create_directory().map_err(|error| Error::io("create", storage.describe(""), error))?;
+    }
+    let lock = storage.lock(LOCK_FILE, access);
+    match lock.map_err(|error| Error::io("lock", storage.describe(LOCK_FILE), error))? {
+        Some(lock) => Ok(Some(lock)),
+        None => Err(Error::Locked { path: storage.describe("") }),
+    }
+}
+
+fn check_options(config: &Config, state: &ManifestState) -> Result<()> {
+    if let Some(wanted) = config.segment_size.filter(|size| *size != state.segment_size) {
+        let reason = format!("is {wanted}, but the store was created with {}", state.segment_size);
+        return Err(Error::InvalidConfig { option: "segment_size", reason });
+    }
+    if usize::from(state.heads) != HeadId::COUNT {
+        let reason = format!("was {} when the store was created; this version has {}", state.heads, HeadId::COUNT);
+        return Err(Error::InvalidConfig { option: "heads", reason });
+    }
+    Ok(())
+}
+
+/// A random name for a new store, from the randomness that std seeds its hash maps with, and the time.
+fn new_store_id() -> StoreId {
+    let mut id = [0; StoreId::LENGTH];
+    for half in id.chunks_mut(8) {
+        let mut hasher = RandomState::new().build_hasher();
+        let now = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_nanos());
+        hasher.write_u128(now);
+        hasher.write_u32(std::process::id());
+        half.copy_from_slice(&hasher.finish().to_le_bytes());
+    }
+    StoreId(id)
+}
+
+fn create(config: &Config, kind: StoreKind) -> Result<Parts> {
+    let storage = config.storage.as_ref();
+    let segment_size = config.segment_size.unwrap_or(DEFAULT_SEGMENT_SIZE);
+    // The manifest's rename makes this entry durable too, so a store with a manifest always has a log.
+    let file = storage.create(LOG_FILE);
+    let file = file.map_err(|error| Error::io("create", storage.describe(LOG_FILE), error))?;
+    let state = ManifestState::new(new_store_id(), kind, segment_size);
+    let replay = Replay::new(storage.describe(LOG_FILE), 0, &state);
+    let supply = SupplyStart { next_segment: state.next_segment.0, ..SupplyStart::default() };
+    let (store_id, geometry) = (state.store_id, state.geometry());
+    let manifest = ManifestFile::write(Arc::clone(&config.storage), state)?;
+    let (tips, accountant) = (HeadLsns::default(), SegmentAccountant::new());
+    let start = LogStart { store_id, geometry, tips, supply, accountant, manifest, file };
+    let (first_lsn, version_floor) = (Lsn(0), Version(0));
+    Ok(Parts { start, replay, was_recovered: false, first_lsn, id_bound: 0, version_floor, snapshot_serial: 0 })
+}
+
+fn reopen(config: &Config, mut state: ManifestState) -> Result<Parts> {
+    let storage = config.storage.as_ref();
+    let scene = open_scene(config, &state)?;
+    let mut replay = Replay::new(scene.log_path.clone(), scene.file_length, &state);
+    let snapshot = snapshot_file::load(storage, state.store_id, &mut replay)?;
+    let mut proven = state.stable;
+    for (proven, end) in proven.iter_mut().zip(snapshot.ends) {
+        *proven = (*proven).max(end);
+    }
+    let found = HeadScan::new(&scene, proven, snapshot.starts, &mut replay).run(|head| state.chain(head))?;
+    replay.settle()?;
+    let live = count_live(&scene, &state, &found, &replay)?;
+    let chains: Vec<Vec<Claimed>> = (0..).map(HeadId).take(HeadId::COUNT).map(|head| state.chain(head)).collect();
+    let supply_newest = newest(&chains, &found, scene.geometry);
+    cut(&mut state, &found, &live);
+    let slots = u32::try_from(scene.file_length / u64::from(state.segment_size)).unwrap_or(u32::MAX);
+    let free = (0..slots).map(SlotId).filter(|slot| !state.claims.contains_key(slot)).collect();
+    let supply = SupplyStart { free, slots, next_segment: state.next_segment.0, newest: supply_newest };
+    let accountant = restore_accountant(&state, &live);
+    let (first_lsn, id_bound, version_floor) = (state.first_lsn, state.id_bound, state.version_floor);
+    let (store_id, geometry) = (state.store_id, scene.geometry);
+    let manifest = if config.read_only {
+        ManifestFile::read_only(Arc::clone(&config.storage), state)
+    } else {
+        rewrite_tail(&scene, &chains, &found)?;
+        let manifest = ManifestFile::write(Arc::clone(&config.storage), state)?;
+        snapshot_file::sweep(storage, snapshot.serial)?;
+        manifest
+    };
+    let file = scene.file;
+    let start = LogStart { store_id, geometry, tips: found.tips, supply, accountant, manifest, file };
+    let snapshot_serial = snapshot.newest_serial;
+    Ok(Parts { start, replay, was_recovered: true, first_lsn, id_bound, version_floor, snapshot_serial })
+}
+
+fn open_scene(config: &Config, state: &ManifestState) -> Result<Scene> {
+    let storage = config.storage.as_ref();
+    let log_path = storage.describe(LOG_FILE);
+    let access = if config.read_only { Access::Read } else { Access::Write };
+    let file: Arc<dyn StorageFile> = match storage.open(LOG_FILE, access) {
+        Ok(file) => file,
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
+            return Err(Corruption::new(log_path, "the file is missing").into());
+        }
+        Err(error) => return Err(Error::io("open", log_path, error)),
+    };
+    let file_length = file.len().map_err(|error| Error::io("read", &log_path, error))?;
+    Ok(Scene { file, file_length, geometry: state.geometry(), store_id: state.store_id, log_path })
+}
+
+/// Live bytes of each segment, having checked that every live record is where a record can be.
+fn count_live(
+    scene: &Scene,
+    state: &ManifestState,
+    found: &Tips,
+    replay: &Replay,
+) -> Result<BTreeMap<SegmentId, u64>> {
+    let claims: BTreeMap<SegmentId, Claim> = state.claims.values().map(|claim| (claim.segment, *claim)).collect();
+    let mut live = BTreeMap::new();
+    for (page_id, spot) in replay.live_records(state.first_lsn) {
+        let segment = scene.geometry.segment(spot.lsn);
+        let claim = claims.get(&segment).filter(|claim| {
+            let end = u64::from(scene.geometry.offset(spot.lsn)) + u64::from(spot.length);
+            let below_tip = found.tips.get(claim.head.index()).is_some_and(|tip| spot.lsn < *tip);
+            end <= u64::from(claim.end) && below_tip
+        });
+        if claim.is_none() {
+            let reason = "a record that nothing supersedes lies where the log has no room for it";
+            return Err(Corruption::new(&scene.log_path, reason).at_lsn(spot.lsn).of_page(page_id).into());
+        }
+        *live.entry(segment).or_default() += u64::from(spot.length);
+    }
+    Ok(live)
+}
+
+/// The newest segment of each head that holds anything valid.
+fn newest(chains: &[Vec<Claimed>], found: &Tips, geometry: Geometry) -> [SegmentId; HeadId::COUNT] {
+    let mut newest = [SegmentId(0); HeadId::COUNT];
+    for ((newest, chain), tip) in newest.iter_mut().zip(chains).zip(&found.tips) {
+        let below = chain.iter().rev().find(|(_, claim)| geometry.base(claim.segment) < *tip);
+        *newest = below.map_or(SegmentId(0), |(_, claim)| claim.segment);
+    }
+    newest
+}
+
+/// Makes the state say where each head ends. Segments without live bytes, and those behind the tips, are claimed no more.
+fn cut(state: &mut ManifestState, found: &Tips, live: &BTreeMap<SegmentId, u64>) {
+    let geometry = state.geometry();
+    state.claims.retain(|_, claim| live.contains_key(&claim.segment));
+    for claim in state.claims.values_mut() {
+        let tip = found.tips.get(claim.head.index()).copied().unwrap_or_default();
+        if geometry.segment(tip) == claim.segment {
+            claim.end = claim.end.min(geometry.offset(tip));
+        }
+    }
+    state.stable = found.tips;
+}
+
+fn restore_accountant(state: &ManifestState, live: &BTreeMap<SegmentId, u64>) -> SegmentAccountant {
+    let (accountant, geometry) = (SegmentAccountant::new(), state.geometry());
+    for (slot, claim) in &state.claims {
+        let bytes = live.get(&claim.segment).copied().unwrap_or(0);
+        accountant.restore(*slot, claim.segment, claim.head, bytes, geometry.lsn(claim.segment, claim.end));
+    }
+    accountant
+}
+
+/// Writes what is not proven to be on disk once more, and syncs it.
+fn rewrite_tail(scene: &Scene, chains: &[Vec<Claimed>], found: &Tips) -> Result<()> {
+    let geometry = scene.geometry;
+    let mut dirty = false;
+    for ((chain, proven), tip) in chains.iter().zip(&found.proven).zip(&found.tips) {
+        for (slot, claim) in chain {
+            let base = geometry.base(claim.segment);
+            let from = proven.0.max(base.0);
+            let to = tip.0.min(base.0 + u64::from(claim.end)).min(base.0 + readable(scene, *slot));
+            if from < to {
+                rewrite(scene, *slot, (from - base.0) as u32, (to - base.0) as u32)?;
+                dirty = true;
+            }
+        }
+    }
+    if dirty {
+        scene.file.sync().map_err(|error| Error::io("sync", &scene.log_path, error))?;
+    }
+    Ok(())
+}
+
+/// How many bytes of a slot the file has.
+fn readable(scene: &Scene, slot: SlotId) -> u64 {
+    let start = scene.geometry.file_offset(slot, 0);
+    scene.file_length.saturating_sub(start).min(scene.geometry.segment_size().into())
+}
+
+fn rewrite(scene: &Scene, slot: SlotId, from: u32, to: u32) -> Result<()> {
+    let offset = scene.geometry.file_offset(slot, from);
+    // At most a segment.
+    let mut bytes = vec![0; (to - from) as usize];
+    scene.file.read_at(&mut bytes, offset).map_err(|error| Error::io("read", &scene.log_path, error))?;
+    scene.file.write_at(&bytes, offset).map_err(|error| Error::io("write", &scene.log_path, error))
+}
