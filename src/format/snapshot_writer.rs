@@ -66,7 +66,7 @@ impl<S: FnMut(&[u8]) -> Result<()>> SnapshotWriter<S> {
 
     /// Adds a page. Page ids rise from call to call; links go from the oldest to the newest.
     pub(crate) fn page(&mut self, base: &SnapshotBase, links: &[SnapshotRecord]) -> Result<()> {
-        debug_assert!(base.age <= base.version.0 && !(base.free && !links.is_empty()));
+        debug_assert!(base.age <= base.version.0 && (links.is_empty() || !base.free));
         let first = self.block.len() == BLOCK_HEADER_LENGTH;
         debug_assert!(first || base.page_id.0 > self.previous_id, "page ids rise");
         let shape = (links.len() as u64) << 1 | u64::from(base.free);
