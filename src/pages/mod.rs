@@ -28,6 +28,9 @@ pub(crate) mod publish;
 pub(crate) mod restore;
 pub(crate) mod retire;
 pub(crate) mod table;
+#[cfg(test)]
+#[cfg(not(loom))]
+mod tests;
 #[cfg(not(loom))]
 mod zeroed;
 
