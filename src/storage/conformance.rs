@@ -22,6 +22,13 @@ macro_rules! on_every_storage {
                 super::$name(&super::MemoryStorage::new());
             })*
         }
+        #[cfg(feature = "sim")]
+        mod sim {
+            $(#[test]
+            fn $name() {
+                super::$name(&crate::storage::sim::SimStorage::new(1));
+            })*
+        }
     };
 }
 
