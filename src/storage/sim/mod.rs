@@ -52,6 +52,15 @@ use state::State;
 ///
 /// It is deterministic as long as its callers are: use it from one thread, or accept any order.
 ///
+/// Ways to use it:
+///
+/// - One run, many images: [`record_history`](Self::record_history), then [`image_at`](Self::image_at). This is by far
+///   the fastest: an image of a small disk takes about a microsecond.
+/// - All images of a short run: [`all_images_at`](Self::all_images_at).
+/// - A cut during recovery: an image is a disk like any other, so record the history of the recovery on it.
+/// - A database that must cope with failing calls: [`fail_at`](Self::fail_at) at each call number of a run, in turn.
+/// - What a call costs: [`log_calls`](Self::log_calls) and [`syncs`](Self::syncs).
+///
 /// # Example: power-cut-test your own database
 ///
 /// Run a workload once and record it. Then, for every moment of the run and some seeds, look at the disk that a power
@@ -193,7 +202,7 @@ impl SimStorage {
         self.lock_state().calls.plan(when, fault, true);
     }
 
-    /// Takes all planned faults back. The power stays off if it is off.
+    /// Takes all planned faults back, and a planned power cut too. If the power is off, it stays off.
     pub fn clear_faults(&self) {
         let mut state = self.lock_state();
         state.calls.clear_plan();
