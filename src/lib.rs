@@ -18,6 +18,9 @@ mod sync;
 pub use config::Config;
 pub use error::{Corruption, Error, Result};
 pub use ids::{Lsn, PageId, Version};
+#[cfg(feature = "bincode")]
+pub use pages::Bincode;
+pub use pages::{Codec, CodecError, Fragment};
 pub use stats::Counts;
 pub use storage::{Access, FileStorage, MemoryStorage, Storage, StorageFile, StorageLock};
 

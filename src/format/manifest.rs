@@ -383,7 +383,7 @@ mod tests {
             |state| state.stable[3] = Lsn(3 * 1024 + 1),
             |state| state.first_lsn = Lsn(3 * 1024 + 1),
             |state| state.next_page_id = PageId(PageId::LIMIT + 1),
-            |state| drop(state.claims.insert(SlotId(7), claim(2))),
+            |state| state.claims.extend([(SlotId(7), claim(2))]),
         ];
         for (number, fault) in faults.iter().enumerate() {
             let mut state = state();

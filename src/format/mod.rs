@@ -7,6 +7,9 @@ mod manifest_entry;
 mod manifest_reader;
 pub(crate) mod record;
 mod segment_header;
+mod snapshot;
+mod snapshot_reader;
+mod snapshot_writer;
 mod store_id;
 mod varint;
 
@@ -18,4 +21,10 @@ pub(crate) use manifest_entry::{
 pub(crate) use manifest_reader::{ManifestFault, ReadManifest, read_manifest};
 pub(crate) use record::{Record, RecordFault, RecordKind};
 pub(crate) use segment_header::{SegmentHeader, SegmentHeaderFault};
+pub(crate) use snapshot::{
+    SnapshotBase, SnapshotFault, SnapshotFooter, SnapshotHeader, SnapshotRecord, snapshot_name,
+    snapshot_serial,
+};
+pub(crate) use snapshot_reader::{Snapshot, SnapshotLinks, SnapshotPage, SnapshotPages};
+pub(crate) use snapshot_writer::SnapshotWriter;
 pub(crate) use store_id::StoreId;

@@ -420,6 +420,14 @@ mod tests {
     }
 
     #[test]
+    fn the_example_in_the_documentation_is_a_record() {
+        let document: String = include_str!("../docs/format.md").split_whitespace().collect();
+        let (kind, payload, _) = &golden()[1];
+        let example: String = encoded(kind, payload).iter().map(|byte| format!("{byte:02X}")).collect();
+        assert!(document.contains(&example), "{example}");
+    }
+
+    #[test]
     fn every_flipped_bit_is_noticed() {
         for (kind, payload, _) in golden() {
             let good = encoded(&kind, payload);

@@ -1,1 +1,39 @@
-//! (contents follow)
+//! Pages in memory: what a page is made of, where all pages are found, and how their memory is given back.
+//!
+//! | File | What it holds |
+//! |---|---|
+//! | `fragment` | what users tell about their type: merging, encoding, size |
+//! | `cell` | where a record lies now, and the race between moving it and its death |
+//! | `node` | the memory layout of a page's chain, and who may touch what |
+//! | `table` | page id → head of the chain |
+//! | `chain` | reading along a chain |
+//! | `publish` | the two ways of making a new head: a link, and a new base |
+//! | `evict` | dropping contents that can be read back |
+//! | `retire` | freeing what was unlinked, once no reader can see it |
+//! | `restore` | chains built by recovery, without contents |
+//! | `free_list` | ids to use again |
+//! | `budget` | how many bytes all that takes |
+//! | `eviction` | which page's contents to drop next |
+
+pub(crate) mod budget;
+pub(crate) mod cell;
+pub(crate) mod chain;
+mod evict;
+pub(crate) mod eviction;
+mod fragment;
+#[cfg(not(loom))]
+pub(crate) mod free_list;
+pub(crate) mod node;
+pub(crate) mod publish;
+pub(crate) mod restore;
+pub(crate) mod retire;
+pub(crate) mod table;
+#[cfg(test)]
+#[cfg(not(loom))]
+mod tests;
+#[cfg(not(loom))]
+mod zeroed;
+
+#[cfg(feature = "bincode")]
+pub use fragment::Bincode;
+pub use fragment::{Codec, CodecError, Fragment};

@@ -1,0 +1,178 @@
+//! Dropping contents from memory, while others read, link to, replace or free the page.
+//!
+//! Nodes stay, and so does the table word: an eviction can't fail anybody's compare-and-swap. What may go, and when, is (G) of
+//! `node`: merged pages always, a node's own content only if its record can be read back. A reader that took
+//! references before keeps them; one that comes later finds nothing and reads the record.
+//!
+//! The place that was found written may be left at once by a relocation; so whoever asks for a record at a place must also
+//! find it there while it is still in a write buffer.
+
+use std::ptr::{self, NonNull};
+use std::sync::Arc;
+
+use crate::location::Place;
+use crate::pages::chain::{Head, NodeRef};
+use crate::pages::fragment::Fragment;
+use crate::pages::node::{BaseKind, Chunk, DROPPED, MOST_SLOTS, PRESENT, Slot, Target};
+use crate::pages::table::Site;
+use crate::sync::atomic::Ordering;
+
+/// The outcome of an eviction.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Evicted {
+    /// Bytes that will be freed as soon as readers allow.
+    pub(crate) bytes: u64,
+    /// Whether contents stay, because their records are not written yet.
+    pub(crate) some_stay: bool,
+}
+
+impl<'g, F: Fragment> Head<'g, F> {
+    /// Drops all contents of the page, but those whose records are not written yet.
+    pub(crate) fn evict(self, is_written: impl Fn(Place, u32) -> bool) -> Evicted {
+        let mut eviction = Eviction::new(self.newest().site());
+        for node in self.nodes() {
+            eviction.drop_merged(node);
+            eviction.drop_own(node, &is_written);
+        }
+        eviction.finish()
+    }
+
+    /// Drops what lies at and below the newest merged page, but for that page itself: nobody needs it to read the page.
+    pub(crate) fn shed(self, is_written: impl Fn(Place, u32) -> bool) -> Evicted {
+        let mut eviction = Eviction::new(self.newest().site());
+        let mut nodes = self.nodes().skip_while(|node| node.merged().is_none());
+        if let Some(newest_merged) = nodes.next()
+            && newest_merged.slot().is_some()
+        {
+            eviction.drop_own(newest_merged, &is_written);
+            for node in nodes {
+                eviction.drop_merged(node);
+                eviction.drop_own(node, &is_written);
+            }
+        }
+        eviction.finish()
+    }
+}
+
+impl<F: Fragment> NodeRef<'_, F> {
+    /// Takes the merged page (or a base's content) away and returns its weight.
+    pub(super) fn drop_content(self) -> u64 {
+        let content = self.content().swap(ptr::null_mut(), Ordering::AcqRel);
+        if content.is_null() {
+            return 0;
+        }
+        let site = self.site();
+        // SAFETY: the swap made the box ours (node, F); readers may still look.
+        let bytes = self.content_bytes(unsafe { &*content });
+        let account = Arc::clone(site.account());
+        let full = account.bury(bytes);
+        // SAFETY: no reader comes to it after the swap, and those who have it hold guards. It owns all that it uses.
+        unsafe {
+            site.guard().defer_unchecked(move || {
+                drop(Box::from_raw(content));
+                account.discharge(bytes);
+                account.unbury(bytes);
+            });
+        }
+        site.hand_over(full);
+        bytes
+    }
+}
+
+/// An eviction under way. Fragments that lie in one chunk are dropped by one deferral.
+struct Eviction<'g, F: Fragment> {
+    site: Site<'g, F>,
+    outcome: Evicted,
+    /// The chunk that is worked on, the slots whose fragments are ours, and their bytes.
+    batch: Option<(NonNull<Chunk<F>>, Slots, u64)>,
+}
+
+/// A set of slots of a chunk.
+#[derive(Clone, Copy)]
+struct Slots(u16);
+
+const _: () = assert!(MOST_SLOTS < u16::BITS as usize);
+
+impl Slots {
+    fn iter(self) -> impl Iterator<Item = usize> {
+        (0..MOST_SLOTS).filter(move |index| self.0 & (1 << index) != 0)
+    }
+}
+
+impl<'g, F: Fragment> Eviction<'g, F> {
+    fn new(site: Site<'g, F>) -> Self {
+        Self { site, outcome: Evicted::default(), batch: None }
+    }
+
+    fn drop_merged(&mut self, node: NodeRef<'g, F>) {
+        if node.slot().is_some() {
+            self.outcome.bytes += node.drop_content();
+        }
+    }
+
+    /// Drops what only the node and its record hold, if the record can be read back.
+    fn drop_own(&mut self, node: NodeRef<'g, F>, is_written: &impl Fn(Place, u32) -> bool) {
+        if node.fragment().is_none() {
+            return;
+        }
+        // A dead record means that the page was replaced; what is left of it is freed as a whole.
+        if !node.place().is_some_and(|place| is_written(place, node.length())) {
+            self.outcome.some_stay = true;
+            return;
+        }
+        let Target::Slot(chunk, index) = node.target() else {
+            debug_assert_ne!(node.base_kind(), Some(BaseKind::Freed));
+            self.outcome.bytes += node.drop_content();
+            return;
+        };
+        let Some((_, slot)) = node.slot() else { return };
+        let exchanged =
+            slot.state.compare_exchange(PRESENT, DROPPED, Ordering::AcqRel, Ordering::Relaxed).is_ok();
+        if exchanged {
+            self.add(chunk, index, slot.charged.into());
+        }
+    }
+
+    fn add(&mut self, chunk: NonNull<Chunk<F>>, index: usize, bytes: u64) {
+        self.outcome.bytes += bytes;
+        match &mut self.batch {
+            Some((current, slots, sum)) if *current == chunk => {
+                slots.0 |= 1 << index;
+                *sum += bytes;
+            }
+            _ => {
+                self.defer_batch();
+                self.batch = Some((chunk, Slots(1 << index), bytes));
+            }
+        }
+    }
+
+    fn defer_batch(&mut self) {
+        let Some((chunk, slots, bytes)) = self.batch.take() else { return };
+        // SAFETY: reached under the site's guard.
+        unsafe { chunk.as_ref() }.retain();
+        let account = Arc::clone(self.site.account());
+        let full = account.bury(bytes);
+        // SAFETY: the exchanges of `state` made these fragments ours to drop (node, D); readers that saw them present
+        // hold guards. The reference keeps the chunk alive (node, E). The closure adds the bytes up again instead of
+        // capturing them: with three words the collector stores it without an allocation.
+        unsafe {
+            self.site.guard().defer_unchecked(move || {
+                let mut bytes = 0;
+                for slot in slots.iter().map(|index| Chunk::slot(chunk, index)) {
+                    bytes += u64::from(slot.as_ref().charged);
+                    Slot::drop_fragment(slot);
+                }
+                Chunk::release(chunk);
+                account.discharge(bytes);
+                account.unbury(bytes);
+            });
+        }
+        self.site.hand_over(full);
+    }
+
+    fn finish(mut self) -> Evicted {
+        self.defer_batch();
+        self.outcome
+    }
+}

@@ -1,0 +1,370 @@
+//! The nodes of a page in memory: how they lie, who owns them, and who may touch what.
+//!
+//! The speed of `link` is decided here. One allocation per linked fragment would cost a malloc, and later a free of cold
+//! memory by another thread; so fragments are written *in place* into chunks of 3, 7 or 15 slots. A page is
+//!
+//! ```text
+//!  table word ──► slot 2 of ┌─ Chunk ───────────────┐ older   ┌─ Chunk ─────────┐ older   ┌─ Base ─────────┐
+//!   pointer | tag           │ slot 0  slot 1  slot 2 ├───────►│ slot 0 .. slot 2 ├───────►│ version, place │
+//!                           └───────────────────────┘         └─────────────────┘         │ content ──────►│ F
+//!                                                                                         └────────────────┘
+//! ```
+//!
+//! A [`Word`] names a node: a 16-aligned pointer whose low 4 bits are 0 for a [`Base`] and `index + 1` for a slot of
+//! a [`Chunk`]. It stays a pointer all the way (never an integer), so that its provenance covers the whole allocation.
+//!
+//! # Invariants
+//!
+//! - **(A) Reachable means alive.** A node that was reachable from its table word while a guard was held is not freed
+//!   before that guard is dropped. Nodes are freed by epoch deferrals only, queued after the chain they belong to was
+//!   unlinked by a compare-exchange of the table word; or at once if they never were published, or by the
+//!   exclusive owner of the table.
+//! - **(B) Published means frozen.** `version`, `birth`, `length`, `depth`, `chain_bytes`, `older` … are written before the
+//!   compare-exchange that publishes the node (a release) and never again. What changes later is atomic: the
+//!   location cell, the content pointers, `state`, `touched`, and the chunk's two counters.
+//! - **(C) A slot has one claimer.** A slot's index comes from `used`, which hands out each index to one thread at a time. Until
+//!   the slot is published, its memory is that thread's alone; nobody forms a reference to it. A claimer that loses
+//!   takes its fragment out again and may give the index back, if it is still the last one; a published slot is never given
+//!   back. So a table word never means two different states while a guard is held, and there is no ABA.
+//! - **(D) A fragment in a slot is dropped once.** `state` goes from `PRESENT` to `DROPPED` once, by a compare-exchange; whoever
+//!   did it drops the fragment in place by a deferral (a reader that saw `PRESENT` holds a guard from before). The
+//!   deferral that frees the whole chain drops what is still `PRESENT`.
+//! - **(E) A chunk is freed by whoever brings its `references` to zero.** The chain holds one; every eviction that
+//!   deferred drops in the chunk holds one, because two deferrals of one epoch run in no order.
+//! - **(F) A content pointer owns a `Box`.** Null → box by compare-exchange; box → null by a swap, after which the swapper
+//!   alone owns the box and drops it by a deferral.
+//! - **(G) A merged content is never the only copy.** It was made from what lies at and below its node, and each of those is
+//!   still present or has a written record. So merged contents may be dropped at any time, while a node's *own*
+//!   content (a slot's fragment, a base's content) may be dropped only once its record can be read back.
+
+use std::alloc::{Layout, alloc, dealloc, handle_alloc_error};
+use std::marker::PhantomData;
+use std::mem::{MaybeUninit, offset_of};
+use std::ptr::{self, NonNull};
+
+use crate::pages::cell::LocationCell;
+use crate::sync::SharedCell;
+use crate::sync::atomic::{AtomicPtr, AtomicU8, AtomicU32, Ordering};
+
+/// What a table word points at, with its type and tag erased. Never read or written as such.
+#[derive(Debug)]
+#[repr(C, align(16))]
+pub(crate) struct Node {
+    _opaque: [u8; 0],
+}
+
+/// The low bits of a word that tell nodes apart.
+const TAG: usize = 15;
+/// Every allocation is aligned to this, which malloc does by itself.
+const ALIGN: usize = TAG + 1;
+/// The most slots that a chunk can have, one less than there are tags.
+pub(super) const MOST_SLOTS: usize = TAG;
+
+/// Names one node of a page of `F`, or none.
+#[derive(Debug)]
+pub(super) struct Word<F>(*mut Node, PhantomData<*mut F>);
+
+impl<F> Clone for Word<F> {
+    fn clone(&self) -> Self {
+        *self
+    }
+}
+
+impl<F> Copy for Word<F> {}
+
+impl<F> PartialEq for Word<F> {
+    fn eq(&self, other: &Self) -> bool {
+        self.0 == other.0
+    }
+}
+
+/// What a [`Word`] names. The pointers cover their whole allocation.
+pub(super) enum Target<F> {
+    Base(NonNull<Base<F>>),
+    Slot(NonNull<Chunk<F>>, usize),
+}
+
+impl<F> Word<F> {
+    pub(super) const NULL: Self = Self(ptr::null_mut(), PhantomData);
+
+    pub(super) fn of_base(base: NonNull<Base<F>>) -> Self {
+        Self(base.as_ptr().cast(), PhantomData)
+    }
+
+    pub(super) fn of_slot(chunk: NonNull<Chunk<F>>, index: usize) -> Self {
+        debug_assert!(index < MOST_SLOTS);
+        Self(chunk.as_ptr().cast::<Node>().map_addr(|address| address | (index + 1)), PhantomData)
+    }
+
+    /// A word as it was stored by [`raw`](Self::raw), in a table of pages of the same type.
+    #[inline]
+    pub(super) fn from_raw(raw: *mut Node) -> Self {
+        Self(raw, PhantomData)
+    }
+
+    #[inline]
+    pub(super) fn raw(self) -> *mut Node {
+        self.0
+    }
+
+    #[inline]
+    pub(super) fn target(self) -> Option<Target<F>> {
+        let tag = self.0.addr() & TAG;
+        if tag == 0 {
+            return NonNull::new(self.0.cast()).map(Target::Base);
+        }
+        let chunk = self.0.map_addr(|address| address & !TAG);
+        NonNull::new(chunk.cast()).map(|chunk| Target::Slot(chunk, tag - 1))
+    }
+}
+
+/// What a base says about its page.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u8)]
+pub(crate) enum BaseKind {
+    /// The page exists, and this is (or was) its whole contents.
+    Page,
+    /// The page was freed. The node keeps the version going until the id is used again.
+    Freed,
+}
+
+/// The oldest node of a chain: a record that needs none below it.
+#[derive(Debug)]
+#[repr(C)]
+pub(super) struct Base<F> {
+    pub(super) content: AtomicPtr<F>,
+    pub(super) version: u64,
+    pub(super) cell: LocationCell,
+    pub(super) birth: u64,
+    pub(super) length: u32,
+    pub(super) kind: BaseKind,
+    pub(super) touched: AtomicU8,
+}
+
+/// A linked fragment, in place.
+#[derive(Debug)]
+#[repr(C)]
+pub(super) struct Slot<F> {
+    pub(super) merged: AtomicPtr<F>,
+    pub(super) cell: LocationCell,
+    /// How many versions above the base, so at least 1.
+    pub(super) depth: u32,
+    /// Of the record.
+    pub(super) length: u32,
+    /// The lengths of this and all older links' records. Stops at the top instead of wrapping.
+    pub(super) chain_bytes: u32,
+    /// The fragment's heap bytes, on the budget while it is present.
+    pub(super) charged: u32,
+    pub(super) state: AtomicU8,
+    pub(super) touched: AtomicU8,
+    /// The slot of the next older node, for all but slot 0; that one's is the chunk's `older`.
+    pub(super) next: u8,
+    pub(super) fragment: SharedCell<MaybeUninit<F>>,
+}
+
+/// `Slot::state`: the fragment is there.
+pub(super) const PRESENT: u8 = 1;
+/// `Slot::state`: the fragment was evicted, or never was there because recovery did not read it.
+pub(super) const DROPPED: u8 = 2;
+
+/// Some slots and what they share.
+#[derive(Debug)]
+#[repr(C)]
+pub(super) struct Chunk<F> {
+    /// The head when this chunk was made: the node below slot 0.
+    pub(super) older: Word<F>,
+    pub(super) base: NonNull<Base<F>>,
+    pub(super) base_version: u64,
+    pub(super) birth: u64,
+    references: AtomicU32,
+    used: AtomicU32,
+    capacity: u8,
+}
+
+#[cfg(all(not(loom), target_pointer_width = "64"))]
+const _: () = {
+    assert!(size_of::<Base<[u64; 3]>>() == 40);
+    assert!(size_of::<Chunk<[u64; 3]>>() == 48);
+    assert!(size_of::<Slot<[u64; 3]>>() == 64);
+};
+
+fn allocate<T>(layout: Layout) -> NonNull<T> {
+    // SAFETY: no layout here has size zero: each begins with a header.
+    let memory = unsafe { alloc(layout) };
+    NonNull::new(memory.cast()).unwrap_or_else(|| handle_alloc_error(layout))
+}
+
+const fn layout(size: usize, align: usize) -> Layout {
+    match Layout::from_size_align(size, if align > ALIGN { align } else { ALIGN }) {
+        Ok(layout) => layout,
+        // The sizes are sums of sizes of types and far from overflowing, and alignments are those of types.
+        Err(_) => panic!("no such layout"),
+    }
+}
+
+impl<F> Base<F> {
+    const LAYOUT: Layout = layout(size_of::<Self>(), align_of::<Self>());
+    /// What one takes of memory.
+    pub(super) const SIZE: u64 = Self::LAYOUT.size() as u64;
+
+    /// Takes memory for a base that nobody else knows yet.
+    pub(super) fn allocate(base: Self) -> NonNull<Self> {
+        let memory = allocate::<Self>(Self::LAYOUT);
+        // SAFETY: fresh memory of at least this size and alignment.
+        unsafe { memory.write(base) };
+        memory
+    }
+
+    /// Frees the memory. The content is another's business.
+    ///
+    /// # Safety
+    /// The base came from [`allocate`](Self::allocate), and nobody can reach it any more.
+    pub(super) unsafe fn free(this: NonNull<Self>) {
+        // SAFETY: by the contract; the type has nothing to drop.
+        unsafe { dealloc(this.as_ptr().cast(), Self::LAYOUT) };
+    }
+}
+
+impl<F> Chunk<F> {
+    /// Where the slots begin.
+    const SLOTS: usize = size_of::<Self>().next_multiple_of(align_of::<Slot<F>>());
+
+    const fn layout(capacity: usize) -> Layout {
+        let align = if align_of::<Slot<F>>() > align_of::<Self>() {
+            align_of::<Slot<F>>()
+        } else {
+            align_of::<Self>()
+        };
+        layout(Self::SLOTS + capacity * size_of::<Slot<F>>(), align)
+    }
+
+    /// What a chunk takes of memory.
+    pub(super) fn size(&self) -> u64 {
+        Self::layout(self.capacity.into()).size() as u64
+    }
+
+    /// How many slots the next chunk of a page gets: few at first, since most pages are small.
+    pub(super) fn next_capacity(below: Option<&Self>) -> usize {
+        match below.map(|chunk| chunk.capacity) {
+            None => 3,
+            Some(..7) => 7,
+            Some(_) => MOST_SLOTS,
+        }
+    }
+
+    /// Takes memory for a chunk that nobody else knows yet, with slot 0 claimed. The chain will hold the reference.
+    pub(super) fn allocate(
+        capacity: usize,
+        older: Word<F>,
+        base: NonNull<Base<F>>,
+        base_version: u64,
+        birth: u64,
+    ) -> NonNull<Self> {
+        debug_assert!((1..=MOST_SLOTS).contains(&capacity));
+        let memory = allocate::<Self>(Self::layout(capacity));
+        let (references, used) = (AtomicU32::new(1), AtomicU32::new(1));
+        // At most MOST_SLOTS, so it fits.
+        let capacity = capacity as u8;
+        // SAFETY: fresh memory; the header is its beginning. The slots stay uninitialised until they are claimed.
+        unsafe { memory.write(Self { older, base, base_version, birth, references, used, capacity }) };
+        memory
+    }
+
+    /// Claims the next slot (C). An acquire, so that a claimer comes after one that gave the same slot back.
+    pub(super) fn claim(&self) -> Option<usize> {
+        let capacity = u32::from(self.capacity);
+        if self.used.load(Ordering::Relaxed) >= capacity {
+            return None;
+        }
+        let index = self.used.fetch_add(1, Ordering::Acquire);
+        (index < capacity).then_some(index as usize)
+    }
+
+    /// Gives back a claimed slot that was not published and that holds no fragment, if no later one was claimed.
+    pub(super) fn unclaim(&self, index: usize) {
+        let (claimed, free) = (index as u32 + 1, index as u32);
+        // If it fails, the slot is wasted, and freed with the chunk.
+        let _ = self.used.compare_exchange(claimed, free, Ordering::Release, Ordering::Relaxed);
+    }
+
+    /// The place of a slot. Uninitialised memory unless the slot was claimed and written.
+    ///
+    /// # Safety
+    /// The chunk is alive, the pointer covers it all, and `index` is below its capacity.
+    #[inline]
+    pub(super) unsafe fn slot(this: NonNull<Self>, index: usize) -> NonNull<Slot<F>> {
+        // SAFETY: by the contract, this stays inside the allocation.
+        unsafe { this.byte_add(Self::SLOTS).cast::<Slot<F>>().add(index) }
+    }
+
+    /// Takes a reference (E).
+    pub(super) fn retain(&self) {
+        // The caller reached the chunk under a guard, so the chain's own reference is still held.
+        self.references.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// Gives up a reference, and the memory with the last one (E). Fragments are another's business.
+    ///
+    /// # Safety
+    /// The caller owns a reference, and uses the chunk no more.
+    pub(super) unsafe fn release(this: NonNull<Self>) {
+        // SAFETY: the reference keeps the chunk alive until here. Release, and acquire by the last one, order all that
+        // was done in the chunk before its end.
+        let (before, capacity) = unsafe {
+            let header = this.as_ref();
+            (header.references.fetch_sub(1, Ordering::AcqRel), header.capacity)
+        };
+        if before == 1 {
+            // SAFETY: that was the last reference; allocated with the same layout.
+            unsafe { dealloc(this.as_ptr().cast(), Self::layout(capacity.into())) };
+        }
+    }
+}
+
+impl<F> Slot<F> {
+    /// The fragment, if it is present.
+    ///
+    /// # Safety
+    /// The caller holds a guard from before it reached the slot, for as long as it uses the result.
+    #[inline]
+    pub(super) unsafe fn fragment<'g>(this: NonNull<Self>) -> Option<&'g F> {
+        // SAFETY: a reachable slot is alive (A) and its state atomic. If the fragment is present, it is only dropped by a
+        // deferral that waits for the caller's guard (D).
+        unsafe {
+            if this.as_ref().state.load(Ordering::Acquire) != PRESENT {
+                return None;
+            }
+            Some((*this.as_ptr()).fragment.with(|fragment| &*fragment.cast::<F>()))
+        }
+    }
+
+    /// Takes the fragment out of the slot, by value.
+    ///
+    /// # Safety
+    /// The fragment is there, and the caller is the only one who will ever touch it again.
+    pub(super) unsafe fn take_fragment(this: NonNull<Self>) -> F {
+        // SAFETY: by the contract.
+        unsafe { (*this.as_ptr()).fragment.with_mut(|fragment| fragment.cast::<F>().read()) }
+    }
+
+    /// Drops the fragment where it is.
+    ///
+    /// # Safety
+    /// As for [`take_fragment`](Self::take_fragment).
+    pub(super) unsafe fn drop_fragment(this: NonNull<Self>) {
+        // SAFETY: by the contract.
+        unsafe { (*this.as_ptr()).fragment.with_mut(|fragment| ptr::drop_in_place(fragment.cast::<F>())) };
+    }
+
+    /// Completes a slot that is not published yet.
+    ///
+    /// # Safety
+    /// The slot was claimed and written by the caller, and not published (C).
+    pub(super) unsafe fn set_record(this: NonNull<Self>, length: u32, chain_bytes: u32) {
+        // SAFETY: plain writes to memory that is the caller's alone.
+        unsafe {
+            this.byte_add(offset_of!(Self, length)).cast::<u32>().write(length);
+            this.byte_add(offset_of!(Self, chain_bytes)).cast::<u32>().write(chain_bytes);
+        }
+    }
+}

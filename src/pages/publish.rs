@@ -1,0 +1,270 @@
+//! The two ways of making a new head: a link on top of the old one, and a new base in place of all.
+//!
+//! Both are prepared first, outside of any log reservation: memory is taken and the fragment moved to where it will stay.
+//! Publishing then only fills in where the record lies and exchanges the table word. A head's word means one version
+//! (`node`, C), so there is nothing to retry: if the exchange fails, the version has changed, and the fragment goes back to
+//! the caller.
+
+use std::mem::ManuallyDrop;
+use std::ptr::{self, NonNull};
+
+use crate::ids::Version;
+use crate::location::Place;
+use crate::pages::cell::LocationCell;
+use crate::pages::chain::{Head, NodeRef};
+use crate::pages::fragment::{Fragment, heap_bytes};
+use crate::pages::node::{Base, BaseKind, Chunk, DROPPED, PRESENT, Slot, Target, Word};
+use crate::pages::retire::RetiredChain;
+use crate::pages::table::Entry;
+use crate::sync::SharedCell;
+use crate::sync::atomic::{AtomicPtr, AtomicU8, Ordering};
+
+/// A fragment that lies in a slot above a head, not yet visible. Dropping it drops the fragment.
+#[derive(Debug)]
+pub(crate) struct PreparedLink<'g, F: Fragment> {
+    head: Head<'g, F>,
+    chunk: NonNull<Chunk<F>>,
+    index: usize,
+}
+
+impl<'g, F: Fragment> Head<'g, F> {
+    /// Puts a fragment in a slot above this head. `encoded` is its length in encoded form.
+    pub(crate) fn prepare_link(self, fragment: F, encoded: usize) -> PreparedLink<'g, F> {
+        debug_assert!(!self.is_freed());
+        let (chunk, index) = claim_slot(self.newest());
+        let next = match self.newest().target() {
+            Target::Base(_) => 0,
+            // Below MOST_SLOTS; meaningless in slot 0.
+            Target::Slot(_, below) => below as u8,
+        };
+        let charged = heap_bytes(&fragment, encoded as u64);
+        let slot = Slot {
+            merged: AtomicPtr::new(ptr::null_mut()),
+            cell: LocationCell::unset(),
+            depth: self.depth().saturating_add(1),
+            length: 0,
+            chain_bytes: 0,
+            charged: u32::try_from(charged).unwrap_or(u32::MAX),
+            state: AtomicU8::new(PRESENT),
+            touched: AtomicU8::new(self.newest().is_touched().into()),
+            next,
+            fragment: SharedCell::new(std::mem::MaybeUninit::new(fragment)),
+        };
+        // SAFETY: the slot was claimed just now, so it is ours until it is published (node, C).
+        unsafe { Chunk::slot(chunk, index).write(slot) };
+        PreparedLink { head: self, chunk, index }
+    }
+}
+
+/// A slot in the head's chunk, or slot 0 of a new chunk if that one is full.
+fn claim_slot<F: Fragment>(head: NodeRef<'_, F>) -> (NonNull<Chunk<F>>, usize) {
+    let header = head.slot().map(|(header, _)| header);
+    if let (Target::Slot(chunk, _), Some(header)) = (head.target(), header)
+        && let Some(index) = header.claim()
+    {
+        return (chunk, index);
+    }
+    let capacity = Chunk::next_capacity(header);
+    let (base, base_version, birth) = match head.target() {
+        Target::Base(base) => (base, head.base().version, head.base().birth),
+        // SAFETY: reached under the head's guard.
+        Target::Slot(chunk, _) => unsafe {
+            let header = chunk.as_ref();
+            (header.base, header.base_version, header.birth)
+        },
+    };
+    (Chunk::allocate(capacity, head.word(), base, base_version, birth), 0)
+}
+
+impl<F: Fragment> PreparedLink<'_, F> {
+    fn slot(&self) -> NonNull<Slot<F>> {
+        // SAFETY: the chunk is the head's (alive under its guard) or our own, and the index was claimed.
+        unsafe { Chunk::slot(self.chunk, self.index) }
+    }
+
+    /// The fragment that is to be linked.
+    pub(crate) fn fragment(&self) -> &F {
+        // SAFETY: initialised by `prepare_link`, and nobody else has it.
+        unsafe { (*self.slot().as_ptr()).fragment.with(|fragment| &*fragment.cast::<F>()) }
+    }
+
+    /// Makes the link the page's head, with its record at `place`. If the page has changed meanwhile, the fragment comes
+    /// back and nothing was changed.
+    pub(crate) fn publish(self, place: Place, length: u32) -> Result<Version, F> {
+        let this = ManuallyDrop::new(self);
+        let head = this.head;
+        let slot = this.slot();
+        // SAFETY: the slot is ours and unpublished (node, C).
+        let charged = unsafe {
+            Slot::set_record(slot, length, head.chain_bytes().saturating_add(length));
+            (*slot.as_ptr()).cell.set(place);
+            (*slot.as_ptr()).charged
+        };
+        let site = head.newest().site();
+        // Charged first, so that a quick eviction does not discharge more than there was.
+        site.account().charge(charged.into());
+        if site.exchange(head.newest().word(), Word::of_slot(this.chunk, this.index)) {
+            site.mark_resident();
+            return Ok(Version(head.version().0 + 1));
+        }
+        site.account().discharge(charged.into());
+        Err(ManuallyDrop::into_inner(this).cancel())
+    }
+
+    /// Gives up, and returns the fragment.
+    pub(crate) fn cancel(self) -> F {
+        let this = ManuallyDrop::new(self);
+        // SAFETY: unpublished, so the fragment is there and ours alone; `this` is not used again.
+        let fragment = unsafe { Slot::take_fragment(this.slot()) };
+        this.give_back();
+        fragment
+    }
+
+    /// Gives back the memory of a slot without a fragment.
+    fn give_back(&self) {
+        let is_heads = matches!(self.head.newest().target(), Target::Slot(chunk, _) if chunk == self.chunk);
+        // SAFETY: the head's chunk is alive under its guard. A chunk of our own was never published, so the reference
+        // that it was made with is ours.
+        unsafe {
+            if is_heads {
+                self.chunk.as_ref().unclaim(self.index);
+            } else {
+                Chunk::release(self.chunk);
+            }
+        }
+    }
+}
+
+impl<F: Fragment> Drop for PreparedLink<'_, F> {
+    fn drop(&mut self) {
+        // SAFETY: as in `cancel`.
+        unsafe { Slot::drop_fragment(self.slot()) };
+        self.give_back();
+    }
+}
+
+/// A base that is not visible yet. Dropping it drops its content.
+#[derive(Debug)]
+pub(crate) struct PreparedBase<F: Fragment>(NonNull<Base<F>>);
+
+/// A base that found another head than expected; its content, if it had any, comes back.
+#[derive(Debug)]
+pub(crate) struct LostRace<F>(pub(crate) Option<F>);
+
+impl<F: Fragment> PreparedBase<F> {
+    /// The whole contents of a page: of a new one (then `birth` is `version`), or in place of what a page is.
+    pub(crate) fn page(version: Version, birth: Version, content: F) -> Self {
+        Self::new(BaseKind::Page, version, birth, Box::into_raw(Box::new(content)))
+    }
+
+    /// The end of a page.
+    pub(crate) fn freed(version: Version, birth: Version) -> Self {
+        Self::absent(BaseKind::Freed, version, birth)
+    }
+
+    /// A base without content in memory.
+    pub(super) fn absent(kind: BaseKind, version: Version, birth: Version) -> Self {
+        Self::new(kind, version, birth, ptr::null_mut())
+    }
+
+    fn new(kind: BaseKind, version: Version, birth: Version, content: *mut F) -> Self {
+        Self(Base::allocate(Base {
+            content: AtomicPtr::new(content),
+            version: version.0,
+            cell: LocationCell::unset(),
+            birth: birth.0,
+            length: 0,
+            kind,
+            touched: AtomicU8::new(0),
+        }))
+    }
+
+    /// The content, if there is any.
+    pub(crate) fn content(&self) -> Option<&F> {
+        // SAFETY: the base is ours, and so is the box that it points at.
+        unsafe { self.0.as_ref().content.load(Ordering::Relaxed).as_ref() }
+    }
+
+    /// Fills in where the record lies.
+    pub(super) fn set_record(&mut self, place: Place, length: u32) {
+        // SAFETY: the base is ours alone.
+        let base = unsafe { self.0.as_mut() };
+        base.cell.set(place);
+        base.length = length;
+    }
+
+    /// Makes the base the page's head, with its record at `place`, if the entry still is what it was. What it takes the place
+    /// of comes back, to be killed and freed.
+    pub(crate) fn publish<'g>(
+        mut self,
+        entry: &Entry<'g, F>,
+        place: Place,
+        length: u32,
+    ) -> Result<Option<RetiredChain<'g, F>>, LostRace<F>> {
+        self.set_record(place, length);
+        let (site, this) = (entry.site(), ManuallyDrop::new(self));
+        let node = NodeRef::new(site, Target::Base(this.0));
+        let bytes = this.content().map_or(0, |content| node.content_bytes(content));
+        // Charged first, so that a quick eviction does not discharge more than there was.
+        site.account().charge(bytes);
+        if !site.exchange(entry.word(), Word::of_base(this.0)) {
+            site.account().discharge(bytes);
+            return Err(LostRace(ManuallyDrop::into_inner(this).cancel()));
+        }
+        if bytes > 0 {
+            site.mark_resident();
+        }
+        Ok(match entry {
+            Entry::Vacant(_) => None,
+            // SAFETY: the exchange took this head out of the table.
+            Entry::Occupied(head) => Some(unsafe { RetiredChain::new(*head) }),
+        })
+    }
+
+    /// Gives up, and returns the content.
+    pub(crate) fn cancel(self) -> Option<F> {
+        let this = ManuallyDrop::new(self);
+        // SAFETY: the base is ours, and so is the box; `this` is not used again.
+        unsafe { this.dismantle().map(|content| *content) }
+    }
+
+    pub(super) fn into_raw(self) -> NonNull<Base<F>> {
+        ManuallyDrop::new(self).0
+    }
+
+    /// Frees the base.
+    ///
+    /// # Safety
+    /// It was not published, and is not used again.
+    unsafe fn dismantle(&self) -> Option<Box<F>> {
+        // SAFETY: by the contract.
+        unsafe {
+            let content = self.0.as_ref().content.load(Ordering::Relaxed);
+            Base::free(self.0);
+            (!content.is_null()).then(|| Box::from_raw(content))
+        }
+    }
+}
+
+impl<F: Fragment> Drop for PreparedBase<F> {
+    fn drop(&mut self) {
+        // SAFETY: published bases are forgotten, so this one is not.
+        drop(unsafe { self.dismantle() });
+    }
+}
+
+/// The slot of a link whose fragment is not in memory.
+pub(super) fn absent_slot<F>(place: Place, depth: u32, length: u32, chain_bytes: u32, next: u8) -> Slot<F> {
+    Slot {
+        merged: AtomicPtr::new(ptr::null_mut()),
+        cell: LocationCell::at(place),
+        depth,
+        length,
+        chain_bytes,
+        charged: 0,
+        state: AtomicU8::new(DROPPED),
+        touched: AtomicU8::new(0),
+        next,
+        fragment: SharedCell::new(std::mem::MaybeUninit::uninit()),
+    }
+}

@@ -1,0 +1,89 @@
+//! Chains as recovery builds them: where each record lies, and no contents.
+
+use std::ptr::NonNull;
+
+use crate::ids::{PageId, Version};
+use crate::location::Place;
+use crate::pages::fragment::Fragment;
+use crate::pages::node::{Base, BaseKind, Chunk, MOST_SLOTS, Word};
+use crate::pages::publish::{PreparedBase, absent_slot};
+use crate::pages::retire::{RetiredChain, free_chain};
+use crate::pages::table::{Entry, PageTable};
+use crate::sync::epoch::Guard;
+
+/// Where the records of a page lie.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct RestoredPage<'a> {
+    pub(crate) kind: BaseKind,
+    /// Of the base.
+    pub(crate) version: Version,
+    pub(crate) birth: Version,
+    pub(crate) place: Place,
+    pub(crate) length: u32,
+    /// Place and record length of each link, oldest first; their versions follow the base's without a gap.
+    pub(crate) links: &'a [(Place, u32)],
+}
+
+impl<F: Fragment> PageTable<F> {
+    /// Makes this the page's state, whatever it was before. Pages can be restored by many threads; one page by one at a time.
+    /// False if the id is out of range, or if another thread was at the same page.
+    #[must_use]
+    pub(crate) fn restore(&self, page_id: PageId, page: &RestoredPage<'_>, guard: &Guard) -> bool {
+        let Some(entry) = self.entry(page_id, guard) else { return false };
+        let word = build::<F>(page);
+        let exchanged = entry.site().exchange(entry.word(), word);
+        match entry {
+            // SAFETY: the exchange took this head out of the table.
+            Entry::Occupied(head) if exchanged => drop(unsafe { RetiredChain::new(head) }),
+            // SAFETY: the chain was never published.
+            _ if !exchanged => drop(unsafe { free_chain(word) }),
+            _ => {}
+        }
+        exchanged
+    }
+}
+
+/// Builds a chain that nobody else knows yet.
+fn build<F: Fragment>(page: &RestoredPage<'_>) -> Word<F> {
+    let mut base = PreparedBase::<F>::absent(page.kind, page.version, page.birth);
+    base.set_record(page.place, page.length);
+    let base = base.into_raw();
+    let mut word = Word::of_base(base);
+    let (mut depth, mut chain_bytes) = (0u32, 0u32);
+    let mut links = page.links;
+    while !links.is_empty() {
+        let (now, later) = links.split_at(links.len().min(MOST_SLOTS));
+        let chunk = chunk_for(now, later, word, base, page);
+        for (index, (place, length)) in now.iter().enumerate() {
+            depth = depth.saturating_add(1);
+            chain_bytes = chain_bytes.saturating_add(*length);
+            let below = index.saturating_sub(1) as u8;
+            // SAFETY: the chunk is ours, with room for all of `now`, and the slot is claimed.
+            unsafe {
+                Chunk::slot(chunk, index).write(absent_slot(*place, depth, *length, chain_bytes, below));
+            }
+            word = Word::of_slot(chunk, index);
+        }
+        links = later;
+    }
+    word
+}
+
+/// A chunk with as many claimed slots as there are links, and in the newest one a slot to spare for the next link.
+fn chunk_for<F: Fragment>(
+    now: &[(Place, u32)],
+    later: &[(Place, u32)],
+    older: Word<F>,
+    base: NonNull<Base<F>>,
+    page: &RestoredPage<'_>,
+) -> NonNull<Chunk<F>> {
+    let spare = usize::from(later.is_empty());
+    let capacity = (now.len() + spare).min(MOST_SLOTS);
+    let chunk = Chunk::allocate(capacity, older, base, page.version.0, page.birth.0);
+    for _ in 1..now.len() {
+        // SAFETY: the chunk is alive and ours.
+        let claimed = unsafe { chunk.as_ref() }.claim();
+        debug_assert!(claimed.is_some());
+    }
+    chunk
+}

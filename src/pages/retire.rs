@@ -1,0 +1,177 @@
+//! Freeing a chain that was replaced: one deferral for all of it.
+//!
+//! The walk that frees runs when no guard is left that could have reached the chain (`node`, A). Evictions that were
+//! under way when the chain was unlinked held such guards, so by then all their exchanges are done; only their own
+//! deferred drops may still be outstanding, and those hold references to their chunks (`node`, E). So the walk finds a
+//! chain that nobody changes any more, and takes what is still there.
+//!
+//! The closure has three words, which the collector stores without an allocation.
+
+use std::fmt;
+use std::ptr::NonNull;
+use std::sync::Arc;
+
+use crate::ids::Version;
+use crate::location::Place;
+use crate::pages::chain::Head;
+use crate::pages::fragment::{Fragment, heap_bytes};
+use crate::pages::node::{Base, Chunk, PRESENT, Slot, Target, Word};
+use crate::sync::atomic::Ordering;
+
+/// A chain that was taken out of the table. Its records are to be declared dead and its memory to be freed, both by
+/// [`retire`](Self::retire). If it is merely dropped, the memory is freed, but the live bytes of its segments stay too high.
+#[must_use = "its records are still counted as live"]
+pub(crate) struct RetiredChain<'g, F: Fragment> {
+    head: Head<'g, F>,
+}
+
+impl<F: Fragment> fmt::Debug for RetiredChain<'_, F> {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(formatter, "RetiredChain({:?})", self.head.newest())
+    }
+}
+
+impl<'g, F: Fragment> RetiredChain<'g, F> {
+    /// # Safety
+    /// The caller took this head out of the table, under the guard that it came with.
+    pub(super) unsafe fn new(head: Head<'g, F>) -> Self {
+        Self { head }
+    }
+
+    /// The version that was superseded.
+    pub(crate) fn version(&self) -> Version {
+        self.head.version()
+    }
+
+    /// Declares every record of the chain dead, and calls `killed` with where each was and its length, to be
+    /// subtracted there. Then leaves the memory to be freed.
+    pub(crate) fn retire(self, mut killed: impl FnMut(Place, u32)) {
+        for node in self.head.nodes() {
+            if let Some(place) = node.kill() {
+                killed(place, node.length());
+            }
+        }
+        // Dropping frees.
+    }
+
+    fn defer(&self) {
+        let newest = self.head.newest();
+        let (word, site) = (newest.word(), newest.site());
+        let weight = weigh(self.head);
+        let account = Arc::clone(site.account());
+        account.charge(weight.nodes);
+        let buried = weight.nodes + weight.contents;
+        let full = account.bury(buried);
+        // SAFETY: the chain was unlinked, once, before; so when this runs, nobody can reach it (module essay). It borrows
+        // nothing, and what it drops is `Send`.
+        unsafe {
+            site.guard().defer_unchecked(move || {
+                let freed = free_chain::<F>(word);
+                account.discharge(freed.contents + freed.nodes);
+                account.unbury(buried);
+            });
+        }
+        site.hand_over(full);
+    }
+}
+
+impl<F: Fragment> Drop for RetiredChain<'_, F> {
+    fn drop(&mut self) {
+        self.defer();
+    }
+}
+
+/// Bytes of a chain.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Weight {
+    /// What was charged to the budget for contents.
+    pub(super) contents: u64,
+    /// The nodes themselves.
+    pub(super) nodes: u64,
+}
+
+/// What a chain weighs now, without looking at its contents: an estimate where those are not in slots.
+fn weigh<F: Fragment>(head: Head<'_, F>) -> Weight {
+    let mut weight = Weight { contents: 0, nodes: Base::<F>::SIZE };
+    let mut last_chunk = None;
+    for node in head.nodes() {
+        if !node.content().load(Ordering::Relaxed).is_null() {
+            weight.contents += u64::from(head.base_length()) + u64::from(node.chain_bytes());
+        }
+        let (Target::Slot(chunk, _), Some((header, slot))) = (node.target(), node.slot()) else { continue };
+        if slot.state.load(Ordering::Relaxed) == PRESENT {
+            weight.contents += u64::from(slot.charged);
+        }
+        if last_chunk.replace(chunk) != Some(chunk) {
+            weight.nodes += header.size();
+        }
+    }
+    weight
+}
+
+/// Frees a chain with all that is in it.
+///
+/// # Safety
+/// Nobody can reach the chain, now or later, except for deferred drops of evicted fragments.
+pub(super) unsafe fn free_chain<F: Fragment>(head: Word<F>) -> Weight {
+    let mut weight = Weight::default();
+    let mut word = head;
+    // SAFETY: the chain is ours. A chunk is released after the last use of it, which is when the next older node lies in
+    // another one; the base comes last.
+    unsafe {
+        while let Some(target) = word.target() {
+            word = match target {
+                Target::Base(base) => {
+                    weight.contents += free_content(base.as_ref().content.load(Ordering::Acquire), base, 0);
+                    weight.nodes += Base::<F>::SIZE;
+                    Base::free(base);
+                    return weight;
+                }
+                Target::Slot(chunk, index) => {
+                    let slot = Chunk::slot(chunk, index);
+                    weight.contents += free_slot(slot, chunk.as_ref().base);
+                    if index > 0 {
+                        Word::of_slot(chunk, slot.as_ref().next.into())
+                    } else {
+                        let older = chunk.as_ref().older;
+                        weight.nodes += chunk.as_ref().size();
+                        Chunk::release(chunk);
+                        older
+                    }
+                }
+            };
+        }
+    }
+    weight
+}
+
+/// Drops what a slot holds.
+///
+/// # Safety
+/// As for [`free_chain`].
+unsafe fn free_slot<F: Fragment>(slot: NonNull<Slot<F>>, base: NonNull<Base<F>>) -> u64 {
+    // SAFETY: the chain is ours, its slots are initialised; a fragment that is present was not evicted (node, D).
+    unsafe {
+        let this = slot.as_ref();
+        let mut bytes = free_content(this.merged.load(Ordering::Acquire), base, this.chain_bytes);
+        if this.state.load(Ordering::Acquire) == PRESENT {
+            bytes += u64::from(this.charged);
+            Slot::drop_fragment(slot);
+        }
+        bytes
+    }
+}
+
+/// Drops a boxed content, and returns what it was charged with.
+///
+/// # Safety
+/// As for [`free_chain`]; the content is null or the node's box.
+unsafe fn free_content<F: Fragment>(content: *mut F, base: NonNull<Base<F>>, chain_bytes: u32) -> u64 {
+    if content.is_null() {
+        return 0;
+    }
+    // SAFETY: by the contract.
+    let (content, length) = unsafe { (Box::from_raw(content), base.as_ref().length) };
+    // As in `NodeRef::content_bytes`.
+    size_of::<F>() as u64 + heap_bytes(&*content, u64::from(length) + u64::from(chain_bytes))
+}

@@ -1,0 +1,574 @@
+//! The page layer as the floor above uses it, with a fragment type whose every birth and death is counted.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
+
+use crate::ids::{PageId, SlotId, Version};
+use crate::location::Place;
+use crate::pages::budget::Budget;
+use crate::pages::chain::{Head, Part};
+use crate::pages::eviction::Hand;
+use crate::pages::fragment::{Codec, CodecError, Fragment};
+use crate::pages::node::BaseKind;
+use crate::pages::publish::PreparedBase;
+use crate::pages::restore::RestoredPage;
+use crate::pages::table::{Entry, PageTable};
+use crate::sync::epoch::{self, Guard};
+
+const PAGE: PageId = PageId(70_001);
+const LENGTH: u32 = 10;
+
+/// A list of numbers that notes in a ledger how many there are, and that notices being dropped twice.
+struct Counted {
+    numbers: Vec<u64>,
+    alive: AtomicBool,
+    ledger: Arc<AtomicI64>,
+}
+
+impl Counted {
+    fn new(ledger: &Arc<AtomicI64>, numbers: Vec<u64>) -> Self {
+        ledger.fetch_add(1, Ordering::SeqCst);
+        Self { numbers, alive: AtomicBool::new(true), ledger: Arc::clone(ledger) }
+    }
+
+    fn read(&self) -> &[u64] {
+        assert!(self.alive.load(Ordering::SeqCst), "read after drop");
+        &self.numbers
+    }
+}
+
+impl Drop for Counted {
+    fn drop(&mut self) {
+        assert!(self.alive.swap(false, Ordering::SeqCst), "dropped twice");
+        self.ledger.fetch_sub(1, Ordering::SeqCst);
+    }
+}
+
+struct Unused;
+
+impl Codec<Counted> for Unused {
+    fn encode(_: &Counted, _: &mut Vec<u8>) -> Result<(), CodecError> {
+        Err("not needed here".into())
+    }
+
+    fn decode(_: &[u8]) -> Result<Counted, CodecError> {
+        Err("not needed here".into())
+    }
+}
+
+impl Fragment for Counted {
+    type Codec = Unused;
+
+    fn merge(oldest_to_newest: &[&Self]) -> Self {
+        let numbers = oldest_to_newest.iter().flat_map(|fragment| fragment.read()).copied().collect();
+        Self::new(&oldest_to_newest[0].ledger, numbers)
+    }
+
+    fn heap_size(&self) -> Option<usize> {
+        Some(8 * self.numbers.len())
+    }
+}
+
+/// A table with what a page cache would have around it. Places are numbered, and each is killed once at most.
+struct World {
+    table: Option<PageTable<Counted>>,
+    budget: Arc<Budget>,
+    ledger: Arc<AtomicI64>,
+    places: AtomicU64,
+    killed: AtomicU64,
+}
+
+impl World {
+    fn new() -> Self {
+        let budget = Arc::new(Budget::new(4096));
+        let table = Some(PageTable::new(Arc::clone(&budget)));
+        let (places, killed) = (AtomicU64::new(1), AtomicU64::new(0));
+        Self { table, budget, ledger: Arc::default(), places, killed }
+    }
+
+    fn table(&self) -> &PageTable<Counted> {
+        self.table.as_ref().unwrap()
+    }
+
+    fn fragment(&self, number: u64) -> Counted {
+        Counted::new(&self.ledger, vec![number])
+    }
+
+    fn place(&self) -> Place {
+        let number = self.places.fetch_add(1, Ordering::Relaxed);
+        Place::new(SlotId((number >> 20) as u32), (number & 0xF_FFFF) as u32)
+    }
+
+    fn head<'g>(&'g self, guard: &'g Guard) -> Head<'g, Counted> {
+        self.table().head(PAGE, guard).unwrap()
+    }
+
+    fn publish(&self, entry: &Entry<'_, Counted>, base: PreparedBase<Counted>) -> bool {
+        let retired = match base.publish(entry, self.place(), LENGTH) {
+            Ok(retired) => retired,
+            Err(_) => return false,
+        };
+        if let Some(retired) = retired {
+            retired.retire(|_, length| {
+                assert_eq!(length, LENGTH);
+                self.killed.fetch_add(1, Ordering::Relaxed);
+            });
+        }
+        true
+    }
+
+    fn allocate(&self, number: u64) {
+        let guard = epoch::pin();
+        let entry = self.table().entry(PAGE, &guard).unwrap();
+        let version = match &entry {
+            Entry::Vacant(_) => Version(1),
+            Entry::Occupied(head) => Version(head.version().0 + 1),
+        };
+        let base = PreparedBase::page(version, version, self.fragment(number));
+        assert!(self.publish(&entry, base));
+    }
+
+    fn replace(&self, head: Head<'_, Counted>, content: Counted) -> bool {
+        let base = PreparedBase::page(Version(head.version().0 + 1), head.birth(), content);
+        self.publish(&Entry::Occupied(head), base)
+    }
+
+    fn link(&self, head: Head<'_, Counted>, number: u64) -> Result<Version, Counted> {
+        head.prepare_link(self.fragment(number), 8).publish(self.place(), LENGTH)
+    }
+
+    fn free(&self) -> bool {
+        let guard = epoch::pin();
+        let head = self.head(&guard);
+        let base = PreparedBase::freed(Version(head.version().0 + 1), head.birth());
+        self.publish(&Entry::Occupied(head), base)
+    }
+
+    /// Reads a page of which everything is in memory.
+    fn get<'g>(&self, head: Head<'g, Counted>) -> &'g [u64] {
+        if let Some(page) = head.hit() {
+            return page.read();
+        }
+        head.newest().install(head.read().merge(Vec::new()).unwrap()).read()
+    }
+
+    /// Reads a page, making up what is missing: a node of version v held the number v.
+    fn get_or_fetch<'g>(&self, head: Head<'g, Counted>) -> &'g [u64] {
+        if let Some(page) = head.hit() {
+            return page.read();
+        }
+        let read = head.read();
+        let fetched = read.missing().map(|node| self.fragment(node.version().0)).collect();
+        head.newest().install(read.merge(fetched).unwrap()).read()
+    }
+
+    /// Drops the table, lets the collector run, and checks that nothing is left.
+    fn end(mut self) {
+        self.table = None;
+        for round in 0..100_000 {
+            if self.ledger.load(Ordering::SeqCst) == 0 && self.budget.used_exactly() == 0 {
+                break;
+            }
+            // Other tests may hold guards for a while, so this may take a few turns.
+            epoch::pin().flush();
+            if round > 10 {
+                std::thread::yield_now();
+            }
+        }
+        assert_eq!(self.ledger.load(Ordering::SeqCst), 0, "fragments left");
+        assert_eq!((self.budget.used_exactly(), self.budget.dead_exactly()), (0, 0));
+    }
+}
+
+fn written(_: Place, _: u32) -> bool {
+    true
+}
+
+#[test]
+fn links_fill_chunks_and_are_read_newest_first() {
+    let world = World::new();
+    world.allocate(1);
+    {
+        let guard = epoch::pin();
+        for number in 2..=60 {
+            let head = world.head(&guard);
+            assert_eq!(head.version(), Version(number - 1));
+            assert_eq!(world.link(head, number).ok(), Some(Version(number)));
+        }
+        let head = world.head(&guard);
+        assert_eq!((head.depth(), head.chain_bytes(), head.base_length()), (59, 590, 10));
+        assert_eq!((head.birth(), head.page_id()), (Version(1), PAGE));
+        let versions: Vec<u64> = head.nodes().map(|node| node.version().0).collect();
+        assert!(versions.iter().copied().eq((1..=60).rev()));
+        let places: BTreeSet<u64> = head.nodes().map(|node| node.place().unwrap().pack()).collect();
+        assert_eq!(places.len(), 60);
+        assert_eq!(head.node(Version(33)).unwrap().fragment().unwrap().read(), [33]);
+        assert!(world.get(head).iter().copied().eq(1..=60));
+        assert_eq!(head.read().parts().len(), 1);
+    }
+    world.end();
+}
+
+#[test]
+fn a_read_after_a_link_takes_the_merged_page_and_what_came_since() {
+    let world = World::new();
+    world.allocate(1);
+    {
+        let guard = epoch::pin();
+        world.link(world.head(&guard), 2).ok().unwrap();
+        let older = world.head(&guard);
+        assert_eq!(world.get(older), [1, 2]);
+        world.link(older, 3).ok().unwrap();
+        let head = world.head(&guard);
+        assert!(head.hit().is_none());
+        assert!(matches!(head.read().parts(), [Part::Resident(a), Part::Resident(b)]
+            if a.read() == [3] && b.read() == [1, 2]));
+        assert_eq!(world.get(head), [1, 2, 3]);
+        // The merged page of before is not kept beside the new one.
+        assert!(older.newest().merged().is_none());
+        assert_eq!(world.get(older), [1, 2]);
+    }
+    world.end();
+}
+
+#[test]
+fn who_loses_a_race_gets_the_fragment_back_and_wastes_no_slot() {
+    let world = World::new();
+    world.allocate(1);
+    {
+        let guard = epoch::pin();
+        for number in 2..40 {
+            let head = world.head(&guard);
+            let loser = head.prepare_link(world.fragment(99), 8);
+            let cancelled = head.prepare_link(world.fragment(98), 8);
+            assert_eq!(cancelled.fragment().read(), [98]);
+            assert_eq!(cancelled.cancel().read(), [98]);
+            drop(head.prepare_link(world.fragment(97), 8));
+            world.link(head, number).ok().unwrap();
+            let fragment = loser.publish(world.place(), LENGTH).err().unwrap();
+            assert_eq!(fragment.read(), [99]);
+            assert!(!world.replace(head, fragment));
+        }
+        assert!(world.get(world.head(&guard)).iter().copied().eq(1..40));
+    }
+    world.end();
+}
+
+#[test]
+fn replacing_kills_each_record_of_the_chain_once() {
+    let world = World::new();
+    world.allocate(1);
+    {
+        let guard = epoch::pin();
+        for number in 2..=20 {
+            world.link(world.head(&guard), number).ok().unwrap();
+        }
+        let old = world.head(&guard);
+        assert!(world.replace(old, world.fragment(500)));
+        assert_eq!(world.killed.load(Ordering::Relaxed), 20);
+        assert!(old.nodes().all(|node| node.place().is_none()));
+        let head = world.head(&guard);
+        assert_eq!((head.version(), head.birth(), head.depth()), (Version(21), Version(1), 0));
+        assert_eq!(world.get(head), [500]);
+        // A reader of before sees the page of before.
+        assert!(world.get(old).iter().copied().eq(1..=20));
+    }
+    world.end();
+}
+
+#[test]
+fn a_freed_id_goes_on_with_its_versions_and_gets_a_new_birth() {
+    let world = World::new();
+    world.allocate(1);
+    {
+        let guard = epoch::pin();
+        world.link(world.head(&guard), 2).ok().unwrap();
+        let old = world.head(&guard);
+        assert!(world.free());
+        let freed = world.head(&guard);
+        assert!(freed.is_freed() && freed.hit().is_none());
+        assert_eq!((freed.version(), freed.birth()), (Version(3), Version(1)));
+        let fragment = world.link(old, 7).err().unwrap();
+        assert_eq!(fragment.read(), [7]);
+        world.allocate(4);
+        let head = world.head(&guard);
+        assert_eq!((head.version(), head.birth()), (Version(4), Version(4)));
+        assert!(!head.is_freed());
+        assert_eq!(world.get(head), [4]);
+        assert_eq!(world.killed.load(Ordering::Relaxed), 3);
+    }
+    world.end();
+}
+
+#[test]
+fn eviction_keeps_what_cannot_be_read_back_and_what_readers_hold() {
+    let world = World::new();
+    world.allocate(1);
+    {
+        let guard = epoch::pin();
+        for number in 2..=6 {
+            world.link(world.head(&guard), number).ok().unwrap();
+        }
+        let head = world.head(&guard);
+        let merged = world.get(head);
+        let held: Vec<&Counted> = head.nodes().filter_map(|node| node.fragment()).collect();
+        assert_eq!(held.len(), 6);
+        let unwritten = head.newest().place().unwrap();
+        let before = world.budget.used();
+        let evicted = head.evict(|place, length| length == LENGTH && place != unwritten);
+        assert!(evicted.some_stay && evicted.bytes > 0);
+        assert_eq!((world.budget.used(), world.budget.dead()), (before, evicted.bytes));
+        // Still there for those who had it.
+        assert_eq!(merged, [1, 2, 3, 4, 5, 6]);
+        assert!(held.iter().map(|fragment| fragment.read()[0]).eq((1..=6).rev()));
+        let read = head.read();
+        assert!(matches!(read.parts()[0], Part::Resident(fragment) if fragment.read() == [6]));
+        assert_eq!(read.missing().map(|node| node.version().0).collect::<Vec<_>>(), [5, 4, 3, 2, 1]);
+        assert_eq!(world.get_or_fetch(head), [1, 2, 3, 4, 5, 6]);
+        assert!(!head.evict(written).some_stay);
+        assert_eq!(head.read().missing().count(), 6);
+        assert_eq!(head.evict(written).bytes, 0);
+    }
+    world.end();
+}
+
+#[test]
+fn shedding_keeps_the_merged_page_and_what_is_newer() {
+    let world = World::new();
+    world.allocate(1);
+    {
+        let guard = epoch::pin();
+        assert_eq!(world.head(&guard).shed(written).bytes, 0);
+        for number in 2..=4 {
+            world.link(world.head(&guard), number).ok().unwrap();
+        }
+        world.get(world.head(&guard));
+        world.link(world.head(&guard), 5).ok().unwrap();
+        let head = world.head(&guard);
+        assert!(head.shed(written).bytes > 0);
+        assert_eq!(head.read().missing().count(), 0);
+        assert_eq!(world.get(head), [1, 2, 3, 4, 5]);
+        let own = head.nodes().filter(|node| node.fragment().is_some()).count();
+        assert_eq!(own, 1);
+    }
+    world.end();
+}
+
+#[test]
+fn a_restored_page_is_read_by_its_places_and_grows_from_there() {
+    let world = World::new();
+    let links: Vec<(Place, u32)> = (0..33).map(|_| (world.place(), LENGTH)).collect();
+    for count in [0, 1, 3, 14, 15, 16, 33] {
+        let guard = epoch::pin();
+        let (version, birth) = (Version(40), Version(11));
+        let page = RestoredPage {
+            kind: BaseKind::Page,
+            version,
+            birth,
+            place: world.place(),
+            length: LENGTH,
+            links: &links[..count],
+        };
+        // A second time over the chain of the time before.
+        assert!(world.table().restore(PAGE, &page, &guard));
+        let head = world.head(&guard);
+        assert_eq!((head.version().0, head.birth()), (40 + count as u64, birth));
+        assert_eq!(head.chain_bytes(), 10 * count as u32);
+        let places = head.nodes().map(|node| node.place().unwrap());
+        assert!(places.eq(links[..count].iter().rev().map(|link| link.0).chain([page.place])));
+        world.link(head, 900).ok().unwrap();
+        let expected: Vec<u64> = (40..=40 + count as u64).chain([900]).collect();
+        assert_eq!(world.get_or_fetch(world.head(&guard)), expected);
+    }
+    let guard = epoch::pin();
+    let freed = RestoredPage {
+        kind: BaseKind::Freed,
+        version: Version(90),
+        birth: Version(9),
+        place: world.place(),
+        length: LENGTH,
+        links: &[],
+    };
+    assert!(!world.table().restore(PageId(PageId::LIMIT), &freed, &guard));
+    assert!(world.table().restore(PAGE, &freed, &guard));
+    assert!(world.head(&guard).is_freed());
+    drop(guard);
+    world.end();
+}
+
+#[test]
+fn ids_out_of_range_are_no_pages() {
+    let world = World::new();
+    let guard = epoch::pin();
+    assert!(world.table().head(PageId(PageId::LIMIT), &guard).is_none());
+    assert!(world.table().head(PageId(u64::MAX), &guard).is_none());
+    assert!(world.table().entry(PageId(u64::MAX), &guard).is_none());
+    assert!(matches!(world.table().entry(PageId(PageId::LIMIT - 1), &guard), Some(Entry::Vacant(_))));
+    drop(guard);
+    world.end();
+}
+
+#[test]
+fn the_hand_spares_what_was_read_once_and_skips_what_holds_nothing() {
+    let world = World::new();
+    let guard = epoch::pin();
+    for id in 0..200 {
+        let entry = world.table().entry(PageId(id), &guard).unwrap();
+        let base = PreparedBase::page(Version(1), Version(1), world.fragment(id));
+        assert!(world.publish(&entry, base));
+    }
+    let is_resident = |id| world.table().head(PageId(id), &guard).unwrap().newest().merged().is_some();
+    assert!(world.table().head(PageId(5), &guard).unwrap().hit().is_some());
+    let hand = Hand::new();
+    let swept = hand.sweep(world.table(), PageId(200), 1, &guard, written);
+    assert_eq!((swept.pages, swept.unwritten), (63, 0));
+    assert!(is_resident(5) && !is_resident(6) && is_resident(64));
+    let swept = hand.sweep(world.table(), PageId(200), u64::MAX, &guard, |place, _| place.offset % 2 == 0);
+    assert!(!is_resident(5) || swept.unwritten > 0);
+    assert!(swept.pages >= 68);
+    let swept = hand.sweep(world.table(), PageId(200), u64::MAX, &guard, written);
+    assert_eq!(swept.unwritten, 0);
+    assert!((0..200).all(|id| !is_resident(id)));
+    let mut visited = 0;
+    for first in (0..200).step_by(64) {
+        world.table().sweep(PageId(first), &guard, |_| {
+            visited += 1;
+            false
+        });
+    }
+    assert_eq!(visited, 0);
+    drop(guard);
+    world.end();
+}
+
+#[test]
+fn two_threads_that_link_to_one_page_lose_no_fragment() {
+    const LINKS: u64 = if cfg!(miri) { 60 } else { 20_000 };
+    let world = World::new();
+    world.allocate(0);
+    std::thread::scope(|scope| {
+        for thread in 0..2u64 {
+            let world = &world;
+            scope.spawn(move || {
+                for number in 0..LINKS {
+                    let mut fragment = world.fragment(number * 2 + thread);
+                    loop {
+                        let guard = epoch::pin();
+                        let head = world.head(&guard);
+                        match head.prepare_link(fragment, 8).publish(world.place(), LENGTH) {
+                            Ok(_) => break,
+                            Err(back) => fragment = back,
+                        }
+                    }
+                }
+            });
+        }
+    });
+    {
+        let guard = epoch::pin();
+        let head = world.head(&guard);
+        assert_eq!(u64::from(head.depth()), 2 * LINKS);
+        let mut numbers = world.get(head)[1..].to_vec();
+        let own_order = |parity| numbers.iter().filter(move |number| **number % 2 == parity).is_sorted();
+        assert!(own_order(0) && own_order(1));
+        numbers.sort_unstable();
+        assert!(numbers.into_iter().eq(0..2 * LINKS));
+    }
+    world.end();
+}
+
+/// The contents of version v end in the number v, whoever reads them and whatever is evicted, replaced or freed meanwhile.
+#[test]
+fn readers_writers_and_evictions_race_and_every_fragment_is_dropped_once() {
+    const STEPS: u64 = if cfg!(miri) { 60 } else { 20_000 };
+    let world = World::new();
+    world.allocate(1);
+    let running = AtomicBool::new(true);
+    std::thread::scope(|scope| {
+        let (world, running) = (&world, &running);
+        for _ in 0..2 {
+            scope.spawn(move || {
+                while running.load(Ordering::Relaxed) {
+                    let guard = epoch::pin();
+                    let head = world.head(&guard);
+                    if !head.is_freed() {
+                        let read = world.get_or_fetch(head);
+                        assert_eq!(read.last(), Some(&head.version().0));
+                        head.shed(|place, _| place.offset % 3 != 0);
+                    }
+                    std::thread::yield_now();
+                }
+            });
+        }
+        scope.spawn(move || {
+            while running.load(Ordering::Relaxed) {
+                let guard = epoch::pin();
+                world.head(&guard).evict(|place, _| place.offset % 5 != 0);
+                std::thread::yield_now();
+            }
+        });
+        let writers: Vec<_> = (0..2u64)
+            .map(|writer| {
+                scope.spawn(move || {
+                    for step in 0..STEPS {
+                        let guard = epoch::pin();
+                        let head = world.head(&guard);
+                        let next = Version(head.version().0 + 1);
+                        if head.is_freed() {
+                            let entry = Entry::Occupied(head);
+                            world.publish(&entry, PreparedBase::page(next, next, world.fragment(next.0)));
+                        } else if step % 16 == 7 && writer == 0 {
+                            world.publish(&Entry::Occupied(head), PreparedBase::freed(next, head.birth()));
+                        } else if head.depth() > 20 {
+                            world.replace(head, world.fragment(next.0));
+                        } else {
+                            let _ = world.link(head, next.0);
+                        }
+                    }
+                })
+            })
+            .collect();
+        let results: Vec<_> = writers.into_iter().map(|writer| writer.join()).collect();
+        running.store(false, Ordering::Relaxed);
+        assert!(results.iter().all(Result::is_ok));
+    });
+    {
+        let guard = epoch::pin();
+        let live = world.head(&guard).nodes().count() as u64;
+        let last = world.head(&guard).version().0;
+        assert_eq!(world.killed.load(Ordering::Relaxed) + live, last);
+    }
+    world.end();
+}
+
+#[test]
+fn relocations_race_with_replacements_and_every_place_is_left_once() {
+    const STEPS: u64 = if cfg!(miri) { 60 } else { 20_000 };
+    let world = World::new();
+    world.allocate(1);
+    let running = AtomicBool::new(true);
+    let (left, made) = (AtomicU64::new(0), AtomicU64::new(0));
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            while running.load(Ordering::Relaxed) {
+                let guard = epoch::pin();
+                let node = world.head(&guard).newest();
+                let (Some(from), to) = (node.place(), world.place()) else { continue };
+                if node.relocate(from, to) {
+                    made.fetch_add(1, Ordering::Relaxed);
+                    left.fetch_add(1, Ordering::Relaxed);
+                }
+                std::thread::yield_now();
+            }
+        });
+        for step in 0..STEPS {
+            let guard = epoch::pin();
+            assert!(world.replace(world.head(&guard), world.fragment(step)));
+        }
+        running.store(false, Ordering::Relaxed);
+    });
+    let left = left.into_inner() + world.killed.load(Ordering::Relaxed);
+    assert_eq!(left, made.into_inner() + STEPS);
+    world.end();
+}

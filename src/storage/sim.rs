@@ -1,5 +1,0 @@
-//! The simulated disk.
-
-/// A simulated disk for power-cut tests.
-#[derive(Debug)]
-pub struct SimStorage;
