@@ -18,6 +18,9 @@ mod sync;
 pub use config::Config;
 pub use error::{Corruption, Error, Result};
 pub use ids::{Lsn, PageId, Version};
+pub use location::Location;
+pub use log::{Batch, Log, LogEntry, LogIter, Reservation};
+pub use pagecache::{Allocated, Cas, Fragments, Guard, Page, PageCache, RootCas, Roots, Stats};
 #[cfg(feature = "bincode")]
 pub use pages::Bincode;
 pub use pages::{Codec, CodecError, Fragment};

@@ -6,6 +6,7 @@ mod manifest;
 mod manifest_entry;
 mod manifest_reader;
 pub(crate) mod record;
+mod roots;
 mod segment_header;
 mod snapshot;
 mod snapshot_reader;
@@ -20,6 +21,7 @@ pub(crate) use manifest_entry::{
 };
 pub(crate) use manifest_reader::{ManifestFault, ReadManifest, read_manifest};
 pub(crate) use record::{Record, RecordFault, RecordKind};
+pub(crate) use roots::{decode_roots, encode_roots};
 pub(crate) use segment_header::{SegmentHeader, SegmentHeaderFault};
 pub(crate) use snapshot::{
     SnapshotBase, SnapshotFault, SnapshotFooter, SnapshotHeader, SnapshotRecord, snapshot_name,

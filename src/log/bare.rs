@@ -10,8 +10,9 @@ use super::iter::LogIter;
 use super::reservation::{Reservation, refuse_own_below};
 use crate::error::{Corruption, Error, Result};
 use crate::format::{ManifestEntry, RecordKind, record};
-use crate::ids::{HeadId, Lsn};
+use crate::ids::{HeadId, Lsn, SlotId};
 use crate::location::{Location, Place};
+use crate::segments::SegmentState;
 use crate::stats::{Counter, Counts};
 use crate::storage::StorageLock;
 use crate::sync::Mutex;
@@ -203,8 +204,8 @@ impl Log {
         self.core.append_manifest(&ManifestEntry::Truncate { first, stable })?;
         self.first.store(first.0, Ordering::Release);
         let accountant = self.core.accountant();
-        for slot in accountant.slots() {
-            if accountant.is_sealed(slot) && accountant.end(slot) <= first {
+        for slot in (0..accountant.bound()).map(SlotId) {
+            if accountant.state(slot) == SegmentState::Sealed && accountant.end(slot) <= first {
                 let live = u32::try_from(accountant.live(slot)).unwrap_or(0);
                 accountant.abort(slot, live);
             }

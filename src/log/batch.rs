@@ -117,6 +117,11 @@ impl Batches {
         self.changed.notify_all();
     }
 
+    /// Whether a batch is open, of whichever thread.
+    pub(crate) fn is_open(&self) -> bool {
+        self.owner.load(Ordering::Relaxed) != 0
+    }
+
     /// Whether the calling thread has the open batch.
     #[inline]
     pub(crate) fn is_own(&self) -> bool {

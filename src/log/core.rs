@@ -4,6 +4,7 @@
 //! is encoded in place → [`Claim::complete`](super::claim::Claim::complete). A flush: [`LogCore::make_stable_below`] →
 //! `Durability::reach` → [`LogCore::flush_round`] → `Ring::drain_below` → [`Host::write`] → one sync.
 
+use std::collections::BTreeMap;
 use std::io;
 use std::sync::Arc;
 
@@ -42,6 +43,8 @@ pub(crate) struct LogStart {
     pub(crate) accountant: SegmentAccountant,
     pub(crate) manifest: ManifestFile,
     pub(crate) file: Arc<dyn StorageFile>,
+    /// The segments that were found, and their slots.
+    pub(crate) restored: BTreeMap<SegmentId, SlotId>,
 }
 
 /// The log.
@@ -60,6 +63,8 @@ pub(crate) struct LogCore {
     batches: Batches,
     durability: Durability,
     counters: Arc<Counters>,
+    /// The segments that recovery found, and their slots.
+    restored: BTreeMap<SegmentId, SlotId>,
     /// A segment was begun since the last look: there may be housekeeping to do.
     housekeeping: AtomicBool,
 }
@@ -87,6 +92,7 @@ impl LogCore {
             batches: Batches::new(),
             durability: Durability::new(&start.tips),
             counters,
+            restored: start.restored,
             housekeeping: AtomicBool::new(false),
         }
     }
@@ -220,6 +226,11 @@ impl LogCore {
         Ok(Claim { core: self, buffer, head, offset, length, lsn, place, seed })
     }
 
+    /// The slot that recovery found a segment in.
+    pub(crate) fn slot_of(&self, segment: SegmentId) -> Option<SlotId> {
+        self.restored.get(&segment).copied()
+    }
+
     /// The LSN of a record, by where it lies now.
     pub(crate) fn lsn_of(&self, place: Place) -> Lsn {
         self.geometry.lsn(self.accountant.segment(place.slot), place.offset)
@@ -246,11 +257,9 @@ impl LogCore {
         Ok(())
     }
 
-    /// Writes everything below `bound`, waiting for its writers, without a sync.
+    /// Writes everything that users wrote below `bound`, waiting for its writers, without a sync.
     pub(crate) fn write_below(&self, bound: Lsn) -> Result<()> {
-        let ring = self.ring(HeadId::FRESH);
-        ring.seal_below(bound);
-        ring.wait_written(&self.host(), bound)
+        self.write_head(HeadId::FRESH, bound)
     }
 
     /// Returns when everything in the fresh head below `bound` survives a power cut.
@@ -293,14 +302,42 @@ impl LogCore {
     /// Waits until every reservation made before this call, in every head, has been completed or aborted. Returns where
     /// each head's log ended then: whatever lies below has been installed.
     pub(crate) fn quiesce(&self) -> Result<HeadLsns> {
-        let host = self.host();
+        let ends = self.tails();
+        for (index, end) in (0..).zip(&ends).take(HeadId::COUNT) {
+            self.write_head(HeadId(index), *end)?;
+        }
+        Ok(ends)
+    }
+
+    /// Returns when everything below these LSNs, in every head, survives a power cut.
+    pub(crate) fn make_all_stable(&self, ends: &HeadLsns) -> Result<()> {
+        for (index, end) in (0..).zip(ends).take(HeadId::COUNT) {
+            let head = HeadId(index);
+            if head == HeadId::FRESH {
+                self.make_stable_below(*end)?;
+            }
+            while self.durability.stable(head) < *end {
+                self.write_head(head, *end)?;
+                self.sync_now()?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Writes everything of a head below `bound`, waiting for its writers, without a sync.
+    pub(crate) fn write_head(&self, head: HeadId, bound: Lsn) -> Result<()> {
+        let ring = self.ring(head);
+        ring.seal_below(bound);
+        ring.wait_written(&self.host(), bound)
+    }
+
+    /// Where each head's log ends now.
+    pub(crate) fn tails(&self) -> HeadLsns {
         let mut ends = HeadLsns::default();
         for (end, ring) in ends.iter_mut().zip(&self.rings) {
             *end = ring.tail();
-            ring.seal_below(Lsn(u64::MAX));
-            ring.wait_written(&host, *end)?;
         }
-        Ok(ends)
+        ends
     }
 
     /// Stops writing for good and wakes everybody who waits for something to be written. The one place that does.
@@ -397,7 +434,7 @@ impl LogCore {
         let overhead = Stretch::overhead(stretch.start);
         let records = state.offset.saturating_sub(overhead);
         let end = buffer.end(self.geometry, state.offset);
-        self.accountant.credit(stretch.slot, records, state.last, end);
+        self.accountant.credit(stretch.slot, records.into(), state.last, end);
         Ok(())
     }
 

@@ -9,6 +9,7 @@ use crate::error::{Corruption, Error, Result};
 use crate::format::{RecordKind, SegmentHeader};
 use crate::ids::{HeadId, Lsn, SegmentId, SlotId};
 use crate::location::{Location, Place};
+use crate::segments::SegmentState;
 
 /// An entry of a [`Log`](crate::Log).
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -38,13 +39,18 @@ impl fmt::Debug for LogIter<'_> {
     }
 }
 
+fn is_in_use(state: SegmentState) -> bool {
+    matches!(state, SegmentState::Active | SegmentState::Sealed)
+}
+
 impl<'a> LogIter<'a> {
     pub(crate) fn new(core: &'a LogCore, from: Lsn) -> Self {
         let end = core.ring(HeadId::FRESH).written();
         let (accountant, geometry) = (core.accountant(), core.geometry());
-        let mut segments: Vec<_> = accountant
-            .slots()
-            .filter(|slot| accountant.is_in_use(*slot) && accountant.head(*slot) == HeadId::FRESH)
+        let bound = accountant.bound();
+        let mut segments: Vec<_> = (0..bound)
+            .map(SlotId)
+            .filter(|slot| is_in_use(accountant.state(*slot)) && accountant.head(*slot) == HeadId::FRESH)
             .map(|slot| (accountant.segment(slot), slot))
             .filter(|(segment, _)| geometry.base(SegmentId(segment.0 + 1)) > from && geometry.base(*segment) < end)
             .collect();
@@ -57,7 +63,7 @@ impl<'a> LogIter<'a> {
         let geometry = self.core.geometry();
         let base = geometry.base(segment);
         let accountant = self.core.accountant();
-        let own_end = if accountant.is_sealed(slot) { accountant.end(slot) } else { self.end };
+        let own_end = if accountant.state(slot) == SegmentState::Sealed { accountant.end(slot) } else { self.end };
         let length = own_end.min(self.end).0.saturating_sub(base.0).min(geometry.segment_size().into());
         // At most a segment.
         let mut bytes = vec![0; length as usize];

@@ -162,6 +162,11 @@ impl<F: Fragment> PreparedBase<F> {
         Self::absent(BaseKind::Freed, version, birth)
     }
 
+    /// The contents of a page that nobody reads through the cache.
+    pub(crate) fn unread(version: Version, birth: Version) -> Self {
+        Self::absent(BaseKind::Page, version, birth)
+    }
+
     /// A base without content in memory.
     pub(super) fn absent(kind: BaseKind, version: Version, birth: Version) -> Self {
         Self::new(kind, version, birth, ptr::null_mut())

@@ -1,1 +1,21 @@
-//! (contents follow)
+//! Opening: from files to a log and the pages in it.
+//!
+//! | file | what |
+//! |---|---|
+//! | `identify` | what a directory holds |
+//! | `open` | the steps of opening, in order |
+//! | `heads` | where the log ends, and what lies below |
+//! | `replay` | from records to pages |
+//! | `snapshot_file` | loading and writing snapshots |
+//! | `open_log` | opening a bare log |
+
+mod heads;
+mod identify;
+mod open;
+mod open_log;
+mod replay;
+mod snapshot_file;
+
+pub(crate) use open::{Recovered, recover};
+pub(crate) use replay::{Replay, ReplayedPage, Spot};
+pub(crate) use snapshot_file::PendingSnapshot;

@@ -32,7 +32,7 @@ use crate::format::{Claim, ManifestState, StoreId, StoreKind};
 use crate::geometry::Geometry;
 use crate::ids::{HeadId, HeadLsns, Lsn, SegmentId, SlotId, Version};
 use crate::log::{LOG_FILE, LogCore, LogStart, ManifestFile, SupplyStart};
-use crate::segments::SegmentAccountant;
+use crate::segments::{RestoredSegment, SegmentAccountant};
 use crate::stats::Counters;
 use crate::storage::{Access, Storage, StorageFile, StorageLock};
 
@@ -51,6 +51,8 @@ pub(crate) struct Recovered {
     pub(crate) version_floor: Version,
     /// The newest snapshot's number.
     pub(crate) snapshot_serial: u64,
+    /// That snapshot says all there is to say.
+    pub(crate) snapshot_is_current: bool,
 }
 
 /// Opens or creates a store.
@@ -81,6 +83,7 @@ pub(crate) fn recover(config: &Config, kind: StoreKind) -> Result<Recovered> {
         id_bound: parts.id_bound,
         version_floor: parts.version_floor,
         snapshot_serial: parts.snapshot_serial,
+        snapshot_is_current: parts.snapshot_is_current,
     })
 }
 
@@ -92,6 +95,7 @@ struct Parts {
     id_bound: u64,
     version_floor: Version,
     snapshot_serial: u64,
+    snapshot_is_current: bool,
 }
 
 fn lock(config: &Config) -> Result<Option<Box<dyn StorageLock>>> {
@@ -144,16 +148,25 @@ fn create(config: &Config, kind: StoreKind) -> Result<Parts> {
     let (store_id, geometry) = (state.store_id, state.geometry());
     let manifest = ManifestFile::write(Arc::clone(&config.storage), state)?;
     let (tips, accountant) = (HeadLsns::default(), SegmentAccountant::new());
-    let start = LogStart { store_id, geometry, tips, supply, accountant, manifest, file };
-    let (first_lsn, version_floor) = (Lsn(0), Version(0));
-    Ok(Parts { start, replay, was_recovered: false, first_lsn, id_bound: 0, version_floor, snapshot_serial: 0 })
+    let restored = BTreeMap::new();
+    let start = LogStart { store_id, geometry, tips, supply, accountant, manifest, file, restored };
+    Ok(Parts {
+        start,
+        replay,
+        was_recovered: false,
+        first_lsn: Lsn(0),
+        id_bound: 0,
+        version_floor: Version(0),
+        snapshot_serial: 0,
+        snapshot_is_current: false,
+    })
 }
 
 fn reopen(config: &Config, mut state: ManifestState) -> Result<Parts> {
     let storage = config.storage.as_ref();
     let scene = open_scene(config, &state)?;
-    let mut replay = Replay::new(scene.log_path.clone(), scene.file_length, &state);
-    let snapshot = snapshot_file::load(storage, state.store_id, &mut replay)?;
+    let new_replay = || Replay::new(scene.log_path.clone(), scene.file_length, &state);
+    let (mut replay, snapshot) = snapshot_file::load(storage, state.store_id, new_replay)?;
     let mut proven = state.stable;
     for (proven, end) in proven.iter_mut().zip(snapshot.ends) {
         *proven = (*proven).max(end);
@@ -168,6 +181,7 @@ fn reopen(config: &Config, mut state: ManifestState) -> Result<Parts> {
     let free = (0..slots).map(SlotId).filter(|slot| !state.claims.contains_key(slot)).collect();
     let supply = SupplyStart { free, slots, next_segment: state.next_segment.0, newest: supply_newest };
     let accountant = restore_accountant(&state, &live);
+    let restored = state.claims.iter().map(|(slot, claim)| (claim.segment, *slot)).collect();
     let (first_lsn, id_bound, version_floor) = (state.first_lsn, state.id_bound, state.version_floor);
     let (store_id, geometry) = (state.store_id, scene.geometry);
     let manifest = if config.read_only {
@@ -179,9 +193,18 @@ fn reopen(config: &Config, mut state: ManifestState) -> Result<Parts> {
         manifest
     };
     let file = scene.file;
-    let start = LogStart { store_id, geometry, tips: found.tips, supply, accountant, manifest, file };
-    let snapshot_serial = snapshot.newest_serial;
-    Ok(Parts { start, replay, was_recovered: true, first_lsn, id_bound, version_floor, snapshot_serial })
+    let tips = found.tips;
+    let start = LogStart { store_id, geometry, tips, supply, accountant, manifest, file, restored };
+    Ok(Parts {
+        start,
+        replay,
+        was_recovered: true,
+        first_lsn,
+        id_bound,
+        version_floor,
+        snapshot_serial: snapshot.newest_serial,
+        snapshot_is_current: snapshot.serial.is_some() && snapshot.ends == found.tips,
+    })
 }
 
 fn open_scene(config: &Config, state: &ManifestState) -> Result<Scene> {
@@ -251,7 +274,14 @@ fn restore_accountant(state: &ManifestState, live: &BTreeMap<SegmentId, u64>) ->
     let (accountant, geometry) = (SegmentAccountant::new(), state.geometry());
     for (slot, claim) in &state.claims {
         let bytes = live.get(&claim.segment).copied().unwrap_or(0);
-        accountant.restore(*slot, claim.segment, claim.head, bytes, geometry.lsn(claim.segment, claim.end));
+        accountant.restore(&RestoredSegment {
+            slot: *slot,
+            segment: claim.segment,
+            head: claim.head,
+            live: bytes,
+            end: geometry.lsn(claim.segment, claim.end),
+            sealed: true,
+        });
     }
     accountant
 }

@@ -179,6 +179,12 @@ impl Replay {
         self.pages.len() as u64
     }
 
+    /// Gives the memory back.
+    pub(crate) fn clear(&mut self) {
+        self.pages = Vec::new();
+        self.entries = BTreeMap::new();
+    }
+
     /// All pages that have a state, by rising id.
     pub(crate) fn pages(&self) -> impl Iterator<Item = ReplayedPage<'_>> {
         (0..).map(PageId).zip(&self.pages).filter_map(|(page_id, page)| {

@@ -6,6 +6,10 @@
 //! | `accountant` | all slots; who emptied which |
 //! | `victim` | which segment to clean next |
 
-pub(crate) mod accountant;
-pub(crate) mod state;
-pub(crate) mod victim;
+mod accountant;
+mod state;
+mod victim;
+
+pub(crate) use accountant::{RestoredSegment, SegmentAccountant};
+pub(crate) use state::SegmentState;
+pub(crate) use victim::{Candidate, Greedy};

@@ -1,0 +1,17 @@
+//! `pin_log`: batches.
+
+use super::shared::PageCache;
+use crate::error::Result;
+use crate::log::Batch;
+use crate::pages::Fragment;
+
+impl<F: Fragment> PageCache<F> {
+    /// Opens a [`Batch`]: what is logged until it is sealed survives a crash as a whole or not at all. A batch of another
+    /// thread is waited for; other writers go on meanwhile.
+    ///
+    /// # Errors
+    /// [`BatchOpen`](crate::Error::BatchOpen) if this thread has one open already, or what stopped writing.
+    pub fn pin_log(&self) -> Result<Batch<'_>> {
+        Batch::begin(&self.inner.core)
+    }
+}

@@ -1,0 +1,33 @@
+//! `flush` and `make_stable`: durability.
+
+use super::shared::PageCache;
+use crate::error::Result;
+use crate::ids::{HeadId, Lsn};
+use crate::pages::Fragment;
+
+impl<F: Fragment> PageCache<F> {
+    /// Returns when everything that was done before this call survives a power cut. Waits for the end of a batch that is open.
+    /// Threads that flush at the same time share one sync. Writes nothing if there is nothing to make durable.
+    ///
+    /// # Errors
+    /// [`BatchOpen`](crate::Error::BatchOpen) if the calling thread has the batch open. An I/O error poisons the instance.
+    pub fn flush(&self) -> Result<()> {
+        self.make_stable(Lsn(u64::MAX))
+    }
+
+    /// Returns when the change at `lsn`, and all before it, survive a power cut. An LSN behind the log's end means all of it.
+    ///
+    /// # Errors
+    /// As [`flush`](Self::flush).
+    pub fn make_stable(&self, lsn: Lsn) -> Result<()> {
+        let core = &self.inner.core;
+        core.gate().admit_flush()?;
+        core.make_stable_below(Lsn(lsn.0.saturating_add(1)).min(core.tail()))
+    }
+
+    /// Every change at an LSN below this one survives a power cut.
+    #[must_use]
+    pub fn stable_lsn(&self) -> Lsn {
+        self.inner.core.durability().stable(HeadId::FRESH)
+    }
+}

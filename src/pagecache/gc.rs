@@ -1,0 +1,215 @@
+//! Garbage collection: moving the live records out of a segment, so that it becomes empty.
+//!
+//! # One step
+//!
+//! 1. Choose a victim among the segments that are stable as a whole, and read it in one go.
+//! 2. For each record, ask the page table whether it is live: same page, same version, *same place*. Copy the live ones into
+//!    the relocation head, byte for byte, with a new checksum only. No user code runs.
+//! 3. Write the copies to the file. No sync: the victim is not reused before the copies are stable.
+//! 4. Tell each node where its record is now, by a compare-exchange on its location cell. If the record died meanwhile, the
+//!    copy is void. The table's words are not touched, so no compare-and-swap of a user can fail.
+//!
+//! Step 3 comes before step 4 so that a place which a reader finds in a node can always be read from the file.
+//!
+//! # Rot stays where it is
+//!
+//! A record that does not verify ends the step with an error. It is not copied, which would seal it with a valid
+//! checksum, and its segment is never chosen again nor reused as long as the page needs it.
+//!
+//! # Pace
+//!
+//! Writers do the work: whoever begins a segment sees whether the file would have to grow beyond what the live bytes justify,
+//! and cleans a few victims if so. Cleaning more than a share of writers' own work is not asked of any of them.
+
+use super::shared::{Inner, PageCache};
+use crate::error::{Corruption, Result};
+use crate::format::{RecordKind, SegmentHeader};
+use crate::ids::{HeadId, Lsn, PageId, SegmentId, SlotId, Version};
+use crate::location::Place;
+use crate::log::{RESERVE, Records};
+use crate::pages::Fragment;
+use crate::segments::{Candidate, Greedy};
+use crate::stats::Counter;
+use crate::sync::{Mutex, MutexGuard, epoch};
+
+/// The most victims that one writer cleans when it begins a segment.
+const VICTIMS_PER_SEGMENT: u32 = 12;
+/// A segment with more live bytes than this share is not worth cleaning.
+const WORTHWHILE: f64 = 0.97;
+
+/// Whose turn it is to clean.
+#[derive(Debug)]
+pub(crate) struct Collector {
+    turn: Mutex<()>,
+    pub(super) space_target: f64,
+    pub(super) paced: bool,
+}
+
+/// A record that was copied.
+struct Moved {
+    page_id: PageId,
+    version: Version,
+    from: Place,
+    to: Place,
+    length: u32,
+    end: Lsn,
+}
+
+impl Collector {
+    pub(super) fn new(space_target: f64, paced: bool) -> Self {
+        Self { turn: Mutex::new(()), space_target, paced }
+    }
+
+    /// Keeps relocation from happening as long as the returned guard lives.
+    pub(super) fn hold(&self) -> MutexGuard<'_, ()> {
+        self.turn.lock()
+    }
+}
+
+impl<F: Fragment> PageCache<F> {
+    /// One step of garbage collection: cleans at most one segment. Returns whether there was one worth cleaning. Its space can be
+    /// used again after the next flush.
+    ///
+    /// # Errors
+    /// [`Corruption`](crate::Error::Corruption) if a live record is damaged; it stays where it is. I/O errors; one in
+    /// writing poisons the instance.
+    pub fn attempt_gc(&self) -> Result<bool> {
+        let inner = &*self.inner;
+        inner.core.gate().admit_flush()?;
+        let _turn = inner.collector.hold();
+        let cleaned = inner.clean_one()?;
+        inner.core.supply().harvest(&inner.core);
+        Ok(cleaned)
+    }
+}
+
+impl<F: Fragment> Inner<F> {
+    /// A writer's share of the work, when it has begun a segment.
+    pub(super) fn pace_collection(&self) -> Result<()> {
+        if !self.collector.paced {
+            return Ok(());
+        }
+        let Some(_turn) = self.collector.turn.try_lock() else { return Ok(()) };
+        for _ in 0..VICTIMS_PER_SEGMENT {
+            if !self.is_short_of_space() || !self.clean_one()? {
+                break;
+            }
+        }
+        let figures = self.core.supply().figures();
+        if figures.emptied > 0 && figures.free as usize <= RESERVE + 1 {
+            // What was emptied becomes free when its killers are stable: rather a sync than a larger file.
+            self.core.sync_now()?;
+            self.core.supply().harvest(&self.core);
+        }
+        Ok(())
+    }
+
+    /// Whether the next segments would make the file larger than its live bytes justify.
+    fn is_short_of_space(&self) -> bool {
+        let figures = self.core.supply().figures();
+        if (figures.free + figures.emptied) as usize > RESERVE + 1 {
+            return false;
+        }
+        let segment = f64::from(self.core.geometry().segment_size());
+        let justified = self.collector.space_target * self.core.accountant().live_bytes() as f64 / segment;
+        f64::from(figures.slots) + 1.0 > justified + (HeadId::COUNT + 2) as f64
+    }
+
+    /// Cleans the best victim, if there is one worth it.
+    fn clean_one(&self) -> Result<bool> {
+        let stable = self.core.durability().all_stable();
+        let newest = self.core.ring(HeadId::FRESH).newest_segment();
+        let accountant = self.core.accountant();
+        let worth = WORTHWHILE * f64::from(self.core.geometry().segment_size());
+        let victim = accountant.victims(&Greedy, &stable, newest, 1).into_iter().next();
+        let Some(victim) = victim.filter(|victim| (victim.live as f64) < worth) else { return Ok(false) };
+        if !accountant.begin_cleaning(victim.slot) {
+            return Ok(false);
+        }
+        self.clean(&victim)?;
+        accountant.end_cleaning(victim.slot);
+        self.core.counters().one(Counter::Victim);
+        Ok(true)
+    }
+
+    fn clean(&self, victim: &Candidate) -> Result<()> {
+        // Pinned from the first look at the table on: places found stay readable, and the victim can't be reused.
+        let guard = epoch::pin();
+        let bytes = self.read_victim(victim)?;
+        let mut moved = Vec::new();
+        let copied = self.copy_live(victim, &bytes, &guard, &mut moved);
+        // Also after an error: what was copied is good, and its segment counts on being told.
+        let written = match moved.last() {
+            Some(last) => self.core.write_head(HeadId::RELOCATED, last.end),
+            None => Ok(()),
+        };
+        if written.is_ok() {
+            moved.iter().for_each(|moved| self.relocate(moved, &guard));
+        }
+        copied.and(written)
+    }
+
+    fn read_victim(&self, victim: &Candidate) -> Result<Vec<u8>> {
+        let (core, slot) = (&self.core, victim.slot);
+        let base = core.geometry().base(victim.segment);
+        let length = core.accountant().end(slot).0.saturating_sub(base.0);
+        // At most a segment.
+        let mut bytes = vec![0; length.min(core.geometry().segment_size().into()) as usize];
+        core.read_slot(Place::new(slot, 0), &mut bytes)?;
+        Ok(bytes)
+    }
+
+    fn copy_live(
+        &self,
+        victim: &Candidate,
+        bytes: &[u8],
+        guard: &epoch::Guard,
+        moved: &mut Vec<Moved>,
+    ) -> Result<()> {
+        let header = SegmentHeader::LENGTH as u32;
+        for item in Records::new(bytes, self.core.seed(), victim.segment, header) {
+            let (offset, record) = item.map_err(|fault| self.rot(victim.slot, victim.segment, fault.reason()))?;
+            let (RecordKind::Replace { page_id, version, .. }
+            | RecordKind::Link { page_id, version }
+            | RecordKind::Free { page_id, version, .. }) = record.kind
+            else {
+                continue;
+            };
+            let from = Place::new(victim.slot, offset);
+            if !self.is_live(page_id, version, from, guard) {
+                continue;
+            }
+            let start = offset as usize;
+            let copy = bytes.get(start..start + record.length).unwrap_or_default();
+            let claim = self.core.reserve_copy(HeadId::RELOCATED, copy)?;
+            let (to, length, end) = (claim.place(), claim.length(), claim.end());
+            claim.complete();
+            moved.push(Moved { page_id, version, from, to, length, end });
+        }
+        Ok(())
+    }
+
+    fn is_live(&self, page_id: PageId, version: Version, place: Place, guard: &epoch::Guard) -> bool {
+        let head = self.table.head(page_id, guard);
+        head.and_then(|head| head.node(version)).is_some_and(|node| node.place() == Some(place))
+    }
+
+    /// Tells a node of its record's new place, and the segments who holds it.
+    fn relocate(&self, moved: &Moved, guard: &epoch::Guard) {
+        let accountant = self.core.accountant();
+        let node = self.table.head(moved.page_id, guard).and_then(|head| head.node(moved.version));
+        if node.is_some_and(|node| node.relocate(moved.from, moved.to)) {
+            accountant.kill(moved.from.slot, moved.length, HeadId::RELOCATED, moved.end);
+            self.core.counters().one(Counter::RelocatedRecord);
+            self.core.counters().add(Counter::RelocatedBytes, moved.length.into());
+        } else {
+            accountant.abort(moved.to.slot, moved.length);
+        }
+    }
+
+    fn rot(&self, slot: SlotId, segment: SegmentId, reason: &str) -> crate::error::Error {
+        let geometry = self.core.geometry();
+        let corruption = Corruption::new(self.core.log_path(), format!("a record {reason}"));
+        corruption.at_lsn(geometry.base(segment)).at_offset(geometry.file_offset(slot, 0)).into()
+    }
+}

@@ -1,0 +1,133 @@
+//! Named roots: a small durable map from names to pages.
+//!
+//! It is a page like any other in the log (page 0, always a whole `Replace`), so snapshots, recovery and garbage
+//! collection need to know nothing of it. In memory it is a map under a lock: it changes when a tree is created or
+//! grows a new root, and is read when one is opened.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use super::shared::{Inner, Killer, PageCache};
+use crate::error::{Corruption, Result};
+use crate::format::{RecordKind, decode_roots, encode_roots};
+use crate::ids::{HeadId, Lsn, PageId, Version};
+use crate::log::Privilege;
+use crate::pages::Fragment;
+use crate::pages::publish::PreparedBase;
+use crate::pages::table::Entry;
+use crate::sync::epoch;
+
+/// The named roots of a store, as they were at one moment.
+pub type Roots = BTreeMap<Vec<u8>, PageId>;
+
+/// The roots as they are now. Shared with those who asked for them.
+#[derive(Debug, Default)]
+pub(crate) struct Meta(Arc<Roots>);
+
+/// The outcome of [`PageCache::cas_root_in_meta`].
+#[must_use = "the name may point elsewhere"]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum RootCas {
+    /// The name points where it was asked to.
+    Done {
+        /// The change's place in the log, to be made stable.
+        lsn: Lsn,
+    },
+    /// The name did not point where it was expected to. Nothing was changed.
+    Changed {
+        /// Where it points.
+        current: Option<PageId>,
+    },
+}
+
+impl<F: Fragment> PageCache<F> {
+    /// All named roots.
+    ///
+    /// # Errors
+    /// [`Closed`](crate::Error::Closed).
+    pub fn meta(&self) -> Result<Arc<Roots>> {
+        self.inner.core.gate().admit_read()?;
+        Ok(Arc::clone(&self.inner.meta.lock().0))
+    }
+
+    /// The page that a name points to.
+    ///
+    /// # Errors
+    /// [`Closed`](crate::Error::Closed).
+    pub fn meta_pid_for_name(&self, name: &[u8]) -> Result<Option<PageId>> {
+        Ok(self.meta()?.get(name).copied())
+    }
+
+    /// Makes `name` point to `new` (`None`: to nothing) if it points to `old`. Durable once its LSN is stable; in a batch, with
+    /// the batch. Does not look whether there is such a page.
+    ///
+    /// # Errors
+    /// [`ValueTooLarge`](crate::Error::ValueTooLarge) if all names together do not fit in a segment,
+    /// [`DiskFull`](crate::Error::DiskFull), or what stopped writing. Nothing was changed then.
+    pub fn cas_root_in_meta(
+        &self,
+        name: &[u8],
+        old: Option<PageId>,
+        new: Option<PageId>,
+    ) -> Result<RootCas> {
+        let inner = &*self.inner;
+        inner.admit(PageId::FIRST, Privilege::Ordinary)?;
+        let outcome = inner.cas_root(name, old, new);
+        inner.after_write();
+        outcome
+    }
+}
+
+impl<F: Fragment> Inner<F> {
+    fn cas_root(&self, name: &[u8], old: Option<PageId>, new: Option<PageId>) -> Result<RootCas> {
+        let mut meta = self.meta.lock();
+        let current = meta.0.get(name).copied();
+        if current != old {
+            return Ok(RootCas::Changed { current });
+        }
+        let mut roots = Roots::clone(&meta.0);
+        match new {
+            Some(page_id) => roots.insert(name.to_vec(), page_id),
+            None => roots.remove(name),
+        };
+        let lsn = self.log_roots(&encode_roots(&roots))?;
+        meta.0 = Arc::new(roots);
+        Ok(RootCas::Done { lsn })
+    }
+
+    /// Logs the roots as the next version of their page. Only under the lock, so the page does not change meanwhile.
+    fn log_roots(&self, payload: &[u8]) -> Result<Lsn> {
+        let (page_id, guard) = (PageId::META, epoch::pin());
+        let entry = self.table.entry(page_id, &guard).ok_or(crate::error::Error::TooManyPages)?;
+        let (before, birth) = match &entry {
+            Entry::Vacant(_) => (Version(0), Version(1)),
+            Entry::Occupied(head) => (head.version(), head.birth()),
+        };
+        let version = Version(before.0 + 1);
+        let base = PreparedBase::unread(version, birth);
+        let kind = RecordKind::Replace { page_id, version, age: version.0 - birth.0 };
+        let claim = self.core.reserve(HeadId::FRESH, Privilege::Ordinary, &kind, payload)?;
+        let old = base.publish(&entry, claim.place(), claim.length());
+        let old = old.map_err(|_| crate::error::Error::ReservedPageId)?;
+        let (lsn, killer) = (claim.lsn(), Killer { end: claim.end() });
+        claim.complete();
+        if let Some(chain) = old {
+            self.bury(chain, killer);
+        }
+        Ok(lsn)
+    }
+
+    /// Reads the roots after an opening.
+    pub(super) fn load_roots(&self) -> Result<()> {
+        let guard = epoch::pin();
+        let Some(head) = self.table.head(PageId::META, &guard) else { return Ok(()) };
+        let roots = self.read_node(PageId::META, head.newest(), |payload| {
+            decode_roots(payload).ok_or_else(|| {
+                let corruption = Corruption::new(self.core.log_path(), "the named roots can't be decoded");
+                corruption.of_page(PageId::META).into()
+            })
+        })?;
+        self.meta.lock().0 = Arc::new(roots.unwrap_or_default());
+        Ok(())
+    }
+}

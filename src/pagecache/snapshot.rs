@@ -1,0 +1,180 @@
+//! Snapshots of the page table, taken while writers run.
+//!
+//! 1. Wait until every reservation made so far has been completed or aborted, and no relocation is under way; where each head
+//!    ended then is the snapshot's *begin*. Whatever was logged below it is in the page table by now. (Without the wait, a
+//!    writer that reserved below the begin and changed the table behind the walk would be in neither.)
+//! 2. Walk the table. What is logged meanwhile lies at or above the begin, so it does not matter whether the walk sees it:
+//!    replay from the begin repeats it, and replay is idempotent.
+//! 3. Wait until all that the walk can have seen is stable, then publish.
+//!
+//! A snapshot that would have to wait for a batch is put off: no writer waits for somebody else's batch.
+
+use super::shared::{Inner, PageCache};
+use crate::error::Result;
+use crate::format::{SnapshotBase, SnapshotHeader, SnapshotRecord};
+use crate::ids::{HeadLsns, PageId};
+use crate::pages::Fragment;
+use crate::pages::node::BaseKind;
+use crate::recovery::PendingSnapshot;
+use crate::stats::Counter;
+use crate::sync::atomic::Ordering;
+use crate::sync::{Mutex, epoch};
+
+/// Pages that are walked under one guard.
+const PAGES_PER_GUARD: u64 = 256;
+/// How many times its own size a snapshot lets the log grow before the next one.
+const PACE: u64 = 4;
+
+/// When the last snapshot was taken.
+#[derive(Debug)]
+pub(crate) struct Snapshots {
+    last: Mutex<Last>,
+    interval: u64,
+    on: bool,
+}
+
+#[derive(Debug, Default)]
+struct Last {
+    serial: u64,
+    /// Bytes that had been written to the log.
+    written: u64,
+    /// The snapshot's own size.
+    size: u64,
+    /// Where the log had come to, if there is a snapshot.
+    end: Option<HeadLsns>,
+}
+
+impl Snapshots {
+    pub(super) fn new(interval: u64, on: bool, serial: u64, end: Option<HeadLsns>) -> Self {
+        Self { last: Mutex::new(Last { serial, end, ..Last::default() }), interval, on }
+    }
+}
+
+impl<F: Fragment> PageCache<F> {
+    /// Writes a snapshot of the page table now, which makes the next opening quicker. Waits for an open batch.
+    ///
+    /// # Errors
+    /// [`BatchOpen`](crate::Error::BatchOpen) if the calling thread has a batch open; I/O errors. An error in writing the
+    /// snapshot itself does no harm.
+    pub fn snapshot(&self) -> Result<()> {
+        let inner = &*self.inner;
+        inner.core.gate().admit_flush()?;
+        inner.core.make_stable_below(inner.core.tail())?;
+        let mut last = inner.snapshots.last.lock();
+        inner.take_snapshot(&mut last)
+    }
+}
+
+impl<F: Fragment> Inner<F> {
+    /// Takes a snapshot if enough log has come since the last one.
+    pub(super) fn pace_snapshots(&self) -> Result<()> {
+        if !self.snapshots.on || self.core.batches().is_open() {
+            return Ok(());
+        }
+        let Some(mut last) = self.snapshots.last.try_lock() else { return Ok(()) };
+        let written = self.core.counters().read().written_bytes.saturating_sub(last.written);
+        if written < self.snapshots.interval.max(PACE * last.size) {
+            return Ok(());
+        }
+        self.take_snapshot(&mut last)
+    }
+
+    /// The last snapshot, on closing: unless nothing was logged since the one before.
+    pub(super) fn close_snapshot(&self) -> Result<()> {
+        let mut last = self.snapshots.last.lock();
+        if !self.snapshots.on || last.end == Some(self.core.tails()) {
+            return Ok(());
+        }
+        self.take_snapshot(&mut last)
+    }
+
+    fn take_snapshot(&self, last: &mut Last) -> Result<()> {
+        let begin = {
+            let _no_relocation = self.collector.hold();
+            self.core.quiesce()?
+        };
+        let serial = last.serial + 1;
+        let header = SnapshotHeader { store_id: self.core.store_id(), serial, begin };
+        let mut end = HeadLsns::default();
+        let pending = PendingSnapshot::write(self.core.storage(), &header, |writer| {
+            let next_page_id = PageId(self.next_page_id.load(Ordering::Acquire));
+            self.walk(next_page_id, |base, links| writer.page(base, links))?;
+            end = self.core.tails();
+            Ok((end, next_page_id))
+        })?;
+        // Whatever comes of it, the next one gets another number.
+        last.serial = serial;
+        let size = pending.length();
+        if self.core.batches().is_open() && !self.core.gate().is_closed() {
+            pending.abandon();
+            return Ok(());
+        }
+        self.core.make_all_stable(&end)?;
+        pending.publish()?;
+        *last = Last { serial, written: self.core.counters().read().written_bytes, size, end: Some(end) };
+        self.core.counters().one(Counter::Snapshot);
+        Ok(())
+    }
+
+    /// Delivers all pages below a bound, each as it is at some moment during the walk.
+    fn walk(
+        &self,
+        bound: PageId,
+        mut deliver: impl FnMut(&SnapshotBase, &[SnapshotRecord]) -> Result<()>,
+    ) -> Result<()> {
+        let mut records = Vec::new();
+        let mut first = 0;
+        while first < bound.0 {
+            let guard = epoch::pin();
+            let next = (first + PAGES_PER_GUARD).min(bound.0);
+            for page_id in (first..next).map(PageId) {
+                if let Some(base) = self.look_at_page(page_id, &guard, &mut records) {
+                    deliver(&base, &records)?;
+                }
+            }
+            first = next;
+        }
+        Ok(())
+    }
+
+    /// The base of a page and its links, oldest first. `None` if there is no page of that id yet.
+    fn look_at_page(
+        &self,
+        page_id: PageId,
+        guard: &epoch::Guard,
+        links: &mut Vec<SnapshotRecord>,
+    ) -> Option<SnapshotBase> {
+        // Goes round only if the page was changed meanwhile: then some of its records are dead.
+        loop {
+            let head = self.table.head(page_id, guard)?;
+            links.clear();
+            for node in head.nodes() {
+                let Some(place) = node.place() else { break };
+                let record = SnapshotRecord { lsn: self.core.lsn_of(place), length: node.length() };
+                let Some(kind) = node.base_kind() else {
+                    links.push(record);
+                    continue;
+                };
+                links.reverse();
+                let (version, free) = (node.version(), kind == BaseKind::Freed);
+                let age = version.0 - node.birth().0;
+                return Some(SnapshotBase { page_id, free, version, age, record });
+            }
+        }
+    }
+
+    /// Everything that is live, summed up one by one: what the accountant should say.
+    #[cfg(test)]
+    pub(super) fn recount_live(&self) -> std::collections::BTreeMap<crate::ids::SlotId, u64> {
+        let mut live = std::collections::BTreeMap::new();
+        let guard = epoch::pin();
+        for page_id in (0..self.next_page_id.load(Ordering::Acquire)).map(PageId) {
+            for node in self.table.head(page_id, &guard).into_iter().flat_map(|head| head.nodes()) {
+                if let Some(place) = node.place() {
+                    *live.entry(place.slot).or_default() += u64::from(node.length());
+                }
+            }
+        }
+        live
+    }
+}

@@ -1,0 +1,108 @@
+//! What an instance does and holds.
+
+use super::shared::{Inner, PageCache};
+use crate::ids::{HeadId, Lsn};
+use crate::pages::Fragment;
+use crate::stats::Counts;
+use crate::sync::atomic::Ordering;
+
+/// Figures of an instance. Counters count since it was opened; gauges are of the moment, each read on its own.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+#[non_exhaustive]
+pub struct Stats {
+    /// What was done.
+    pub counts: Counts,
+    /// The memory budget in bytes.
+    pub cache_capacity: u64,
+    /// Bytes of page contents in memory.
+    pub resident_bytes: u64,
+    /// Bytes of memory that is given up and waits for readers.
+    pub dead_bytes: u64,
+    /// Bytes of write buffers.
+    pub buffer_bytes: u64,
+    /// Page ids that were ever handed out.
+    pub page_ids: u64,
+    /// Page ids that wait to be used again.
+    pub free_page_ids: u64,
+    /// Bytes of live records in the log, as far as it was written.
+    pub live_bytes: u64,
+    /// The size of the log file in bytes.
+    pub log_file_bytes: u64,
+    /// Segments that the log file has room for.
+    pub segments: u32,
+    /// Segments that can be used at once.
+    pub free_segments: u32,
+    /// Segments that will be free after a flush, or when readers have moved on.
+    pub emptied_segments: u32,
+    /// Where users' log ends.
+    pub tail_lsn: Lsn,
+    /// Up to where it is stable.
+    pub stable_lsn: Lsn,
+}
+
+impl Stats {
+    /// Bytes of the log file for each live byte; 1.0 for a store without live bytes.
+    #[must_use]
+    pub fn space_amplification(&self) -> f64 {
+        if self.live_bytes == 0 { 1.0 } else { self.log_file_bytes as f64 / self.live_bytes as f64 }
+    }
+
+    /// Bytes written to the log for each byte of payload that was handed in; 0.0 if there was none.
+    #[must_use]
+    pub fn write_amplification(&self) -> f64 {
+        match self.counts.payload_bytes {
+            0 => 0.0,
+            payload => self.counts.written_bytes as f64 / payload as f64,
+        }
+    }
+}
+
+impl<F: Fragment> PageCache<F> {
+    /// Figures of this instance. Cheap, but not free: some figures are summed up.
+    #[must_use]
+    pub fn stats(&self) -> Stats {
+        self.inner.stats()
+    }
+
+    /// Bytes of the log file for each live byte in it.
+    #[must_use]
+    pub fn space_amplification(&self) -> f64 {
+        self.stats().space_amplification()
+    }
+
+    /// The size of the log file in bytes.
+    #[must_use]
+    pub fn size_on_disk(&self) -> u64 {
+        self.stats().log_file_bytes
+    }
+
+    /// Whether the store existed before it was opened.
+    #[must_use]
+    pub fn was_recovered(&self) -> bool {
+        self.inner.was_recovered
+    }
+}
+
+impl<F: Fragment> Inner<F> {
+    fn stats(&self) -> Stats {
+        let (core, budget) = (&self.core, &self.budget);
+        let figures = core.supply().figures();
+        let dead = budget.dead_exactly();
+        Stats {
+            counts: core.counters().read(),
+            cache_capacity: budget.capacity(),
+            resident_bytes: budget.used_exactly().saturating_sub(dead),
+            dead_bytes: dead,
+            buffer_bytes: core.buffer_memory(),
+            page_ids: self.next_page_id.load(Ordering::Relaxed).saturating_sub(1),
+            free_page_ids: self.free_list.len(),
+            live_bytes: core.accountant().live_bytes(),
+            log_file_bytes: core.geometry().file_length(figures.slots),
+            segments: figures.slots,
+            free_segments: figures.free,
+            emptied_segments: figures.emptied,
+            tail_lsn: core.tail(),
+            stable_lsn: core.durability().stable(HeadId::FRESH),
+        }
+    }
+}
