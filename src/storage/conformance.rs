@@ -5,6 +5,7 @@ use std::io::{self, ErrorKind};
 use std::sync::Arc;
 
 use crate::storage::{Access, FileStorage, MemoryStorage, Storage, StorageFile};
+use crate::sync::atomic::{AtomicBool, Ordering};
 
 /// Runs each named test once per back-end.
 macro_rules! on_every_storage {
@@ -313,6 +314,25 @@ fn a_lock_on_a_file_that_lost_its_name_is_not_a_lock_on_the_new_one() {
     assert!(new.is_some(), "the new file is free");
     drop(old);
     assert!(storage.lock("LOCK", Access::Write).unwrap().is_none(), "and stays locked");
+}
+
+#[test]
+fn a_lock_whose_file_is_removed_by_each_owner_still_excludes() {
+    let temporary = tempfile::tempdir().unwrap();
+    let storage = FileStorage::new(temporary.path());
+    let owned = AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        for _ in 0..4 {
+            scope.spawn(|| {
+                for _ in 0..2000 {
+                    let Some(_lock) = storage.lock("LOCK", Access::Write).unwrap() else { continue };
+                    assert!(!owned.swap(true, Ordering::SeqCst), "two owners");
+                    owned.store(false, Ordering::SeqCst);
+                    storage.remove("LOCK").unwrap();
+                }
+            });
+        }
+    });
 }
 
 #[test]

@@ -136,6 +136,33 @@ fn what_a_cut_off_took_does_not_come_back_behind_it() {
 }
 
 #[test]
+fn what_a_cut_off_took_before_it_was_durable_does_not_come_back_either() {
+    let disk = disk_with("log", &sectors("a"));
+    write(&disk, "log", &sectors("xy"), 512);
+    let file = disk.open("log", Access::Write).unwrap();
+    file.set_len(1024).unwrap();
+    file.set_len(2048).unwrap();
+    for image in disk.all_after_power_cut() {
+        let found = letters(read(&image, "log"));
+        // Length 4 is only reached through the cut-off; length 3 is the moment before.
+        assert!(found.len() != 4 || found == "ax.." || found == "a...", "{found}");
+    }
+    sync(&disk, "log");
+    assert_eq!(lettered(outcomes(&disk, "log")), set(&["ax.."]));
+}
+
+#[test]
+fn a_file_that_was_renamed_twice_has_one_name() {
+    let disk = disk_with("log", &sectors("a"));
+    disk.rename("log", "log2").unwrap();
+    disk.rename("log2", "log3").unwrap();
+    let names: BTreeSet<Vec<String>> =
+        disk.all_after_power_cut().map(|image| image.contents().into_keys().collect()).collect();
+    let expected = ["log", "log2", "log3"].map(|name| vec![name.to_owned()]);
+    assert_eq!(names, BTreeSet::from(expected));
+}
+
+#[test]
 fn a_cut_off_inside_a_sector_zeroes_what_was_written_behind_it() {
     let disk = disk_with("log", &sectors("a"));
     let file = disk.open("log", Access::Write).unwrap();

@@ -81,6 +81,7 @@ fn a_failed_sync_that_drops_its_pages_hides_the_loss_until_the_cut() {
     assert_eq!(letters(read(&disk.after_kill(), "log")), "xbz");
     assert_eq!(lettered(outcomes(&disk, "log")), set(&["ab."]), "the disk never got it");
     write(&disk, "log", &sectors("y"), 512);
+    assert_eq!(lettered(outcomes(&disk, "log")), set(&["ab.", "ay."]));
     file.sync().unwrap();
     assert_eq!(lettered(outcomes(&disk, "log")), set(&["ay."]), "later writes are fine");
 }
