@@ -72,11 +72,11 @@ pub(crate) fn read_manifest(bytes: &[u8]) -> Result<ReadManifest, ManifestFault>
         let (pair, behind) = rest.split_at_checked(ENTRY_LENGTH).unwrap_or((rest, &[]));
         let copies = Copies::open(pair, |frame| frame.number == entries && frame.store_id == store_id);
         let Some(frame) = copies.intact else {
-            torn = entries >= picture && behind.is_empty();
-            if torn {
-                break;
+            if !behind.is_empty() {
+                return Err(at(entries)("is damaged in both copies"));
             }
-            return Err(at(entries)("is damaged in both copies"));
+            torn = true;
+            break;
         };
         let entry = frame.entry().ok_or("says what no entry can").map_err(at(entries))?;
         let applied = if entries < picture { state.apply_table(&entry) } else { state.apply(&entry) };
@@ -86,7 +86,7 @@ pub(crate) fn read_manifest(bytes: &[u8]) -> Result<ReadManifest, ManifestFault>
         rest = behind;
     }
     if entries < picture {
-        return Err(at(entries)("is missing, and belongs to the table"));
+        return Err(at(entries)("belongs to the table, and is missing or damaged in both copies"));
     }
     state.check().map_err(at(entries - 1))?;
     Ok(ReadManifest { state, entries, damaged_copies, torn })
@@ -325,13 +325,14 @@ mod tests {
 
     #[test]
     fn sealed_nonsense_is_corruption() {
-        let cases: [(&str, usize, usize, &[u8]); 13] = [
+        let cases: [(&str, usize, usize, &[u8]); 14] = [
             ("a first entry with another number", 0, 8, &[1]),
             ("a store kind that can't be", 0, 39, &[3]),
             ("a segment size that can't be", 0, 40, &[0, 0, 0, 0]),
             ("no heads", 0, 44, &[0]),
             ("five heads", 0, 44, &[5]),
-            ("segments of the table that were never given out", 0, 45, &[1]),
+            ("a segment of the table that was never given out", 0, 45, &[18]),
+            ("an LSN beyond the log", 0, 35 + 42 + 6, &[1]),
             ("more table entries than there are", 0, 121 - 4, &[0xFF, 0xFF, 0xFF, 0xFF]),
             ("a step where the table goes on", 0, 121 - 4, &[3]),
             ("a claim for a head that can't be", 1, 35 + 33 + 12, &[2]),

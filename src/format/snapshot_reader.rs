@@ -154,7 +154,7 @@ fn decode_footer(body: &[u8], blocks: u32, file_check: u32) -> Result<SnapshotFo
     let mut parse = || {
         let end = fields.head_lsns()?;
         let (next_page_id, pages) = (PageId(fields.u64()?), fields.u64()?);
-        let agrees = fields.u32()? == blocks && fields.u32()? == file_check;
+        let agrees = (fields.u32()?, fields.u32()?) == (blocks, file_check);
         fields.rest().is_empty().then_some((SnapshotFooter { end, next_page_id, pages }, agrees))
     };
     match parse() {
@@ -449,6 +449,20 @@ mod tests {
         fewer.remove(1);
         assert!(Snapshot::open(&fewer.concat(), STORE, SERIAL).is_err());
         assert_eq!(read(&joined(fewer)).unwrap_err().reason, "the number of pages is not that of the footer");
+
+        let sealed = |number: usize, block: &mut Vec<u8>| {
+            let sum = checksum(block_seed(STORE, SERIAL, number as u32), &block[4..]).to_le_bytes();
+            block[..4].copy_from_slice(&sum);
+        };
+        // Every block verifies, but it is another block, or another count, than the footer was written for.
+        for (number, from_end) in [(1, 1), (parts.len() - 1, 8)] {
+            let mut altered = parts.clone();
+            let at = altered[number].len() - from_end;
+            altered[number][at] ^= 1;
+            sealed(number, &mut altered[number]);
+            let fault = Snapshot::open(&altered.concat(), STORE, SERIAL).unwrap_err();
+            assert_eq!(fault.reason, "the footer does not agree with the blocks before it");
+        }
 
         for wrong in [&parts[1..], &parts[..1], &parts[parts.len() - 1..], &[&parts[..1], &parts].concat()] {
             assert!(Snapshot::open(&joined(wrong.to_vec()), STORE, SERIAL).is_err());
