@@ -30,5 +30,5 @@ pub use storage::{Access, FileStorage, MemoryStorage, Storage, StorageFile, Stor
 /// The simulated disk: power cuts and I/O errors on demand.
 #[cfg(feature = "sim")]
 pub mod sim {
-    pub use crate::storage::sim::SimStorage;
+    pub use crate::storage::sim::{Call, CallKind, Fault, Images, SimStorage, When};
 }

@@ -166,7 +166,8 @@ impl Log {
             Ok(record) if record.kind == RecordKind::Entry => Ok(Some(record.payload.to_vec())),
             Ok(_) => Ok(None),
             Err(fault) => {
-                let corruption = Corruption::new(self.core.log_path(), format!("the record {}", fault.reason()));
+                let corruption =
+                    Corruption::new(self.core.log_path(), format!("the record {}", fault.reason()));
                 Err(corruption.at_lsn(lsn).at_offset(geometry.file_offset(slot, place.offset)).into())
             }
         }

@@ -153,7 +153,12 @@ impl AtomicBufferState {
     }
 
     /// Seals the buffer if it is in this incarnation and `wanted` says so of its state.
-    pub(crate) fn seal(&self, incarnation: u32, last: impl Fn(u32) -> bool, wanted: impl Fn(BufferState) -> bool) {
+    pub(crate) fn seal(
+        &self,
+        incarnation: u32,
+        last: impl Fn(u32) -> bool,
+        wanted: impl Fn(BufferState) -> bool,
+    ) {
         let mut state = self.load();
         while state.incarnation == incarnation && !state.sealed && wanted(state) {
             let next = BufferState { sealed: true, last: last(state.offset), ..state };

@@ -35,7 +35,11 @@ pub struct LogIter<'a> {
 
 impl fmt::Debug for LogIter<'_> {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        formatter.debug_struct("LogIter").field("from", &self.from).field("end", &self.end).finish_non_exhaustive()
+        formatter
+            .debug_struct("LogIter")
+            .field("from", &self.from)
+            .field("end", &self.end)
+            .finish_non_exhaustive()
     }
 }
 
@@ -52,7 +56,9 @@ impl<'a> LogIter<'a> {
             .map(SlotId)
             .filter(|slot| is_in_use(accountant.state(*slot)) && accountant.head(*slot) == HeadId::FRESH)
             .map(|slot| (accountant.segment(slot), slot))
-            .filter(|(segment, _)| geometry.base(SegmentId(segment.0 + 1)) > from && geometry.base(*segment) < end)
+            .filter(|(segment, _)| {
+                geometry.base(SegmentId(segment.0 + 1)) > from && geometry.base(*segment) < end
+            })
             .collect();
         segments.sort_unstable();
         Self { core, from, end, segments: segments.into(), entries: VecDeque::new() }
@@ -63,7 +69,8 @@ impl<'a> LogIter<'a> {
         let geometry = self.core.geometry();
         let base = geometry.base(segment);
         let accountant = self.core.accountant();
-        let own_end = if accountant.state(slot) == SegmentState::Sealed { accountant.end(slot) } else { self.end };
+        let own_end =
+            if accountant.state(slot) == SegmentState::Sealed { accountant.end(slot) } else { self.end };
         let length = own_end.min(self.end).0.saturating_sub(base.0).min(geometry.segment_size().into());
         // At most a segment.
         let mut bytes = vec![0; length as usize];

@@ -52,7 +52,10 @@ impl ManifestFile {
         let mut open = self.open.lock();
         let Some(file) = open.file.clone() else { return Err(Error::ReadOnly) };
         let applied = open.state.apply(entry);
-        applied.map_err(|reason| Error::InvalidConfig { option: "manifest", reason: format!("an entry {reason}") })?;
+        applied.map_err(|reason| Error::InvalidConfig {
+            option: "manifest",
+            reason: format!("an entry {reason}"),
+        })?;
         let offset = open.entries * ENTRY_LENGTH as u64;
         let path = || self.storage.describe(MANIFEST_FILE);
         let bytes = encode_entry(open.entries, open.state.store_id, entry);

@@ -21,7 +21,8 @@ fn identity(core: &LogCore) -> usize {
 /// Fails if this thread holds a reservation that begins below `bound`: waiting for it would be waiting for oneself.
 pub(crate) fn refuse_own_below(core: &LogCore, bound: Lsn) -> Result<()> {
     let identity = identity(core);
-    let oldest = HELD.with_borrow(|held| held.iter().filter(|(log, _)| *log == identity).map(|(_, lsn)| *lsn).min());
+    let oldest =
+        HELD.with_borrow(|held| held.iter().filter(|(log, _)| *log == identity).map(|(_, lsn)| *lsn).min());
     match oldest {
         Some(lsn) if lsn < bound => Err(Error::ReservationOpen { lsn }),
         _ => Ok(()),

@@ -35,8 +35,8 @@ use crate::error::{Error, Result};
 use crate::format::record::MIN_LENGTH;
 use crate::geometry::Geometry;
 use crate::ids::{HeadId, Lsn, SegmentId, SlotId};
-use crate::sync::{Mutex, MutexGuard};
 use crate::sync::atomic::{AtomicBool, AtomicI64, AtomicPtr, AtomicU64, Ordering, fence};
+use crate::sync::{Mutex, MutexGuard};
 
 const INDEX_BITS: u32 = 18;
 /// How many buffers a ring can grow to, in blocks. A buffer has at least 512 bytes, usually 256 KiB.
@@ -174,7 +174,14 @@ impl Ring {
         let first = BufferRef { index, incarnation: 1 };
         if let Some(buffer) = registry.get(index) {
             let (slot, start) = (SlotId(0), 0);
-            buffer.prepare(Stretch { slot, segment: last, start, capacity: 0, previous_end: tip, predecessor: last });
+            buffer.prepare(Stretch {
+                slot,
+                segment: last,
+                start,
+                capacity: 0,
+                previous_end: tip,
+                predecessor: last,
+            });
             buffer.successor.store(Link { own: 1, next: None }.pack(), Ordering::Relaxed);
             buffer.set_written();
         }
@@ -386,7 +393,13 @@ impl Ring {
     }
 
     fn allocate(&self) -> Option<u32> {
-        self.registry.allocate(BufferState { offset: 0, writers: 0, sealed: true, last: true, incarnation: 0 })
+        self.registry.allocate(BufferState {
+            offset: 0,
+            writers: 0,
+            sealed: true,
+            last: true,
+            incarnation: 0,
+        })
     }
 
     /// Whether the oldest buffer that is not written has writers in it.
@@ -459,7 +472,9 @@ impl Ring {
             let oldest = BufferRef::unpack(self.oldest.load(Ordering::Acquire));
             let Some(buffer) = self.registry.get(oldest.index) else { return Ok(()) };
             if buffer.is_written() {
-                let Some(next) = Link::unpack(buffer.successor.load(Ordering::Acquire)).next else { return Ok(()) };
+                let Some(next) = Link::unpack(buffer.successor.load(Ordering::Acquire)).next else {
+                    return Ok(());
+                };
                 // `current` may still name the buffer if the one who linked sleeps; nobody must find it recycled there.
                 self.move_current(oldest, next);
                 self.oldest.store(next.pack(), Ordering::Release);

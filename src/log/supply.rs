@@ -105,7 +105,13 @@ impl Supply {
     }
 
     /// Makes a segment newer than `after` armed in the ring.
-    pub(crate) fn arm(&self, core: &LogCore, ring: &Ring, after: SegmentId, privilege: Privilege) -> Result<()> {
+    pub(crate) fn arm(
+        &self,
+        core: &LogCore,
+        ring: &Ring,
+        after: SegmentId,
+        privilege: Privilege,
+    ) -> Result<()> {
         let mut state = self.0.lock();
         if ring.armed_after(after).is_some() {
             return Ok(());
@@ -180,7 +186,8 @@ impl State {
                 Err(_) => break,
             }
         }
-        let armed: Vec<Armed> = claims.iter().map(|(slot, claim)| Armed { slot: *slot, segment: claim.segment }).collect();
+        let armed: Vec<Armed> =
+            claims.iter().map(|(slot, claim)| Armed { slot: *slot, segment: claim.segment }).collect();
         let stable = core.durability().all_stable();
         core.append_manifest(&ManifestEntry::Claims { stable, claims })?;
         if let Some(ahead) = self.ahead.get_mut(head.index()) {
@@ -193,7 +200,8 @@ impl State {
         let segment = SegmentId(self.next_segment);
         self.next_segment += 1;
         let newest = self.newest.get_mut(head.index());
-        let predecessor = newest.map(|newest| std::mem::replace(newest, segment)).filter(|segment| segment.0 > 0);
+        let predecessor =
+            newest.map(|newest| std::mem::replace(newest, segment)).filter(|segment| segment.0 > 0);
         core.accountant().open(slot, segment, head);
         Claim { segment, head, predecessor, end: core.geometry().segment_size() }
     }

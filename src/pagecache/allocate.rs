@@ -60,7 +60,8 @@ impl<F: Fragment> Inner<F> {
             let kind = RecordKind::Replace { page_id, version, age: 0 };
             let claim = self.core.reserve(HeadId::FRESH, Privilege::Ordinary, &kind, payload)?;
             // The id is this thread's alone, so the entry is what it was.
-            let freed = base.publish(&entry, claim.place(), claim.length()).map_err(|_| Error::TooManyPages)?;
+            let freed =
+                base.publish(&entry, claim.place(), claim.length()).map_err(|_| Error::TooManyPages)?;
             let (lsn, killer) = (claim.lsn(), Killer { end: claim.end() });
             self.count(Counter::Allocate, claim.length(), payload.len());
             claim.complete();

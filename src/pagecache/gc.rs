@@ -168,7 +168,8 @@ impl<F: Fragment> Inner<F> {
     ) -> Result<()> {
         let header = SegmentHeader::LENGTH as u32;
         for item in Records::new(bytes, self.core.seed(), victim.segment, header) {
-            let (offset, record) = item.map_err(|fault| self.rot(victim.slot, victim.segment, fault.reason()))?;
+            let (offset, record) =
+                item.map_err(|fault| self.rot(victim.slot, victim.segment, fault.reason()))?;
             let (RecordKind::Replace { page_id, version, .. }
             | RecordKind::Link { page_id, version }
             | RecordKind::Free { page_id, version, .. }) = record.kind

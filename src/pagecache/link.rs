@@ -1,7 +1,7 @@
 //! `link`: one more fragment on top of a page.
 
 use super::outcome::Cas;
-use super::shared::{Inner, Stale, PageCache, encode, with_scratch};
+use super::shared::{Inner, PageCache, Stale, encode, with_scratch};
 use crate::error::Result;
 use crate::format::RecordKind;
 use crate::ids::{HeadId, PageId, Version};

@@ -64,12 +64,7 @@ impl<F: Fragment> PageCache<F> {
     /// # Errors
     /// [`ValueTooLarge`](crate::Error::ValueTooLarge) if all names together do not fit in a segment,
     /// [`DiskFull`](crate::Error::DiskFull), or what stopped writing. Nothing was changed then.
-    pub fn cas_root_in_meta(
-        &self,
-        name: &[u8],
-        old: Option<PageId>,
-        new: Option<PageId>,
-    ) -> Result<RootCas> {
+    pub fn cas_root_in_meta(&self, name: &[u8], old: Option<PageId>, new: Option<PageId>) -> Result<RootCas> {
         let inner = &*self.inner;
         inner.admit(PageId::FIRST, Privilege::Ordinary)?;
         let outcome = inner.cas_root(name, old, new);

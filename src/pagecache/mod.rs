@@ -35,7 +35,7 @@ mod snapshot;
 mod statistics;
 
 pub use guard::Guard;
-pub use meta::{Roots, RootCas};
+pub use meta::{RootCas, Roots};
 pub use outcome::{Allocated, Cas};
 pub use page::{Fragments, Page};
 pub use shared::PageCache;

@@ -20,7 +20,11 @@ pub struct Page<'g, F: Fragment> {
 impl<F: Fragment> fmt::Debug for Page<'_, F> {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         let (page_id, version) = (self.page_id(), self.version());
-        formatter.debug_struct("Page").field("page_id", &page_id).field("version", &version).finish_non_exhaustive()
+        formatter
+            .debug_struct("Page")
+            .field("page_id", &page_id)
+            .field("version", &version)
+            .finish_non_exhaustive()
     }
 }
 

@@ -43,7 +43,13 @@ impl<F: Fragment> Inner<F> {
 
     /// Logs the contents as the page's next version and puts them in place of the head. If the head has changed, the
     /// contents come back as [`Cas::Changed`], with the version that was asked for.
-    pub(super) fn put(&self, page_id: PageId, head: Head<'_, F>, content: F, verb: Counter) -> Result<Cas<F>> {
+    pub(super) fn put(
+        &self,
+        page_id: PageId,
+        head: Head<'_, F>,
+        content: F,
+        verb: Counter,
+    ) -> Result<Cas<F>> {
         let (version, birth) = (Version(head.version().0 + 1), head.birth());
         with_scratch(|payload| {
             encode(&content, payload)?;

@@ -213,7 +213,8 @@ impl<F: Fragment> Inner<F> {
             bytes.resize(node.length() as usize, 0);
             self.core.read_slot(place, bytes)?;
             let seed = self.core.seed().at(segment, place.offset);
-            let record = record::decode(bytes, seed).map_err(|fault| self.damage(page_id, place, fault.reason()))?;
+            let record =
+                record::decode(bytes, seed).map_err(|fault| self.damage(page_id, place, fault.reason()))?;
             let named = match record.kind {
                 RecordKind::Replace { page_id, version, .. } | RecordKind::Link { page_id, version } => {
                     Some((page_id, version))

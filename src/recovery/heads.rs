@@ -104,7 +104,8 @@ impl<'a> HeadScan<'a> {
         let proven = self.proven_point(head);
         if let Some(fault) = self.faults.get(head.index()).and_then(Option::as_ref) {
             if fault.lsn < proven {
-                let reason = format!("the record {}, though everything below LSN {proven} was stable", fault.reason);
+                let reason =
+                    format!("the record {}, though everything below LSN {proven} was stable", fault.reason);
                 let corruption = Corruption::new(&self.scene.log_path, reason);
                 return Err(corruption.at_lsn(fault.lsn).at_offset(fault.file_offset).into());
             }
@@ -131,7 +132,8 @@ impl<'a> HeadScan<'a> {
             let (_, claim) = claimed;
             let base = self.scene.geometry.base(claim.segment);
             let below_start = base.0 + u64::from(claim.end) <= start.0;
-            let bytes = self.read(claimed, if below_start { SegmentHeader::LENGTH as u32 } else { claim.end })?;
+            let bytes =
+                self.read(claimed, if below_start { SegmentHeader::LENGTH as u32 } else { claim.end })?;
             let faulted = self.faults.get(head.index()).is_some_and(Option::is_some);
             if faulted {
                 self.look_on(claimed, &bytes, SegmentHeader::LENGTH);
@@ -172,7 +174,8 @@ impl<'a> HeadScan<'a> {
     }
 
     fn fault(&mut self, (slot, claim): Claimed, lsn: Lsn, reason: &'static str) {
-        let offset = u32::try_from(lsn.0.saturating_sub(self.scene.geometry.base(claim.segment).0)).unwrap_or(0);
+        let offset =
+            u32::try_from(lsn.0.saturating_sub(self.scene.geometry.base(claim.segment).0)).unwrap_or(0);
         let file_offset = self.scene.geometry.file_offset(slot, offset);
         if let Some(fault) = self.faults.get_mut(claim.head.index()) {
             *fault = Some(Fault { lsn, file_offset, reason });
@@ -229,7 +232,9 @@ impl<'a> HeadScan<'a> {
             }
             // Segments are below 2^26 bytes.
             let seed = self.seed.at(claim.segment, at as u32);
-            if let Ok(record::Record { kind: RecordKind::Mark { stable, .. }, .. }) = record::decode(rest, seed) {
+            if let Ok(record::Record { kind: RecordKind::Mark { stable, .. }, .. }) =
+                record::decode(rest, seed)
+            {
                 self.prove(&stable);
             }
         }

@@ -117,7 +117,8 @@ fn check_options(config: &Config, state: &ManifestState) -> Result<()> {
         return Err(Error::InvalidConfig { option: "segment_size", reason });
     }
     if usize::from(state.heads) != HeadId::COUNT {
-        let reason = format!("was {} when the store was created; this version has {}", state.heads, HeadId::COUNT);
+        let reason =
+            format!("was {} when the store was created; this version has {}", state.heads, HeadId::COUNT);
         return Err(Error::InvalidConfig { option: "heads", reason });
     }
     Ok(())
@@ -174,7 +175,8 @@ fn reopen(config: &Config, mut state: ManifestState) -> Result<Parts> {
     let found = HeadScan::new(&scene, proven, snapshot.starts, &mut replay).run(|head| state.chain(head))?;
     replay.settle()?;
     let live = count_live(&scene, &state, &found, &replay)?;
-    let chains: Vec<Vec<Claimed>> = (0..).map(HeadId).take(HeadId::COUNT).map(|head| state.chain(head)).collect();
+    let chains: Vec<Vec<Claimed>> =
+        (0..).map(HeadId).take(HeadId::COUNT).map(|head| state.chain(head)).collect();
     let supply_newest = newest(&chains, &found, scene.geometry);
     cut(&mut state, &found, &live);
     let slots = u32::try_from(scene.file_length / u64::from(state.segment_size)).unwrap_or(u32::MAX);
@@ -229,7 +231,8 @@ fn count_live(
     found: &Tips,
     replay: &Replay,
 ) -> Result<BTreeMap<SegmentId, u64>> {
-    let claims: BTreeMap<SegmentId, Claim> = state.claims.values().map(|claim| (claim.segment, *claim)).collect();
+    let claims: BTreeMap<SegmentId, Claim> =
+        state.claims.values().map(|claim| (claim.segment, *claim)).collect();
     let mut live = BTreeMap::new();
     for (page_id, spot) in replay.live_records(state.first_lsn) {
         let segment = scene.geometry.segment(spot.lsn);

@@ -167,7 +167,10 @@ impl Replay {
             for (expected, (version, spot)) in (base.version.0 + 1..).zip(&page.links) {
                 if version.0 != expected || base.freed {
                     let reason = format!("a link of version {version} where {expected} was expected");
-                    return Err(Corruption::new(&self.log_path, reason).at_lsn(spot.lsn).of_page(page_id).into());
+                    return Err(Corruption::new(&self.log_path, reason)
+                        .at_lsn(spot.lsn)
+                        .of_page(page_id)
+                        .into());
                 }
             }
         }
@@ -241,7 +244,10 @@ mod tests {
             }
             replay.settle().unwrap();
             let page = replay.pages().next().unwrap();
-            assert_eq!((page.base.version, page.base.birth, page.base.spot.lsn), (Version(3), Version(1), Lsn(30)));
+            assert_eq!(
+                (page.base.version, page.base.birth, page.base.spot.lsn),
+                (Version(3), Version(1), Lsn(30))
+            );
             assert_eq!(page.links, [(Version(4), spot(40)), (Version(5), spot(50))]);
             assert_eq!(replay.live_records(Lsn(0)).count(), 3);
         }
