@@ -91,18 +91,26 @@ impl Batches {
         Ok(())
     }
 
-    /// Registers the begin, before its reservation is released (invariant A).
-    pub(crate) fn begun(&self, begin: Lsn) {
+    /// Registers the begin, and only then has its reservation released (invariant A).
+    pub(crate) fn begun(&self, begin: Lsn, release: impl FnOnce()) {
+        if cfg!(weakened = "begin_released_first") {
+            release();
+            self.state.lock().spans.push_back(Span { begin, end: None });
+            return;
+        }
         self.state.lock().spans.push_back(Span { begin, end: None });
+        release();
     }
 
-    /// Registers the end, before its reservation is released, and lets the next batch in.
-    pub(crate) fn ended(&self, end: Lsn) {
+    /// Registers the end, only then has its reservation released, and lets the next batch in.
+    pub(crate) fn ended(&self, end: Lsn, release: impl FnOnce()) {
         let mut state = self.state.lock();
         if let Some(span) = state.spans.back_mut() {
             span.end = Some(end);
         }
-        self.leave(&mut state);
+        drop(state);
+        release();
+        self.abandoned();
     }
 
     /// Gives the place back without a batch.
@@ -192,11 +200,11 @@ mod tests {
     fn a_bound_inside_a_closed_batch_moves_behind_its_end() {
         let batches = Batches::new();
         batches.take(|| Ok(())).unwrap();
-        batches.begun(Lsn(10));
+        batches.begun(Lsn(10), || {});
         assert!(matches!(batches.cover(Lsn(12), || Ok(())), Err(Error::BatchOpen)));
         assert!(matches!(batches.take(|| Ok(())), Err(Error::BatchOpen)));
         assert_eq!(batches.cover(Lsn(10), || Ok(())).unwrap(), Lsn(10));
-        batches.ended(Lsn(20));
+        batches.ended(Lsn(20), || {});
         assert_eq!(batches.cover(Lsn(12), || Ok(())).unwrap(), Lsn(20));
         assert_eq!(batches.stable_point(Lsn(15)), Lsn(10));
         assert_eq!(batches.stable_point(Lsn(20)), Lsn(20));
