@@ -13,6 +13,7 @@
 //! * **(C) One is open at a time**, so batches do not overlap, and the point rises with every end that is written.
 
 use std::collections::VecDeque;
+use std::sync::atomic::AtomicU64 as StdAtomicU64;
 
 use crate::error::{Error, Result};
 use crate::ids::Lsn;
@@ -22,12 +23,12 @@ use crate::sync::{Condvar, Mutex};
 /// A number for each thread, never zero.
 pub(crate) fn thread_token() -> u64 {
     // A plain std atomic: the numbers only have to differ.
-    static NEXT: std::sync::atomic::AtomicU64 = std::sync::atomic::AtomicU64::new(1);
+    static NEXT: StdAtomicU64 = StdAtomicU64::new(1);
     thread_local! {
-        static TOKEN: u64 = NEXT.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+        static TOKEN: u64 = NEXT.fetch_add(1, Ordering::Relaxed);
     }
     // A thread that is being torn down gets a new number each time, which is nobody's.
-    TOKEN.try_with(|token| *token).unwrap_or_else(|_| NEXT.fetch_add(1, std::sync::atomic::Ordering::Relaxed))
+    TOKEN.try_with(|token| *token).unwrap_or_else(|_| NEXT.fetch_add(1, Ordering::Relaxed))
 }
 
 /// A batch in the log, from its begin record to behind its end record, if it has one.

@@ -129,10 +129,6 @@ impl LogCore {
         &self.supply
     }
 
-    pub(crate) fn manifest(&self) -> &ManifestFile {
-        &self.manifest
-    }
-
     pub(crate) fn durability(&self) -> &Durability {
         &self.durability
     }

@@ -429,11 +429,11 @@ impl Ring {
         let mut pool = self.pool.lock();
         let above = self.in_use.fetch_sub(1, Ordering::Relaxed) > self.nominal;
         let oversized = self.registry.get(index).is_some_and(|b| b.capacity() > self.buffer_size);
-        if (above && pool.len() >= 2) || oversized {
-            if let Some(buffer) = self.registry.get(index) {
-                let given_back = buffer.release_memory();
-                self.memory.fetch_sub(i64::from(given_back), Ordering::Relaxed);
-            }
+        if ((above && pool.len() >= 2) || oversized)
+            && let Some(buffer) = self.registry.get(index)
+        {
+            let given_back = buffer.release_memory();
+            self.memory.fetch_sub(i64::from(given_back), Ordering::Relaxed);
         }
         pool.push(index);
     }
