@@ -175,7 +175,7 @@ fn require(option: &'static str, holds: bool, reason: &str) -> Result<()> {
     if holds { Ok(()) } else { Err(Error::InvalidConfig { option, reason: reason.into() }) }
 }
 
-#[cfg(test)]
+#[cfg(all(test, not(loom)))]
 mod tests {
     use std::sync::Arc;
 

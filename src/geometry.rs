@@ -54,7 +54,7 @@ impl Geometry {
     }
 }
 
-#[cfg(test)]
+#[cfg(all(test, not(loom)))]
 mod tests {
     use super::Geometry;
     use crate::ids::{Lsn, SegmentId, SlotId};

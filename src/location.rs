@@ -59,7 +59,7 @@ impl Place {
     }
 }
 
-#[cfg(test)]
+#[cfg(all(test, not(loom)))]
 mod tests {
     use super::Place;
     use crate::ids::SlotId;

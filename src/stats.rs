@@ -133,7 +133,7 @@ pub(crate) fn shard_of_thread() -> usize {
         .unwrap_or(0)
 }
 
-#[cfg(test)]
+#[cfg(all(test, not(loom)))]
 mod tests {
     use super::{Counter, Counters};
 

@@ -6,7 +6,7 @@ cd "$(dirname "$0")/.."
 export CARGO_TARGET_DIR="${CARGO_TARGET_DIR:-target}/models"
 
 explore() { # rustflags, filter
-    RUSTFLAGS="$1" cargo test --quiet --release --lib "models::$2" -- --nocapture
+    RUSTFLAGS="$1" cargo test --quiet --profile models --lib "models::$2" -- --nocapture
 }
 
 # twin:model that has to fail
@@ -26,7 +26,7 @@ for twin in "${twins[@]}"; do
     name=${twin%%:*} model=${twin##*:}
     if [ $# -gt 0 ] && [[ " $* " != *" $name "* ]]; then continue; fi
     start=$SECONDS
-    if ! RUSTFLAGS="--cfg loom --cfg weakened=\"$name\"" cargo test --quiet --release --lib --no-run 2>/dev/null; then
+    if ! RUSTFLAGS="--cfg loom --cfg weakened=\"$name\"" cargo test --quiet --profile models --lib --no-run 2>/dev/null; then
         echo "twin $name: does not compile"; failed=1; continue
     fi
     built=$SECONDS

@@ -54,7 +54,7 @@ impl RecordSeed {
 
 const _: () = assert!(RecordSeed::SEGMENT_MULTIPLIER % 2 == 1 && RecordSeed::OFFSET_MULTIPLIER % 2 == 1);
 
-#[cfg(test)]
+#[cfg(all(test, not(loom)))]
 mod tests {
     use std::collections::HashSet;
 

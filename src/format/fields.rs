@@ -124,7 +124,7 @@ impl<'a> FieldWriter<'a> {
     }
 }
 
-#[cfg(test)]
+#[cfg(all(test, not(loom)))]
 mod tests {
     use super::{FieldReader, FieldWriter, HEAD_LSNS_LENGTH};
     use crate::ids::Lsn;

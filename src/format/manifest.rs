@@ -262,7 +262,7 @@ impl ManifestState {
     }
 }
 
-#[cfg(test)]
+#[cfg(all(test, not(loom)))]
 mod tests {
     use super::ManifestState;
     use crate::format::manifest_entry::{Claim, Entry, MAX_CLAIMS, StoreKind};

@@ -292,7 +292,7 @@ fn decode_claim(fields: &mut FieldReader<'_>) -> Option<(SlotId, Claim)> {
     Some((SlotId(slot), Claim { segment: SegmentId(segment), head: HeadId(head), predecessor, end }))
 }
 
-#[cfg(test)]
+#[cfg(all(test, not(loom)))]
 mod tests {
     use proptest::collection::vec;
     use proptest::prelude::{any, prop_assert_eq, proptest};

@@ -335,7 +335,7 @@ fn decode_mark(fields: &mut FieldReader<'_>) -> Option<RecordKind> {
     (heads > 0).then_some(RecordKind::Mark { end, stable, heads })
 }
 
-#[cfg(test)]
+#[cfg(all(test, not(loom)))]
 mod tests {
     use proptest::collection::vec;
     use proptest::prelude::{Just, Strategy, any, prop_assert_eq, prop_oneof, proptest};

@@ -46,7 +46,7 @@ pub(crate) fn decode_roots(bytes: &[u8]) -> Option<BTreeMap<Vec<u8>, PageId>> {
     rest.is_empty().then_some(roots)
 }
 
-#[cfg(test)]
+#[cfg(all(test, not(loom)))]
 mod tests {
     use super::{decode_roots, encode_roots};
     use crate::ids::PageId;

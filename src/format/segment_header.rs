@@ -127,7 +127,7 @@ impl SegmentHeader {
 const _: () =
     assert!(SegmentHeader::LENGTH == 4 + 4 + StoreId::LENGTH + 8 + 8 + 4 + 1 + 3 + HEAD_LSNS_LENGTH);
 
-#[cfg(test)]
+#[cfg(all(test, not(loom)))]
 mod tests {
     use proptest::prelude::{any, prop_assert_eq, proptest};
 

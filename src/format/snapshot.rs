@@ -147,7 +147,7 @@ pub(super) const fn unzigzag(from: Lsn, number: u64) -> Lsn {
     Lsn(from.0.wrapping_add((number >> 1) ^ (number & 1).wrapping_neg()))
 }
 
-#[cfg(test)]
+#[cfg(all(test, not(loom)))]
 mod tests {
     use proptest::prelude::{any, prop_assert_eq, proptest};
 

@@ -292,7 +292,7 @@ fn decode_record(fields: &mut FieldReader<'_>, previous_lsn: &mut Lsn) -> Option
     Some(SnapshotRecord { lsn, length })
 }
 
-#[cfg(test)]
+#[cfg(all(test, not(loom)))]
 mod tests {
     use proptest::collection::{btree_map, vec};
     use proptest::prelude::{Strategy, any, prop_assert, prop_assert_eq, proptest};

@@ -129,7 +129,7 @@ impl<S: FnMut(&[u8]) -> Result<()>> SnapshotWriter<S> {
     }
 }
 
-#[cfg(test)]
+#[cfg(all(test, not(loom)))]
 mod tests {
     use std::cell::RefCell;
 

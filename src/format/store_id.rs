@@ -18,7 +18,7 @@ impl fmt::Debug for StoreId {
     }
 }
 
-#[cfg(test)]
+#[cfg(all(test, not(loom)))]
 mod tests {
     use super::StoreId;
 

@@ -90,7 +90,7 @@ fn read_long(bytes: &[u8]) -> Option<(u64, usize)> {
     None
 }
 
-#[cfg(test)]
+#[cfg(all(test, not(loom)))]
 mod tests {
     use proptest::prelude::{any, prop_assert, prop_assert_eq, proptest};
 

@@ -2,14 +2,14 @@
 //! the memory model lets a load return.
 //!
 //! ```text
-//! RUSTFLAGS="--cfg loom" cargo test --release --lib models -- --nocapture
+//! RUSTFLAGS="--cfg loom" cargo test --profile models --lib models -- --nocapture
 //! ```
 //!
 //! A model that can't fail proves nothing. So product code has weakened twins of single orderings or statements, chosen
 //! by a cfg, each of which one model must catch:
 //!
 //! ```text
-//! RUSTFLAGS='--cfg loom --cfg weakened="kill_order"' cargo test --release --lib models
+//! RUSTFLAGS='--cfg loom --cfg weakened="kill_order"' cargo test --profile models --lib models
 //! ```
 //!
 //! | Weakened | Caught by |

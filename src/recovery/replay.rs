@@ -199,7 +199,7 @@ impl Replay {
     }
 }
 
-#[cfg(test)]
+#[cfg(all(test, not(loom)))]
 mod tests {
     use super::{Replay, Spot};
     use crate::error::Error;

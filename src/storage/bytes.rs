@@ -132,7 +132,7 @@ fn stretches(block_size: usize, offset: u64, length: usize) -> impl Iterator<Ite
     })
 }
 
-#[cfg(test)]
+#[cfg(all(test, not(loom)))]
 mod tests {
     use super::SparseBytes;
 

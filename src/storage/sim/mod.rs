@@ -21,7 +21,7 @@ mod cut;
 mod disk;
 mod handle;
 mod state;
-#[cfg(test)]
+#[cfg(all(test, not(loom)))]
 mod tests;
 
 use std::collections::BTreeMap;
