@@ -7,8 +7,9 @@
 //! |---------------------------------------------|---------------------------------------------------------------|
 //! | entry 0, no copy begins like a manifest     | not a store                                                   |
 //! | entry 0, or the table that belongs to it    | corruption: the picture was synced before it got its name     |
-//! | a step with bytes behind it                 | corruption: it had been synced before those were written (A)  |
+//! | a step with more than zeros behind it       | corruption: it had been synced before that was written (A)    |
 //! | a step that is the last, whole or cut short | a torn append: nobody was told of it (B), so it is left out   |
+//! | zeros up to the end                         | room for the entries to come                                  |
 //!
 //! What rots in both copies of the very last step can't be told from a torn append. That is the reason for two copies
 //! in two sectors: a disk loses a sector, a power cut loses what was being written.
@@ -72,10 +73,11 @@ pub(crate) fn read_manifest(bytes: &[u8]) -> Result<ReadManifest, ManifestFault>
         let (pair, behind) = rest.split_at_checked(ENTRY_LENGTH).unwrap_or((rest, &[]));
         let copies = Copies::open(pair, |frame| frame.number == entries && frame.store_id == store_id);
         let Some(frame) = copies.intact else {
-            if !behind.is_empty() {
+            // Zeros are room for entries to come.
+            if behind.iter().any(|byte| *byte != 0) {
                 return Err(at(entries)("is damaged in both copies"));
             }
-            torn = true;
+            torn = pair.iter().any(|byte| *byte != 0);
             break;
         };
         let entry = frame.entry().ok_or("says what no entry can").map_err(at(entries))?;
@@ -252,10 +254,25 @@ mod tests {
     fn more_than_one_unreadable_entry_at_the_end_is_corruption() {
         let mut bytes = file(&steps());
         let length = bytes.len();
-        bytes.resize(length + ENTRY_LENGTH, 0);
+        bytes.resize(length + ENTRY_LENGTH, 7);
         assert!(read_manifest(&bytes).unwrap().torn);
-        bytes.push(0);
+        bytes.push(7);
         assert!(is_corruption(&read_manifest(&bytes), PICTURE + STEPS));
+    }
+
+    #[test]
+    fn zeros_at_the_end_are_room_whatever_their_number() {
+        let bytes = file(&steps());
+        for zeros in [1, FRAME_LENGTH, ENTRY_LENGTH, 5 * ENTRY_LENGTH + 3] {
+            let mut longer = bytes.clone();
+            longer.resize(bytes.len() + zeros, 0);
+            let read = read_manifest(&longer).unwrap();
+            assert_eq!((read.state, read.torn), (folded(&steps()), false));
+            longer.push(1);
+            if zeros >= ENTRY_LENGTH {
+                assert!(is_corruption(&read_manifest(&longer), PICTURE + STEPS));
+            }
+        }
     }
 
     #[test]
