@@ -349,7 +349,16 @@ impl LogCore {
 
     pub(crate) fn append_manifest(&self, entry: &ManifestEntry) -> Result<()> {
         self.gate.check_poison()?;
+        self.make_manifest_room(1)?;
         self.manifest.append(entry).map_err(|error| self.poison(error))
+    }
+
+    /// Makes sure that so many more manifest entries will find space.
+    pub(crate) fn make_manifest_room(&self, entries: u64) -> Result<()> {
+        self.manifest.make_room(entries).map_err(|error| match error {
+            Error::DiskFull { .. } | Error::Io { operation: "extend", .. } => error,
+            error => self.poison(error),
+        })
     }
 
     /// Fills a slot at the end of the file with zeros.

@@ -1,15 +1,23 @@
 //! The manifest as a file: entries appended one at a time, each synced before anything relies on it.
 //!
-//! An append is one write (both copies of the entry) and one sync, under a lock, so at most one entry is ever un-synced. It goes
-//! to room that was made, and synced, with the file, so that the sync concerns these bytes alone: if the file grew, the
-//! file system would commit its journal, and with it wait for whatever else was just written to the log. When the room is used up, it is written anew beside the old one and renamed over it; the directory
+//! An append is one write (both copies of the entry) and one sync, under a lock, so at most one entry is ever un-synced. It
+//! mostly goes to room that was made, and synced, with the file: if the file grew, its sync would commit the file system's
+//! journal, and with it wait for whatever was just written to the log. When the room is used up, the file is written anew beside the old one and renamed over it; the directory
 //! is synced before the next append, for an append to a file whose rename is undone by a power cut would be lost.
+//!
+//! A full disk must not stop what makes space, and that needs entries too. So
+//!
+//! * the file is filled with zeros ahead of what is in it, and a claim that would use up the last of them is refused while
+//!   nothing is lost by it. A reader takes the zeros for room.
+//! * the file that the manifest is next written to is there beforehand, with its space. So it can always be written anew,
+//!   which makes room for more entries, also when a full disk is opened.
 
+use std::io;
 use std::sync::Arc;
 
 use crate::error::{Error, Result};
 use crate::format::{ENTRY_LENGTH, ManifestEntry, ManifestState, encode_entry};
-use crate::storage::{Storage, StorageFile};
+use crate::storage::{Access, Storage, StorageFile, is_full};
 use crate::sync::Mutex;
 
 /// The manifest's name.
@@ -17,11 +25,19 @@ pub(crate) const MANIFEST_FILE: &str = "MANIFEST";
 /// Where it is written anew, before it is renamed.
 pub(crate) const MANIFEST_TEMPORARY: &str = "MANIFEST.new";
 
-/// How many entries a new file has room for beside its picture: for some megabytes of log between two rewrites, and few where
-/// segments are small, so that a small store stays small.
-fn room_for(state: &ManifestState, entries: u64) -> u64 {
-    4 * entries + u64::from(state.segment_size >> 13).clamp(8, 128)
+/// How many entries a file is made with room for, beside those that it begins with: for some megabytes of log between two
+/// rewrites, and few where segments are small, so that a small store stays small.
+fn room_beside(state: &ManifestState, entries: u64) -> u64 {
+    let by_segment = u64::from(state.segment_size >> 13).clamp(RESERVE_ENTRIES, 128);
+    (3 * entries + by_segment).next_multiple_of(ENTRIES_AHEAD)
 }
+
+/// Zeros are written ahead in steps of so many entries: the block of most file systems.
+const ENTRIES_AHEAD: u64 = 4;
+/// Room that ordinary writes leave: the log's reserve is worth nothing without the entries that claim its segments.
+pub(super) const RESERVE_ENTRIES: u64 = 8;
+/// A temporary file that is longer than this is not reused.
+const LONGEST_REUSED: u64 = 1 << 24;
 
 #[derive(Debug)]
 struct Open {
@@ -29,8 +45,22 @@ struct Open {
     /// `None` if the store is read-only.
     file: Option<Arc<dyn StorageFile>>,
     entries: u64,
-    /// How many entries the file has room for.
+    /// Space is claimed for so many.
     room: u64,
+    /// With so many the file is written anew.
+    rewrite_at: u64,
+}
+
+impl Open {
+    fn new(state: ManifestState, prepared: Option<Prepared>) -> Self {
+        let (file, entries, room) = match prepared {
+            Some(Prepared { file, entries, room }) => (Some(file), entries, room),
+            None => (None, 0, 0),
+        };
+        // Before the room that ordinary writes leave is touched.
+        let rewrite_at = room.saturating_sub(RESERVE_ENTRIES).max(entries + 1);
+        Self { state, file, entries, room, rewrite_at }
+    }
 }
 
 /// The manifest of an open store.
@@ -43,13 +73,15 @@ pub(crate) struct ManifestFile {
 impl ManifestFile {
     /// Writes a manifest that says `state`, puts it in force, and keeps it open for appending.
     pub(crate) fn write(storage: Arc<dyn Storage>, state: ManifestState) -> Result<Self> {
-        let open = put_in_force(storage.as_ref(), state)?;
-        Ok(Self { storage, open: Mutex::new(open) })
+        let prepared = prepare(storage.as_ref(), &state)?;
+        put_in_force(storage.as_ref())?;
+        keep_space(storage.as_ref(), &state, prepared.entries);
+        Ok(Self { storage, open: Mutex::new(Open::new(state, Some(prepared))) })
     }
 
     /// A manifest that is only known, for a read-only store.
     pub(crate) fn read_only(storage: Arc<dyn Storage>, state: ManifestState) -> Self {
-        Self { storage, open: Mutex::new(Open { state, file: None, entries: 0, room: 0 }) }
+        Self { storage, open: Mutex::new(Open::new(state, None)) }
     }
 
     /// Appends an entry and syncs it. After an error nothing may be appended any more: the caller poisons the instance.
@@ -66,26 +98,111 @@ impl ManifestFile {
         let bytes = encode_entry(open.entries, open.state.store_id, entry);
         file.write_at(&bytes, offset).map_err(|error| Error::io("write", path(), error))?;
         file.sync().map_err(|error| Error::io("sync", path(), error))?;
+        drop(file);
         open.entries += 1;
-        if open.entries >= open.room {
-            *open = put_in_force(self.storage.as_ref(), open.state.clone())?;
+        open.room = open.room.max(open.entries);
+        if open.entries > open.rewrite_at { self.rewrite(&mut open) } else { Ok(()) }
+    }
+
+    fn rewrite(&self, open: &mut Open) -> Result<()> {
+        match prepare(self.storage.as_ref(), &open.state) {
+            Ok(prepared) => {
+                // Closed, so that its space is free when its name is gone. Should the next step fail, nobody writes any more.
+                open.file = None;
+                put_in_force(self.storage.as_ref())?;
+                let entries = prepared.entries;
+                *open = Open::new(open.state.clone(), Some(prepared));
+                keep_space(self.storage.as_ref(), &open.state, entries);
+            }
+            Err(Error::Io { source, .. }) if is_full(&source) => {
+                open.rewrite_at = open.entries + room_beside(&open.state, 0);
+            }
+            Err(error) => return Err(error),
         }
         Ok(())
     }
+
+    /// Makes sure that so many more entries will find space. `DiskFull` if they don't, and "extend" as the operation of an I/O
+    /// error: nothing is lost then. Any other error is one of writing the file anew, and final.
+    pub(crate) fn make_room(&self, entries: u64) -> Result<()> {
+        let mut open = self.open.lock();
+        let wanted = open.entries + entries;
+        let Some(file) = open.file.as_ref().filter(|_| open.room < wanted) else { return Ok(()) };
+        let wanted = wanted.next_multiple_of(ENTRIES_AHEAD);
+        let zeros = vec![0; ((wanted - open.room) as usize) * ENTRY_LENGTH];
+        match file.write_at(&zeros, open.room * ENTRY_LENGTH as u64) {
+            Ok(()) => {
+                open.room = wanted;
+                Ok(())
+            }
+            Err(error) if is_full(&error) => {
+                self.rewrite(&mut open)?;
+                let enough = open.room >= open.entries + entries;
+                let refused = Error::DiskFull { path: self.storage.describe(MANIFEST_FILE) };
+                if enough { Ok(()) } else { Err(refused) }
+            }
+            Err(error) => Err(Error::io("extend", self.storage.describe(MANIFEST_FILE), error)),
+        }
+    }
 }
 
-/// Writes the state under a temporary name and renames it into place. In force when this returns.
-fn put_in_force(storage: &dyn Storage, state: ManifestState) -> Result<Open> {
-    let failed = |operation, name: &str, error| Error::io(operation, storage.describe(name), error);
-    let temporary = MANIFEST_TEMPORARY;
-    let file = storage.create(temporary).map_err(|error| failed("create", temporary, error))?;
+fn failed(storage: &dyn Storage, operation: &'static str, name: &str, error: io::Error) -> Error {
+    Error::io(operation, storage.describe(name), error)
+}
+
+/// A manifest under its temporary name.
+struct Prepared {
+    file: Arc<dyn StorageFile>,
+    entries: u64,
+    room: u64,
+}
+
+/// Writes the state under a temporary name. A file of that name is written over, for the sake of its space.
+fn prepare(storage: &dyn Storage, state: &ManifestState) -> Result<Prepared> {
+    let failed = |operation, error| failed(storage, operation, MANIFEST_TEMPORARY, error);
     let mut bytes = state.to_bytes();
     let entries = (bytes.len() / ENTRY_LENGTH) as u64;
-    let room = room_for(&state, entries);
-    bytes.resize((room * ENTRY_LENGTH as u64) as usize, 0);
-    file.write_at(&bytes, 0).map_err(|error| failed("write", temporary, error))?;
-    file.sync().map_err(|error| failed("sync", temporary, error))?;
-    storage.rename(temporary, MANIFEST_FILE).map_err(|error| failed("rename", temporary, error))?;
-    storage.sync_directory().map_err(|error| failed("sync the directory of", MANIFEST_FILE, error))?;
-    Ok(Open { state, file: Some(file), entries, room })
+    let (file, there) = temporary(storage).map_err(|error| failed("create", error))?;
+    let room = match there {
+        0 => (entries + room_beside(state, entries)) * ENTRY_LENGTH as u64,
+        // At most LONGEST_REUSED.
+        _ => there.next_multiple_of(ENTRY_LENGTH as u64),
+    };
+    bytes.resize(bytes.len().max(room as usize), 0);
+    file.write_at(&bytes, 0).map_err(|error| failed("write", error))?;
+    file.sync().map_err(|error| failed("sync", error))?;
+    Ok(Prepared { file, entries, room: (bytes.len() / ENTRY_LENGTH) as u64 })
+}
+
+/// The temporary file and its length, made if there is none.
+fn temporary(storage: &dyn Storage) -> io::Result<(Arc<dyn StorageFile>, u64)> {
+    match storage.open(MANIFEST_TEMPORARY, Access::Write) {
+        Ok(file) => {
+            let length = file.len()?;
+            if length <= LONGEST_REUSED {
+                return Ok((file, length));
+            }
+        }
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+        Err(error) => return Err(error),
+    }
+    Ok((storage.create(MANIFEST_TEMPORARY)?, 0))
+}
+
+/// Makes the file that the manifest is next written to. Without it the manifest can still be written if there is space then.
+fn keep_space(storage: &dyn Storage, state: &ManifestState, entries: u64) {
+    let entries = entries + room_beside(state, entries);
+    let zeros = vec![0; entries as usize * ENTRY_LENGTH];
+    let kept = storage.create(MANIFEST_TEMPORARY).and_then(|file| file.write_at(&zeros, 0));
+    if let Err(error) = kept {
+        ::log::debug!("no space is kept for the next manifest: {error}");
+    }
+}
+
+/// Renames what was prepared into place. In force when this returns.
+fn put_in_force(storage: &dyn Storage) -> Result<()> {
+    let renamed = storage.rename(MANIFEST_TEMPORARY, MANIFEST_FILE);
+    renamed.map_err(|error| failed(storage, "rename", MANIFEST_TEMPORARY, error))?;
+    let synced = storage.sync_directory();
+    synced.map_err(|error| failed(storage, "sync the directory of", MANIFEST_FILE, error))
 }

@@ -24,16 +24,18 @@
 //! allocates when it writes, and blocks that were written before commit faster than blocks that only were reserved.
 
 use std::collections::{BTreeSet, VecDeque};
-use std::io;
 use std::sync::Arc;
 
 use super::core::LogCore;
 use super::gate::Privilege;
+use super::manifest_file::RESERVE_ENTRIES;
 use super::ring::{Armed, Ring};
 use crate::error::{Error, Result};
 use crate::format::{Claim, ManifestEntry};
 use crate::ids::{HeadId, SegmentId, SlotId};
 use crate::location::Place;
+use crate::stats::Counter;
+use crate::storage::is_full;
 use crate::sync::atomic::{AtomicBool, Ordering};
 use crate::sync::{Mutex, epoch};
 
@@ -47,6 +49,8 @@ const MAX_AHEAD: u32 = 8;
 struct State {
     /// Slots that hold nothing anyone needs.
     free: BTreeSet<SlotId>,
+    /// Those that were added to the file by this instance and never held a segment.
+    untouched: BTreeSet<SlotId>,
     /// Slots without live bytes that fail (A).
     emptied: Vec<SlotId>,
     /// Slots that wait for (B).
@@ -173,6 +177,10 @@ impl State {
 
     /// Claims segments for a head, in one manifest entry.
     fn claim(&mut self, core: &LogCore, head: HeadId, privilege: Privilege) -> Result<()> {
+        core.make_manifest_room(match privilege {
+            Privilege::Ordinary => RESERVE_ENTRIES,
+            Privilege::Reserve => 1,
+        })?;
         let count = if head == HeadId::FRESH { (self.slots / 64).clamp(1, MAX_AHEAD) } else { 1 };
         let mut claims: Vec<(SlotId, Claim)> = Vec::new();
         for _ in 0..count {
@@ -199,6 +207,9 @@ impl State {
         let predecessor =
             newest.map(|newest| std::mem::replace(newest, segment)).filter(|segment| segment.0 > 0);
         core.accountant().open(slot, segment, head);
+        if !self.untouched.remove(&slot) {
+            core.counters().one(Counter::SegmentReused);
+        }
         Claim { segment, head, predecessor, end: core.geometry().segment_size() }
     }
 
@@ -230,6 +241,7 @@ impl State {
         match core.zero_slot(SlotId(self.slots)) {
             Ok(()) => {
                 self.free.insert(SlotId(self.slots));
+                self.untouched.insert(SlotId(self.slots));
                 self.slots += 1;
                 Ok(())
             }
@@ -237,11 +249,6 @@ impl State {
             Err(error) => Err(Error::io("extend", core.log_path(), error)),
         }
     }
-}
-
-fn is_full(error: &io::Error) -> bool {
-    use io::ErrorKind::{FileTooLarge, QuotaExceeded, StorageFull};
-    matches!(error.kind(), StorageFull | QuotaExceeded | FileTooLarge)
 }
 
 /// A flag that is set when every thread that is pinned now has moved on.

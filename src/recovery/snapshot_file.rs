@@ -12,7 +12,6 @@ use crate::format::{
     Snapshot, SnapshotHeader, SnapshotRecord, SnapshotWriter, StoreId, snapshot_name, snapshot_serial,
 };
 use crate::ids::{HeadLsns, PageId, Version};
-use crate::log::MANIFEST_TEMPORARY;
 use crate::storage::{Storage, StorageFile};
 
 /// What the name of a snapshot ends with until it is complete.
@@ -81,7 +80,7 @@ pub(crate) fn sweep(storage: &dyn Storage, used: Option<u64>) -> Result<()> {
     for name in names {
         let serial = snapshot_serial(&name);
         let temporary = name.strip_suffix(TEMPORARY).is_some_and(|name| snapshot_serial(name).is_some());
-        if temporary || name == MANIFEST_TEMPORARY || (serial.is_some() && serial != used) {
+        if temporary || (serial.is_some() && serial != used) {
             storage.remove(&name).map_err(|error| failed("remove", &name, error))?;
             removed = true;
         }

@@ -91,3 +91,9 @@ pub enum Access {
     /// Reading and writing.
     Write,
 }
+
+/// Whether an error says that there is no space left.
+pub(crate) fn is_full(error: &io::Error) -> bool {
+    use io::ErrorKind::{FileTooLarge, QuotaExceeded, StorageFull};
+    matches!(error.kind(), StorageFull | QuotaExceeded | FileTooLarge)
+}
