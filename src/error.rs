@@ -93,7 +93,8 @@ pub enum Error {
     BatchOpen,
     /// A batch was dropped unsealed after its thread had logged something. Poisons the instance.
     UnsealedBatch,
-    /// This thread holds a reservation below the LSN that it asked to be made stable.
+    /// This thread holds a reservation that keeps what it asked for from being written: one that lies before it, or in the
+    /// same write buffer.
     ReservationOpen {
         /// Where the oldest such reservation begins.
         lsn: Lsn,

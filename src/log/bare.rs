@@ -81,7 +81,6 @@ impl Log {
     /// [`Error::ValueTooLarge`], [`Error::DiskFull`], or what stopped writing; nothing was logged.
     pub fn reserve(&self, payload: &[u8]) -> Result<Reservation<'_>> {
         self.core.admit(Privilege::Ordinary)?;
-        self.core.batches().note_write();
         let claim = self.core.reserve(HeadId::FRESH, Privilege::Ordinary, &RecordKind::Entry, payload)?;
         let counters = self.core.counters();
         counters.add(Counter::FreshBytes, claim.length().into());
@@ -114,6 +113,9 @@ impl Log {
     pub fn make_stable(&self, lsn: Lsn) -> Result<()> {
         self.core.gate().admit_flush()?;
         let bound = Lsn(lsn.0.saturating_add(1)).min(self.core.tail());
+        if self.stable_lsn() >= bound {
+            return Ok(());
+        }
         refuse_own_below(&self.core, bound)?;
         self.core.make_stable_below(bound)
     }

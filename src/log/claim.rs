@@ -33,6 +33,12 @@ impl Claim<'_> {
         Lsn(self.lsn.0 + self.length as u64)
     }
 
+    /// Where the write buffer begins that holds the record. Good as long as the claim is open.
+    pub(crate) fn buffer_begin(&self) -> Lsn {
+        let stretch = self.buffer.stretch();
+        self.core.geometry().lsn(stretch.segment, stretch.start)
+    }
+
     #[inline]
     pub(crate) const fn place(&self) -> Place {
         self.place

@@ -10,21 +10,31 @@ use crate::ids::Lsn;
 use crate::location::Location;
 
 thread_local! {
-    /// The reservations that this thread holds: which log, and where they begin.
-    static HELD: RefCell<Vec<(usize, Lsn)>> = const { RefCell::new(Vec::new()) };
+    static HELD: RefCell<Vec<Held>> = const { RefCell::new(Vec::new()) };
+}
+
+/// A reservation that this thread holds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Held {
+    /// Which log it is in.
+    log: usize,
+    lsn: Lsn,
+    /// Where its write buffer begins: nothing from here on is written before it is finished.
+    buffer: Lsn,
 }
 
 fn identity(core: &LogCore) -> usize {
     std::ptr::from_ref(core).addr()
 }
 
-/// Fails if this thread holds a reservation that begins below `bound`: waiting for it would be waiting for oneself.
+/// Fails if this thread holds a reservation that keeps something below `bound` from being written: waiting for it would be
+/// waiting for oneself.
 pub(crate) fn refuse_own_below(core: &LogCore, bound: Lsn) -> Result<()> {
-    let identity = identity(core);
-    let oldest =
-        HELD.with_borrow(|held| held.iter().filter(|(log, _)| *log == identity).map(|(_, lsn)| *lsn).min());
+    let log = identity(core);
+    let oldest = HELD
+        .with_borrow(|held| held.iter().filter(|held| held.log == log).min_by_key(|held| held.lsn).copied());
     match oldest {
-        Some(lsn) if lsn < bound => Err(Error::ReservationOpen { lsn }),
+        Some(held) if held.buffer < bound => Err(Error::ReservationOpen { lsn: held.lsn }),
         _ => Ok(()),
     }
 }
@@ -34,7 +44,7 @@ pub(crate) fn refuse_own_below(core: &LogCore, bound: Lsn) -> Result<()> {
 /// Its LSN and location are known already. [`complete`](Self::complete) makes it part of the log;
 /// [`abort`](Self::abort), or dropping it, withdraws it: no reader will see it. The log's order is the order of reservation,
 /// whatever the order of completion. A thread may hold any number of reservations, but cannot make stable what lies
-/// behind one of its own, and nobody else can before it is finished.
+/// behind one of its own, nor what shares a write buffer with it; and nobody else can before it is finished.
 #[must_use = "dropping a reservation aborts it"]
 #[derive(Debug)]
 pub struct Reservation<'a> {
@@ -48,7 +58,8 @@ pub struct Reservation<'a> {
 impl<'a> Reservation<'a> {
     pub(crate) fn new(core: &'a LogCore, claim: Claim<'a>) -> Self {
         let location = Location { slot: claim.place().slot, lsn: claim.lsn(), length: claim.length() };
-        HELD.with_borrow_mut(|held| held.push((identity(core), location.lsn)));
+        let held = Held { log: identity(core), lsn: location.lsn, buffer: claim.buffer_begin() };
+        HELD.with_borrow_mut(|all| all.push(held));
         Self { claim: Some(claim), core, location, not_send: PhantomData }
     }
 
@@ -67,6 +78,7 @@ impl<'a> Reservation<'a> {
     /// Makes the entry part of the log. It is durable once [`stable_lsn`](crate::Log::stable_lsn) is above its LSN.
     pub fn complete(mut self) -> Lsn {
         if let Some(claim) = self.claim.take() {
+            self.core.batches().note_write();
             claim.complete();
         }
         self.location.lsn
@@ -79,9 +91,9 @@ impl<'a> Reservation<'a> {
 impl Drop for Reservation<'_> {
     fn drop(&mut self) {
         drop(self.claim.take());
-        let mine = (identity(self.core), self.location.lsn);
+        let (log, lsn) = (identity(self.core), self.location.lsn);
         HELD.with_borrow_mut(|held| {
-            if let Some(at) = held.iter().rposition(|entry| *entry == mine) {
+            if let Some(at) = held.iter().rposition(|held| held.log == log && held.lsn == lsn) {
                 held.swap_remove(at);
             }
         });
