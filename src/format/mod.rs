@@ -19,7 +19,7 @@ pub(crate) use manifest::ManifestState;
 pub(crate) use manifest_entry::{
     Claim, ENTRY_LENGTH, Entry as ManifestEntry, FORMAT_VERSION, MAX_CLAIMS, StoreKind, encode_entry,
 };
-pub(crate) use manifest_reader::{ManifestFault, ReadManifest, read_manifest};
+pub(crate) use manifest_reader::{ManifestFault, ReadManifest, may_be_manifest, read_manifest};
 pub(crate) use record::{Record, RecordFault, RecordKind};
 pub(crate) use roots::{decode_roots, encode_roots};
 pub(crate) use segment_header::{SegmentHeader, SegmentHeaderFault};
