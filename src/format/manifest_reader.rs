@@ -59,6 +59,12 @@ impl ManifestFault {
     }
 }
 
+/// Whether these bytes can be what an interrupted writing of a manifest has left: frames, and sectors that were not written.
+pub(crate) fn may_be_manifest(bytes: &[u8]) -> bool {
+    let is_frame = |frame: &[u8]| frame.get(4..8).is_none_or(|magic| magic == MAGIC);
+    bytes.chunks(FRAME_LENGTH).all(|frame| is_frame(frame) || frame.iter().all(|byte| *byte == 0))
+}
+
 /// Reads a manifest: all bytes of the file.
 pub(crate) fn read_manifest(bytes: &[u8]) -> Result<ReadManifest, ManifestFault> {
     let mut damaged_copies = 0;

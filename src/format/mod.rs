@@ -17,7 +17,7 @@ mod varint;
 pub(crate) use checksum::RecordSeed;
 pub(crate) use manifest::{ManifestState, Voided};
 pub(crate) use manifest_entry::{Claim, ENTRY_LENGTH, Entry as ManifestEntry, StoreKind, encode_entry};
-pub(crate) use manifest_reader::{ReadManifest, read_manifest};
+pub(crate) use manifest_reader::{ReadManifest, may_be_manifest, read_manifest};
 pub(crate) use record::{Record, RecordFault, RecordKind};
 pub(crate) use roots::{decode_roots, encode_roots};
 pub(crate) use segment_header::{SegmentHeader, SegmentHeaderFault};

@@ -81,7 +81,6 @@ impl Log {
     /// [`Error::ValueTooLarge`], [`Error::DiskFull`], or what stopped writing; nothing was logged.
     pub fn reserve(&self, payload: &[u8]) -> Result<Reservation<'_>> {
         self.core.admit(Privilege::Ordinary)?;
-        self.core.batches().note_write();
         let claim = self.core.reserve(HeadId::FRESH, Privilege::Ordinary, &RecordKind::Entry, payload)?;
         let counters = self.core.counters();
         counters.add(Counter::FreshBytes, claim.length().into());

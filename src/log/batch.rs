@@ -138,7 +138,8 @@ impl Batches {
         owner != 0 && owner == thread_token()
     }
 
-    /// The calling thread is about to log something.
+    /// The calling thread has logged something. What failed, was aborted or lost its race leaves memory as it was, so it
+    /// does not count.
     #[inline]
     pub(crate) fn note_write(&self) {
         if self.owner.load(Ordering::Relaxed) != 0 && self.is_own() {

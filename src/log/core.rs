@@ -278,18 +278,29 @@ impl LogCore {
         }
     }
 
+    /// Makes durable what can be written without waiting for anybody: for those who do a share of the common work in passing.
+    /// A writer that is stopped in its reservation, or a leader that waits for it, must not stop them.
+    pub(crate) fn sync_in_passing(&self) -> Result<()> {
+        self.gate.check_poison()?;
+        let Some(leader) = self.durability.try_lead() else { return Ok(()) };
+        self.write_out()?;
+        self.sync_written(&leader)
+    }
+
     /// One round of a leader: write, sync once, move the stable LSNs.
     fn flush_round(&self, leader: &Leader<'_>, bound: Lsn) -> Result<()> {
         self.gate.check_poison()?;
-        let host = self.host();
         self.write_below(bound.min(self.tail()))?;
         let relocated = self.ring(HeadId::RELOCATED);
         relocated.seal_below(Lsn(u64::MAX));
-        relocated.try_drain(&host)?;
-        let written = [self.ring(HeadId::FRESH).written(), relocated.written()];
+        relocated.try_drain(&self.host())?;
+        self.sync_written(leader)
+    }
+
+    fn sync_written(&self, leader: &Leader<'_>) -> Result<()> {
+        let [fresh, relocated, ..] = self.written();
         self.counters.one(Counter::Sync);
         self.file.sync().map_err(|error| self.poison(Error::io("sync", self.log_path(), error)))?;
-        let [fresh, relocated] = written;
         leader.advance(HeadId::FRESH, self.batches.stable_point(fresh));
         leader.advance(HeadId::RELOCATED, relocated);
         Ok(())
@@ -325,6 +336,15 @@ impl LogCore {
         let ring = self.ring(head);
         ring.seal_below(bound);
         ring.wait_written(&self.host(), bound)
+    }
+
+    /// Up to where each head is in the file. Every reservation below has been completed, and installed before, or aborted.
+    pub(crate) fn written(&self) -> HeadLsns {
+        let mut written = HeadLsns::default();
+        for (written, ring) in written.iter_mut().zip(&self.rings) {
+            *written = ring.written();
+        }
+        written
     }
 
     /// Where each head's log ends now.

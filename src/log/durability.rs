@@ -56,6 +56,12 @@ impl Durability {
         Some(Leader(self))
     }
 
+    /// Becomes the leader if there is none; waits for nobody.
+    pub(crate) fn try_lead(&self) -> Option<Leader<'_>> {
+        let mut leading = self.leading.lock();
+        (!std::mem::replace(&mut *leading, true)).then(|| Leader(self))
+    }
+
     /// Lets all waiters look again, after writing has stopped.
     pub(crate) fn wake(&self) {
         drop(self.leading.lock());

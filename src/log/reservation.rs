@@ -68,6 +68,7 @@ impl<'a> Reservation<'a> {
     /// Makes the entry part of the log. It is durable once [`stable_lsn`](crate::Log::stable_lsn) is above its LSN.
     pub fn complete(mut self) -> Lsn {
         if let Some(claim) = self.claim.take() {
+            self.core.batches().note_write();
             claim.complete();
         }
         self.location.lsn

@@ -72,9 +72,10 @@ impl<F: Fragment> Inner<F> {
         })
     }
 
-    /// Counts a record that a verb has logged.
+    /// Takes note of a record that a verb has logged and put in force.
     #[inline]
     pub(super) fn count(&self, verb: Counter, length: u32, payload: usize) {
+        self.core.batches().note_write();
         let counters = self.core.counters();
         counters.one(verb);
         counters.add(Counter::FreshBytes, length.into());

@@ -60,6 +60,11 @@ impl Collector {
         Self { turn: Mutex::new(()), space_target, paced }
     }
 
+    /// As [`hold`](Self::hold), unless that means waiting.
+    pub(super) fn try_hold(&self) -> Option<MutexGuard<'_, ()>> {
+        self.turn.try_lock()
+    }
+
     /// Keeps relocation from happening as long as the returned guard lives.
     pub(super) fn hold(&self) -> MutexGuard<'_, ()> {
         self.turn.lock()
@@ -89,7 +94,7 @@ impl<F: Fragment> Inner<F> {
         if !self.collector.paced {
             return Ok(());
         }
-        let Some(_turn) = self.collector.turn.try_lock() else { return Ok(()) };
+        let Some(_turn) = self.collector.try_hold() else { return Ok(()) };
         for _ in 0..VICTIMS_PER_SEGMENT {
             if !self.is_short_of_space() || !self.clean_one()? {
                 break;
@@ -98,7 +103,7 @@ impl<F: Fragment> Inner<F> {
         let figures = self.core.supply().figures();
         if figures.emptied > 0 && figures.free as usize <= RESERVE + 1 {
             // What was emptied becomes free when its killers are stable: rather a sync than a larger file.
-            self.core.sync_now()?;
+            self.core.sync_in_passing()?;
             self.core.supply().harvest(&self.core);
         }
         Ok(())

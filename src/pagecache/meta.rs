@@ -105,6 +105,7 @@ impl<F: Fragment> Inner<F> {
         let old = base.publish(&entry, claim.place(), claim.length());
         let old = old.map_err(|_| crate::error::Error::ReservedPageId)?;
         let (lsn, killer) = (claim.lsn(), Killer { end: claim.end() });
+        self.core.batches().note_write();
         claim.complete();
         if let Some(chain) = old {
             self.bury(chain, killer);

@@ -20,6 +20,8 @@ mod budget;
 mod close;
 mod flush;
 mod free;
+#[cfg(all(test, not(loom)))]
+mod frozen_tests;
 mod gc;
 mod get;
 mod guard;

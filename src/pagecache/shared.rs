@@ -159,9 +159,7 @@ impl<F: Fragment> Inner<F> {
         if page_id == PageId::META {
             return Err(Error::ReservedPageId);
         }
-        self.core.admit(privilege)?;
-        self.core.batches().note_write();
-        Ok(())
+        self.core.admit(privilege)
     }
 
     /// The page's head, if it has that version.

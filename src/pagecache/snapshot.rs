@@ -7,7 +7,10 @@
 //!    replay from the begin repeats it, and replay is idempotent.
 //! 3. Wait until all that the walk can have seen is stable, then publish.
 //!
-//! A snapshot that would have to wait for a batch is put off: no writer waits for somebody else's batch.
+//! A writer that takes a snapshot in passing waits for nobody, neither for a writer that was stopped in its reservation nor for
+//! somebody's batch. Its begin is where each head is *written* to: all below has been completed already. And if the walk's
+//! end can't be made stable at once, the snapshot lies ready until a later look finds it stable. Published late it is
+//! no worse than an old one: what was logged since its begin is replayed.
 
 use super::shared::{Inner, PageCache};
 use crate::error::Result;
@@ -42,6 +45,15 @@ struct Last {
     size: u64,
     /// Where the log had come to, if there is a snapshot.
     end: Option<HeadLsns>,
+    /// A snapshot that is complete, but names what is not stable yet.
+    ready: Option<Ready>,
+}
+
+#[derive(Debug)]
+struct Ready {
+    pending: PendingSnapshot,
+    /// What it may name lies below.
+    end: HeadLsns,
 }
 
 impl Snapshots {
@@ -68,15 +80,25 @@ impl<F: Fragment> PageCache<F> {
 impl<F: Fragment> Inner<F> {
     /// Takes a snapshot if enough log has come since the last one.
     pub(super) fn pace_snapshots(&self) -> Result<()> {
-        if !self.snapshots.on || self.core.batches().is_open() {
+        if !self.snapshots.on {
             return Ok(());
         }
         let Some(mut last) = self.snapshots.last.try_lock() else { return Ok(()) };
+        if last.ready.is_some() {
+            return self.publish_if_stable(&mut last);
+        }
         let written = self.core.counters().read().written_bytes.saturating_sub(last.written);
-        if written < self.snapshots.interval.max(PACE * last.size) {
+        if written < self.snapshots.interval.max(PACE * last.size) || self.core.batches().is_open() {
             return Ok(());
         }
-        self.take_snapshot(&mut last)
+        let begin = {
+            let Some(_no_relocation) = self.collector.try_hold() else { return Ok(()) };
+            self.core.write_out()?;
+            self.core.written()
+        };
+        last.ready = Some(self.write_snapshot(&mut last, begin)?);
+        self.core.sync_in_passing()?;
+        self.publish_if_stable(&mut last)
     }
 
     /// The last snapshot, on closing: unless nothing was logged since the one before.
@@ -89,12 +111,27 @@ impl<F: Fragment> Inner<F> {
     }
 
     fn take_snapshot(&self, last: &mut Last) -> Result<()> {
+        if let Some(ready) = last.ready.take() {
+            ready.pending.abandon();
+        }
         let begin = {
             let _no_relocation = self.collector.hold();
             self.core.quiesce()?
         };
-        let serial = last.serial + 1;
-        let header = SnapshotHeader { store_id: self.core.store_id(), serial, begin };
+        let ready = self.write_snapshot(last, begin)?;
+        if self.core.batches().is_open() && !self.core.gate().is_closed() {
+            ready.pending.abandon();
+            return Ok(());
+        }
+        self.core.make_all_stable(&ready.end)?;
+        self.publish(last, ready)
+    }
+
+    /// Writes a snapshot of the pages as they are now. All that was logged below `begin` is in the table.
+    fn write_snapshot(&self, last: &mut Last, begin: HeadLsns) -> Result<Ready> {
+        // Whatever comes of it, the next one gets another number.
+        last.serial += 1;
+        let header = SnapshotHeader { store_id: self.core.store_id(), serial: last.serial, begin };
         let mut end = HeadLsns::default();
         let pending = PendingSnapshot::write(self.core.storage(), &header, |writer| {
             let next_page_id = PageId(self.next_page_id.load(Ordering::Acquire));
@@ -102,16 +139,23 @@ impl<F: Fragment> Inner<F> {
             end = self.core.tails();
             Ok((end, next_page_id))
         })?;
-        // Whatever comes of it, the next one gets another number.
-        last.serial = serial;
-        let size = pending.length();
-        if self.core.batches().is_open() && !self.core.gate().is_closed() {
-            pending.abandon();
-            return Ok(());
+        Ok(Ready { pending, end })
+    }
+
+    fn publish_if_stable(&self, last: &mut Last) -> Result<()> {
+        let stable = self.core.durability().all_stable();
+        let is_stable = |ready: &mut Ready| ready.end.iter().zip(&stable).all(|(end, stable)| end <= stable);
+        match last.ready.take_if(is_stable) {
+            Some(ready) => self.publish(last, ready),
+            None => Ok(()),
         }
-        self.core.make_all_stable(&end)?;
-        pending.publish()?;
-        *last = Last { serial, written: self.core.counters().read().written_bytes, size, end: Some(end) };
+    }
+
+    fn publish(&self, last: &mut Last, ready: Ready) -> Result<()> {
+        last.size = ready.pending.length();
+        ready.pending.publish()?;
+        last.written = self.core.counters().read().written_bytes;
+        last.end = Some(ready.end);
         self.core.counters().one(Counter::Snapshot);
         Ok(())
     }

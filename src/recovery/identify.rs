@@ -3,7 +3,7 @@
 use std::io;
 
 use crate::error::{Error, Result};
-use crate::format::{ReadManifest, StoreKind, read_manifest};
+use crate::format::{ReadManifest, StoreKind, may_be_manifest, read_manifest};
 use crate::log::{LOG_FILE, MANIFEST_FILE, MANIFEST_TEMPORARY};
 use crate::storage::{Access, Storage};
 
@@ -30,9 +30,9 @@ pub(crate) fn identify(storage: &dyn Storage) -> Result<Found> {
     }
     for name in names {
         let expected = match name.as_str() {
-            LOCK_FILE | MANIFEST_TEMPORARY => true,
-            // Created before the manifest, and empty until there is one.
-            LOG_FILE => is_empty(storage, LOG_FILE)?,
+            // Nothing is ever written to the first; the second is created before the manifest, and empty until there is one.
+            LOCK_FILE | LOG_FILE => is_empty(storage, &name)?,
+            MANIFEST_TEMPORARY => may_be_manifest(&read_file(storage, MANIFEST_TEMPORARY)?),
             _ => false,
         };
         if !expected {

@@ -28,9 +28,9 @@ use super::replay::Replay;
 use super::snapshot_file;
 use crate::config::{Config, DEFAULT_SEGMENT_SIZE};
 use crate::error::{Corruption, Error, Result};
-use crate::format::{Claim, ManifestState, StoreId, StoreKind};
+use crate::format::{Claim, ManifestState, RecordSeed, StoreId, StoreKind, decode_roots, record};
 use crate::geometry::Geometry;
-use crate::ids::{HeadId, HeadLsns, Lsn, SegmentId, SlotId, Version};
+use crate::ids::{HeadId, HeadLsns, Lsn, PageId, SegmentId, SlotId, Version};
 use crate::log::{LOG_FILE, LogCore, LogStart, ManifestFile, SupplyStart};
 use crate::segments::{RestoredSegment, SegmentAccountant};
 use crate::stats::Counters;
@@ -178,6 +178,7 @@ fn reopen(config: &Config, mut state: ManifestState) -> Result<Parts> {
     let found = HeadScan::new(&scene, proven, snapshot.starts, &mut replay).run(|head| state.chain(head))?;
     replay.settle()?;
     let live = count_live(&scene, &state, &found, &replay)?;
+    check_roots(&scene, &state, &replay)?;
     let chains: Vec<Vec<Claimed>> =
         (0..).map(HeadId).take(HeadId::COUNT).map(|head| state.chain(head)).collect();
     let supply_newest = newest(&chains, &found, scene.geometry);
@@ -251,6 +252,28 @@ fn count_live(
         *live.entry(segment).or_default() += u64::from(spot.length);
     }
     Ok(live)
+}
+
+/// Reads the one record that an opening can't do without, the named roots, as long as nothing has been changed.
+fn check_roots(scene: &Scene, state: &ManifestState, replay: &Replay) -> Result<()> {
+    let Some(page) = replay.pages().next().filter(|page| page.page_id == PageId::META) else { return Ok(()) };
+    let (geometry, spot) = (scene.geometry, page.base.spot);
+    let (segment, offset) = (geometry.segment(spot.lsn), geometry.offset(spot.lsn));
+    let slot = state.claims.iter().find(|(_, claim)| claim.segment == segment).map(|(slot, _)| *slot);
+    // Its segment has been checked with those of all live records.
+    let Some(slot) = slot else { return Ok(()) };
+    let file_offset = geometry.file_offset(slot, offset);
+    // A record is shorter than a segment.
+    let mut bytes = vec![0; spot.length as usize];
+    let read = scene.file.read_at(&mut bytes, file_offset);
+    read.map_err(|error| Error::io("read", &scene.log_path, error))?;
+    let reason = match record::decode(&bytes, RecordSeed::new(state.store_id).at(segment, offset)) {
+        Ok(record) if decode_roots(record.payload).is_some() => return Ok(()),
+        Ok(_) => "the named roots can't be decoded".to_owned(),
+        Err(fault) => format!("the record of the named roots {}", fault.reason()),
+    };
+    let corruption = Corruption::new(&scene.log_path, reason).at_lsn(spot.lsn).at_offset(file_offset);
+    Err(corruption.of_page(PageId::META).into())
 }
 
 /// The newest segment of each head that holds anything valid.

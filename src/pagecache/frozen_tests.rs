@@ -1,0 +1,289 @@
+//! A thread that is stopped anywhere between reserving a record and finishing it must stop nobody but those who commit.
+//!
+//! Each scenario does a verb step by step with the verb's own parts and stops at one of the steps, the worst that a
+//! scheduler can do. While it stands still the others link, replace, allocate, free and read thousands of times, through
+//! many buffers and segments, with collection and snapshots running; a flush that began meanwhile must wait, for the log
+//! is a prefix, and must return once the thread goes on.
+//!
+//! The story behind it: a writer that begins a segment does a share of the housekeeping. That share used to flush (to get
+//! emptied segments back) and to wait until the log was quiet (to take a snapshot), so one stopped thread stopped every
+//! writer that came upon a new segment. Housekeeping now takes what is written already, and waits for nobody.
+
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc::{Receiver, Sender, channel};
+use std::sync::{Arc, Barrier};
+use std::thread;
+use std::time::Duration;
+
+use super::outcome::Cas;
+use super::shared::{Inner, Killer, PageCache, encode};
+use crate::config::Config;
+use crate::format::RecordKind;
+use crate::ids::{HeadId, PageId, Version};
+use crate::log::Privilege;
+use crate::pages::publish::PreparedBase;
+use crate::pages::table::Entry;
+use crate::pages::{Codec, CodecError, Fragment};
+use crate::storage::MemoryStorage;
+use crate::sync::epoch;
+
+#[derive(Debug)]
+struct Text(Vec<u8>);
+
+const SHARED: &[u8] = b"shared";
+
+struct Raw;
+
+impl Codec<Text> for Raw {
+    fn encode(fragment: &Text, into: &mut Vec<u8>) -> Result<(), CodecError> {
+        into.extend_from_slice(&fragment.0);
+        Ok(())
+    }
+
+    fn decode(bytes: &[u8]) -> Result<Text, CodecError> {
+        Ok(Text(bytes.to_vec()))
+    }
+}
+
+impl Fragment for Text {
+    type Codec = Raw;
+
+    fn merge(oldest_to_newest: &[&Self]) -> Self {
+        // What everybody links to the shared page leaves no trace, else the page would outgrow a segment.
+        let kept = oldest_to_newest.iter().filter(|text| text.0 != SHARED);
+        Text(kept.flat_map(|text| text.0.iter().copied()).collect())
+    }
+}
+
+/// Where the thread is stopped.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Step {
+    /// Behind the reservation, before the page's head is exchanged.
+    Reserved,
+    /// Behind the exchange, before the reservation is completed.
+    Published,
+    /// Behind the completion, before the records that were superseded are declared dead.
+    Completed,
+}
+
+#[derive(Clone, Copy, Debug)]
+enum Verb {
+    Link,
+    Replace,
+}
+
+/// Does a verb on a page, calling `reached` at each step. The new version, or `None` if the race was lost.
+fn step_by_step(
+    inner: &Inner<Text>,
+    verb: Verb,
+    page_id: PageId,
+    version: Version,
+    reached: impl Fn(Step),
+) -> Option<Version> {
+    let fragment = Text(b"frozen".to_vec());
+    let guard = epoch::pin();
+    let head = inner.at_version(page_id, version, &guard).ok()?;
+    let mut payload = Vec::new();
+    encode(&fragment, &mut payload).unwrap();
+    let next = Version(version.0 + 1);
+    let reserve = |kind| inner.core.reserve(HeadId::FRESH, Privilege::Ordinary, &kind, &payload).unwrap();
+    match verb {
+        Verb::Link => {
+            let link = head.prepare_link(fragment, payload.len());
+            let claim = reserve(RecordKind::Link { page_id, version: next });
+            reached(Step::Reserved);
+            let linked = link.publish(claim.place(), claim.length()).ok()?;
+            reached(Step::Published);
+            claim.complete();
+            reached(Step::Completed);
+            Some(linked)
+        }
+        Verb::Replace => {
+            let birth = head.birth();
+            let base = PreparedBase::page(next, birth, fragment);
+            let claim = reserve(RecordKind::Replace { page_id, version: next, age: next.0 - birth.0 });
+            reached(Step::Reserved);
+            let chain = base.publish(&Entry::Occupied(head), claim.place(), claim.length()).ok()?;
+            reached(Step::Published);
+            let killer = Killer { end: claim.end() };
+            claim.complete();
+            reached(Step::Completed);
+            if let Some(chain) = chain {
+                inner.bury(chain, killer);
+            }
+            Some(next)
+        }
+    }
+}
+
+/// A page that one thread writes, and what must be in it.
+struct Owned {
+    page_id: PageId,
+    version: Version,
+    bytes: Vec<u8>,
+}
+
+impl Owned {
+    fn new(cache: &PageCache<Text>) -> Self {
+        let page = cache.allocate(Text(vec![0; 40])).unwrap();
+        Self { page_id: page.page_id, version: page.version, bytes: vec![0; 40] }
+    }
+
+    fn link(&mut self, cache: &PageCache<Text>, byte: u8) {
+        let outcome = cache.link(self.page_id, self.version, Text(vec![byte; 20])).unwrap();
+        self.version = outcome.done().expect("nobody else writes this page");
+        self.bytes.extend([byte; 20]);
+    }
+
+    fn replace(&mut self, cache: &PageCache<Text>, byte: u8) {
+        let outcome = cache.replace(self.page_id, self.version, Text(vec![byte; 30])).unwrap();
+        self.version = outcome.done().expect("nobody else writes this page");
+        self.bytes = vec![byte; 30];
+    }
+
+    fn check(&self, cache: &PageCache<Text>) {
+        let guard = cache.pin();
+        let page = guard.get(self.page_id).unwrap().expect("nobody frees this page");
+        assert_eq!((page.version(), &page.merged().0), (self.version, &self.bytes));
+    }
+}
+
+/// A link to a page that others write too.
+fn link_shared(cache: &PageCache<Text>, page_id: PageId) {
+    let mut version = cache.version(page_id).unwrap().unwrap();
+    let mut fragment = Text(SHARED.to_vec());
+    loop {
+        match cache.link(page_id, version, fragment).unwrap() {
+            Cas::Done { .. } => return,
+            Cas::Changed { current, fragment: back } => (version, fragment) = (current, back),
+            Cas::Gone { .. } => panic!("nobody frees this page"),
+        }
+    }
+}
+
+const ROUNDS: u32 = 1500;
+
+fn work(cache: &PageCache<Text>, shared: PageId) -> Vec<Owned> {
+    let mut pages: Vec<Owned> = (0..8).map(|_| Owned::new(cache)).collect();
+    for round in 0..ROUNDS {
+        let page = &mut pages[round as usize % 8];
+        if round % 5 == 4 {
+            page.replace(cache, round as u8)
+        } else {
+            page.link(cache, round as u8)
+        }
+        page.check(cache);
+        link_shared(cache, shared);
+        let brief = cache.allocate(Text(vec![1])).unwrap();
+        assert!(cache.free(brief.page_id, brief.version).unwrap().is_done());
+    }
+    pages
+}
+
+fn config(storage: &Arc<MemoryStorage>) -> Config {
+    let config = Config::with_storage(Arc::clone(storage) as Arc<_>).segment_size(4096);
+    let config = config.io_buffer_size(512).io_buffers(2).snapshot_interval(4096);
+    config.cache_capacity(32 << 10).max_chain_ratio(8.0)
+}
+
+fn scenario(verb: Verb, stop: Step) {
+    let storage = Arc::new(MemoryStorage::new());
+    let cache: PageCache<Text> = config(&storage).open().unwrap();
+    let shared = cache.allocate(Text(Vec::new())).unwrap();
+    work(&cache, shared.page_id);
+    let version = cache.version(shared.page_id).unwrap().unwrap();
+
+    let (stopped_sender, stopped): (Sender<()>, Receiver<()>) = channel();
+    let (release, released_receiver): (Sender<()>, Receiver<()>) = channel();
+    let released = Arc::new(AtomicBool::new(false));
+    let frozen = thread::spawn({
+        let cache = cache.clone();
+        move || {
+            step_by_step(&cache.inner, verb, shared.page_id, version, |step| {
+                if step == stop {
+                    stopped_sender.send(()).unwrap();
+                    released_receiver.recv().unwrap();
+                }
+            })
+        }
+    });
+    stopped.recv().unwrap();
+
+    let committing = Arc::new(Barrier::new(2));
+    let commit = thread::spawn({
+        let (cache, released, committing) = (cache.clone(), Arc::clone(&released), Arc::clone(&committing));
+        move || {
+            committing.wait();
+            cache.flush().unwrap();
+            released.load(Ordering::SeqCst)
+        }
+    });
+    committing.wait();
+    let before = cache.stats().counts;
+    let workers: Vec<_> = (0..2)
+        .map(|_| {
+            let cache = cache.clone();
+            thread::spawn(move || work(&cache, shared.page_id))
+        })
+        .collect();
+    let pages: Vec<Owned> = workers.into_iter().flat_map(|worker| worker.join().unwrap()).collect();
+    let after = cache.stats().counts;
+    assert!(after.links - before.links > u64::from(ROUNDS), "{before:?} {after:?}");
+    assert!(after.segments_opened - before.segments_opened > 20, "{before:?} {after:?}");
+
+    released.store(true, Ordering::SeqCst);
+    release.send(()).unwrap();
+    let outcome = frozen.join().unwrap();
+    assert_eq!(outcome.is_some(), stop != Step::Reserved, "{verb:?}: others have linked meanwhile");
+    let waited = commit.join().unwrap();
+    assert!(waited || stop == Step::Completed, "a flush returned while a record before it was open");
+    cache.flush().unwrap();
+    pages.iter().for_each(|page| page.check(&cache));
+    cache.close().unwrap();
+    let again: PageCache<Text> = config(&storage).open().unwrap();
+    pages.iter().for_each(|page| page.check(&again));
+    let guard = again.pin();
+    let text = &guard.get(shared.page_id).unwrap().unwrap().merged().0;
+    let found = text.windows(6).any(|window| window == b"frozen");
+    assert_eq!(found, stop != Step::Reserved);
+}
+
+/// Runs a scenario, and fails rather than hangs if it does not come to an end.
+fn within_reason(verb: Verb, stop: Step) {
+    let (sender, done) = channel();
+    let thread = thread::spawn(move || {
+        scenario(verb, stop);
+        let _ = sender.send(());
+    });
+    match done.recv_timeout(Duration::from_secs(120)) {
+        Err(std::sync::mpsc::RecvTimeoutError::Timeout) => {
+            panic!("{verb:?} stopped at {stop:?} stops others")
+        }
+        _ => thread.join().unwrap(),
+    }
+}
+
+#[test]
+fn a_link_stopped_behind_its_reservation_stops_nobody() {
+    within_reason(Verb::Link, Step::Reserved);
+}
+
+#[test]
+fn a_link_stopped_before_its_completion_stops_only_commits() {
+    within_reason(Verb::Link, Step::Published);
+}
+
+#[test]
+fn a_replace_stopped_behind_its_reservation_stops_nobody() {
+    within_reason(Verb::Replace, Step::Reserved);
+}
+
+#[test]
+fn a_replace_stopped_before_its_completion_stops_only_commits() {
+    within_reason(Verb::Replace, Step::Published);
+}
+
+#[test]
+fn a_replace_stopped_before_it_declares_records_dead_stops_nobody() {
+    within_reason(Verb::Replace, Step::Completed);
+}

@@ -1,0 +1,357 @@
+//! Batches: what was logged between `pin_log` and `seal_batch` is there after a crash as a whole or not at all, and only those
+//! who ask for durability wait for a batch.
+
+mod common;
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Barrier};
+use std::thread;
+
+use common::{Bytes, Dice, Sum, link, open, read, replace, tiny};
+use pagelog::sim::SimStorage;
+use pagelog::{Cas, Error, Log, Lsn, MemoryStorage, PageCache};
+
+fn payloads(log: &Log) -> Vec<Vec<u8>> {
+    log.iter_from(log.first_lsn()).unwrap().map(|entry| entry.unwrap().payload).collect()
+}
+
+/// What opening finds if the process is killed now.
+fn killed(storage: &SimStorage) -> Arc<SimStorage> {
+    Arc::new(storage.after_kill())
+}
+
+fn is_poisoned_by_a_batch<T: std::fmt::Debug>(result: Result<T, Error>) -> bool {
+    match result {
+        Err(Error::Poisoned { cause }) => matches!(*cause, Error::UnsealedBatch),
+        other => panic!("{other:?}"),
+    }
+}
+
+#[test]
+fn a_batch_larger_than_all_buffers_is_there_as_a_whole_or_not_at_all() {
+    let storage = Arc::new(SimStorage::new(1));
+    let log = Log::open(tiny(&storage)).unwrap();
+    log.append(b"before").unwrap();
+    log.flush().unwrap();
+    let batch = log.pin_log().unwrap();
+    let mut expected = vec![b"before".to_vec()];
+    // 60 KB through buffers of 1 KB and segments of 1000 bytes.
+    for n in 0..600u32 {
+        expected.push(n.to_le_bytes().repeat(25));
+        log.append(expected.last().unwrap()).unwrap();
+        if n % 60 == 0 {
+            assert_eq!(payloads(&Log::open(tiny(&killed(&storage))).unwrap()), [b"before".to_vec()]);
+        }
+    }
+    let end = batch.seal_batch().unwrap();
+    log.append(b"after").unwrap();
+    log.make_stable(end).unwrap();
+    assert!(log.stable_lsn() > end);
+    assert_eq!(payloads(&Log::open(tiny(&killed(&storage))).unwrap())[..601], expected);
+    expected.push(b"after".to_vec());
+    log.close().unwrap();
+    drop(log);
+    assert_eq!(payloads(&Log::open(tiny(&storage)).unwrap()), expected);
+}
+
+#[test]
+fn a_flush_of_another_thread_waits_until_the_batch_is_sealed() {
+    let storage = Arc::new(MemoryStorage::new());
+    let cache = open(tiny(&storage));
+    let page = cache.allocate(Bytes(vec![1])).unwrap();
+    let mut version = page.version;
+    for round in 0..60u8 {
+        let batch = cache.pin_log().unwrap();
+        version = replace(&cache, page.page_id, version, &[round; 90]);
+        let (sealed, begun) = (AtomicBool::new(false), Barrier::new(2));
+        thread::scope(|scope| {
+            scope.spawn(|| {
+                begun.wait();
+                match round % 3 {
+                    0 => cache.flush().unwrap(),
+                    1 => cache.make_stable(Lsn::new(u64::MAX)).unwrap(),
+                    _ => cache.snapshot().unwrap(),
+                }
+                assert!(sealed.load(Ordering::SeqCst), "stable inside an open batch");
+            });
+            begun.wait();
+            (0..50).for_each(|_| thread::yield_now());
+            sealed.store(true, Ordering::SeqCst);
+            batch.seal_batch().unwrap();
+        });
+    }
+    assert_eq!(cache.stats().counts.batches, 60);
+}
+
+#[test]
+fn what_would_wait_for_the_own_batch_is_an_error_and_no_hang() {
+    let storage = Arc::new(MemoryStorage::new());
+    let cache = open(tiny(&storage));
+    let before = cache.allocate(Bytes(vec![1])).unwrap();
+    let batch = cache.pin_log().unwrap();
+    let inside = cache.allocate(Bytes(vec![2])).unwrap();
+    assert!(matches!(cache.flush(), Err(Error::BatchOpen)));
+    assert!(matches!(cache.make_stable(inside.lsn), Err(Error::BatchOpen)));
+    assert!(matches!(cache.snapshot(), Err(Error::BatchOpen)));
+    assert!(matches!(cache.pin_log(), Err(Error::BatchOpen)));
+    cache.make_stable(before.lsn).unwrap();
+    assert!(cache.stable_lsn() > before.lsn && cache.stable_lsn() <= inside.lsn);
+    batch.seal_batch().unwrap();
+    cache.flush().unwrap();
+    assert!(cache.stable_lsn() > inside.lsn);
+
+    let _batch = cache.pin_log().unwrap();
+    assert!(cache.allocate(Bytes(vec![3])).is_ok());
+    assert!(matches!(cache.close(), Err(Error::BatchOpen)));
+    // Closed all the same, and the lock released.
+    assert!(matches!(cache.flush(), Err(Error::Closed)));
+    drop(open(tiny(&storage)));
+}
+
+#[test]
+fn a_second_batch_waits_for_the_first() {
+    let storage = Arc::new(MemoryStorage::new());
+    let log = Log::open(tiny(&storage)).unwrap();
+    const THREADS: u32 = 4;
+    const BATCHES: u32 = 50;
+    let inside = AtomicU64::new(0);
+    thread::scope(|scope| {
+        for thread in 0..THREADS {
+            let (log, inside) = (&log, &inside);
+            scope.spawn(move || {
+                for round in 0..BATCHES {
+                    let batch = log.pin_log().unwrap();
+                    assert_eq!(inside.fetch_add(1, Ordering::SeqCst), 0, "two batches are open");
+                    let name = [thread.to_le_bytes(), round.to_le_bytes()].concat();
+                    (0..5).for_each(|_| _ = log.append(&name).unwrap());
+                    if round % 8 == 0 {
+                        thread::yield_now();
+                    }
+                    inside.fetch_sub(1, Ordering::SeqCst);
+                    batch.seal_batch().unwrap();
+                }
+            });
+        }
+    });
+    log.flush().unwrap();
+    let all = payloads(&log);
+    assert_eq!(all.len(), (THREADS * BATCHES * 5) as usize);
+    // Only the batches' own threads wrote, so each batch is five equal entries in a row.
+    assert!(all.chunks(5).all(|batch| batch.iter().all(|entry| *entry == batch[0])));
+}
+
+#[test]
+fn a_batch_dropped_unsealed_after_a_write_poisons_and_opening_again_finds_the_state_before_it() {
+    let storage = Arc::new(MemoryStorage::new());
+    let cache = open(tiny(&storage));
+    let page = cache.allocate(Bytes(b"old".to_vec())).unwrap();
+    cache.flush().unwrap();
+    let batch = cache.pin_log().unwrap();
+    let version = replace(&cache, page.page_id, page.version, b"new");
+    let (begun, cache_ref) = (Barrier::new(3), &cache);
+    thread::scope(|scope| {
+        let flusher = scope.spawn(|| {
+            begun.wait();
+            cache_ref.flush()
+        });
+        let pinner = scope.spawn(|| {
+            begun.wait();
+            cache_ref.pin_log().map(drop)
+        });
+        begun.wait();
+        (0..50).for_each(|_| thread::yield_now());
+        drop(batch);
+        // Who waits is told.
+        assert!(is_poisoned_by_a_batch(flusher.join().unwrap()));
+        assert!(is_poisoned_by_a_batch(pinner.join().unwrap()));
+    });
+    assert!(is_poisoned_by_a_batch(cache.link(page.page_id, version, Bytes(vec![]))));
+    assert!(is_poisoned_by_a_batch(cache.allocate(Bytes(vec![]))));
+    assert!(is_poisoned_by_a_batch(cache.flush()));
+    // Reading goes on.
+    assert_eq!(read(&cache, page.page_id).unwrap(), b"new");
+    assert!(is_poisoned_by_a_batch(cache.close()));
+    let cache = open(tiny(&storage));
+    assert_eq!(read(&cache, page.page_id).unwrap(), b"old");
+}
+
+#[test]
+fn a_panic_inside_a_batch_poisons() {
+    let storage = Arc::new(MemoryStorage::new());
+    let cache = open(tiny(&storage));
+    let page = cache.allocate(Bytes(b"old".to_vec())).unwrap();
+    cache.flush().unwrap();
+    let panicked = catch_unwind(AssertUnwindSafe(|| {
+        let _batch = cache.pin_log().unwrap();
+        replace(&cache, page.page_id, page.version, b"half");
+        std::panic::resume_unwind(Box::new("in the middle of a split"));
+    }));
+    assert!(panicked.is_err());
+    assert!(is_poisoned_by_a_batch(cache.flush()));
+    drop(cache);
+    assert_eq!(read(&open(tiny(&storage)), page.page_id).unwrap(), b"old");
+}
+
+#[test]
+fn a_batch_dropped_unsealed_without_a_write_does_no_harm() {
+    let storage = Arc::new(MemoryStorage::new());
+    let cache = open(tiny(&storage));
+    let page = cache.allocate(Bytes(b"a".to_vec())).unwrap();
+    drop(cache.pin_log().unwrap());
+    // What fails, or loses its race, or is somebody else's, is no write of this thread.
+    let batch = cache.pin_log().unwrap();
+    assert!(matches!(cache.allocate(Bytes(vec![0; 5000])), Err(Error::ValueTooLarge { .. })));
+    let stale = pagelog::Version::new(page.version.get() + 9);
+    assert!(matches!(cache.replace(page.page_id, stale, Bytes(vec![])).unwrap(), Cas::Changed { .. }));
+    thread::scope(|scope| {
+        scope.spawn(|| cache.allocate(Bytes(vec![7])).unwrap());
+    });
+    drop(batch);
+    cache.flush().unwrap();
+    drop(cache.pin_log().unwrap());
+    link(&cache, page.page_id, page.version, b"b");
+    cache.close().unwrap();
+    assert_eq!(read(&open(tiny(&storage)), page.page_id).unwrap(), b"ab");
+
+    let log = Log::open(tiny(&Arc::new(MemoryStorage::new()))).unwrap();
+    let batch = log.pin_log().unwrap();
+    log.reserve(b"aborted").unwrap().abort();
+    drop(batch);
+    log.append(b"x").unwrap();
+    log.flush().unwrap();
+}
+
+#[test]
+fn other_writers_go_on_while_a_batch_is_open() {
+    let storage = Arc::new(MemoryStorage::new());
+    let cache = open(tiny(&storage));
+    let pages: Vec<_> = (0..4).map(|_| cache.allocate(Bytes(vec![])).unwrap()).collect();
+    let before = cache.stats().counts.segments_opened;
+    let batch = cache.pin_log().unwrap();
+    cache.allocate(Bytes(b"in the batch".to_vec())).unwrap();
+    // They are done before the batch is sealed: this thread waits for them.
+    thread::scope(|scope| {
+        for page in &pages {
+            let cache = &cache;
+            scope.spawn(move || {
+                let mut version = page.version;
+                for n in 0..1000u32 {
+                    version = replace(cache, page.page_id, version, &n.to_le_bytes().repeat(10));
+                    if n % 10 == 0 {
+                        let other = cache.allocate(Bytes(vec![0; 50])).unwrap();
+                        assert!(cache.free(other.page_id, other.version).unwrap().is_done());
+                        assert_eq!(read(cache, page.page_id).unwrap(), n.to_le_bytes().repeat(10));
+                    }
+                }
+            });
+        }
+    });
+    assert!(cache.stats().counts.segments_opened > before + 100);
+    batch.seal_batch().unwrap();
+    cache.close().unwrap();
+    let cache = open(tiny(&storage));
+    for page in pages {
+        assert_eq!(read(&cache, page.page_id).unwrap(), 999u32.to_le_bytes().repeat(10));
+    }
+}
+
+#[test]
+fn what_lies_before_an_open_batch_can_be_made_stable_again_and_again() {
+    let storage = Arc::new(MemoryStorage::new());
+    let log = Log::open(tiny(&storage)).unwrap();
+    for round in 0..30u32 {
+        let before: Vec<Lsn> = (0..20).map(|n| log.append(&[n; 40]).unwrap()).collect();
+        let batch = log.pin_log().unwrap();
+        let inside = log.append(&round.to_le_bytes()).unwrap();
+        // By another thread and by the batch's own.
+        thread::scope(|scope| {
+            scope.spawn(|| before.iter().for_each(|lsn| log.make_stable(*lsn).unwrap()));
+        });
+        log.make_stable(before[19]).unwrap();
+        assert!(log.stable_lsn() > before[19] && log.stable_lsn() <= inside);
+        batch.seal_batch().unwrap();
+    }
+}
+
+#[test]
+fn a_torn_batch_hides_itself_and_what_follows() {
+    let storage = Arc::new(SimStorage::new(2));
+    let cache = open(tiny(&storage));
+    let before = cache.allocate(Bytes(b"before".to_vec())).unwrap();
+    cache.flush().unwrap();
+    let batch = cache.pin_log().unwrap();
+    let inside = cache.allocate(Bytes(b"inside".to_vec())).unwrap();
+    let follower = thread::scope(|scope| {
+        let other = scope.spawn(|| {
+            let follower = cache.allocate(Bytes(b"behind".to_vec())).unwrap();
+            // So much that most of it is written.
+            (0..100).for_each(|n| _ = cache.allocate(Bytes(vec![n; 100])).unwrap());
+            follower
+        });
+        other.join().unwrap()
+    });
+    // What comes after the kill goes on from there, kill after kill.
+    let mut image = killed(&storage);
+    for round in 0..3u8 {
+        let again = open(tiny(&image));
+        assert_eq!(read(&again, before.page_id).unwrap(), b"before");
+        let new = again.allocate(Bytes(vec![round])).unwrap();
+        assert_eq!(new.page_id.get(), inside.page_id.get() + u64::from(round), "ids of lost pages are free");
+        let rest = [inside.page_id, follower.page_id].map(|page_id| read(&again, page_id));
+        assert!(rest.iter().flatten().all(|bytes| bytes.len() == 1), "{rest:?}");
+        again.flush().unwrap();
+        image = killed(&image);
+    }
+    batch.seal_batch().unwrap();
+    cache.flush().unwrap();
+    let again = open(tiny(&killed(&storage)));
+    assert_eq!(read(&again, inside.page_id).unwrap(), b"inside");
+    assert_eq!(read(&again, follower.page_id).unwrap(), b"behind");
+}
+
+#[test]
+fn transfers_in_batches_never_show_half_of_one_after_a_kill() {
+    const PAGES: i64 = 6;
+    let storage = Arc::new(SimStorage::new(3));
+    let config = || tiny(&storage);
+    let cache: PageCache<Sum> = config().open().unwrap();
+    let ids: Vec<_> = (0..PAGES).map(|_| cache.allocate(Sum(100)).unwrap().page_id).collect();
+    cache.flush().unwrap();
+    let add = |page_id, amount| {
+        let mut version = cache.version(page_id).unwrap().unwrap();
+        while let Cas::Changed { current, .. } = cache.link(page_id, version, Sum(amount)).unwrap() {
+            version = current;
+        }
+    };
+    let stop = AtomicBool::new(false);
+    let images = thread::scope(|scope| {
+        for thread in 0..3 {
+            let (cache, ids, add, stop) = (&cache, &ids, &add, &stop);
+            scope.spawn(move || {
+                let mut dice = Dice::new(thread + 1);
+                while !stop.load(Ordering::Relaxed) {
+                    let batch = cache.pin_log().unwrap();
+                    let (from, to) = (dice.below(PAGES as u64), dice.below(PAGES as u64));
+                    add(ids[from as usize], -1);
+                    add(ids[to as usize], 1);
+                    batch.seal_batch().unwrap();
+                    if dice.below(20) == 0 {
+                        cache.flush().unwrap();
+                    }
+                }
+            });
+        }
+        let mut images = 0;
+        while images < 60 {
+            let again: PageCache<Sum> = tiny(&killed(&storage)).open().unwrap();
+            let guard = again.pin();
+            let sum: i64 = ids.iter().map(|id| guard.get(*id).unwrap().unwrap().merged().0).sum();
+            assert_eq!(sum, 100 * PAGES);
+            images += 1;
+        }
+        stop.store(true, Ordering::Relaxed);
+        images
+    });
+    println!("{images} images, {} batches", cache.stats().counts.batches);
+}
