@@ -1,0 +1,128 @@
+//! Bringing the index in line with the files.
+
+use std::collections::BTreeSet;
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::thread;
+
+use pagelog::Lsn;
+
+use crate::failure::{Failure, Result};
+use crate::index::Index;
+use crate::progress::Progress;
+use crate::sources::{Source, Sources};
+
+/// How many files a thread indexes before it makes them durable. One sync for each would cost more than the indexing.
+const FILES_PER_COMMIT: u32 = 8;
+
+/// What was done.
+#[derive(Clone, Debug, Default)]
+pub struct Built {
+    pub indexed: usize,
+    pub indexed_bytes: u64,
+    pub unchanged: usize,
+    pub forgotten: usize,
+    /// Files without a text, and why.
+    pub skipped: Vec<(String, String)>,
+}
+
+/// Indexes what is new or changed, and forgets what is gone. All of it is durable on return.
+pub fn bring_up_to_date(index: &Index, sources: &Sources, threads: usize) -> Result<Built> {
+    let mut built = index_all(index, sources, threads)?;
+    built.skipped.extend_from_slice(sources.skipped());
+    built.skipped.sort();
+    let mut present: BTreeSet<&str> = sources.files().iter().map(|source| source.name.as_str()).collect();
+    for (name, _) in &built.skipped {
+        present.remove(name.as_str());
+    }
+    let mut last = None;
+    for name in index.files()?.into_keys().filter(|name| !present.contains(name.as_str())) {
+        last = Some(index.forget(&name)?);
+        built.forgotten += 1;
+    }
+    last.map_or(Ok(()), |lsn| index.commit(lsn))?;
+    Ok(built)
+}
+
+fn index_all(index: &Index, sources: &Sources, threads: usize) -> Result<Built> {
+    let work = Work {
+        index,
+        files: sources.files(),
+        next: AtomicUsize::new(0),
+        built: Mutex::default(),
+        progress: Progress::new("indexing", sources.files().len()),
+    };
+    let results: Vec<Result<()>> = thread::scope(|scope| {
+        let workers: Vec<_> = (0..threads).map(|_| scope.spawn(|| work.run())).collect();
+        workers.into_iter().map(|worker| worker.join().unwrap_or_else(|_| Err(panicked()))).collect()
+    });
+    results.into_iter().collect::<Result<Vec<()>>>()?;
+    work.built.into_inner().map_err(|_| panicked())
+}
+
+fn panicked() -> Failure {
+    Failure::Strange("a thread that indexes has panicked".into())
+}
+
+/// What the threads share.
+struct Work<'a> {
+    index: &'a Index,
+    files: &'a [Source],
+    /// The first file that nobody has taken.
+    next: AtomicUsize,
+    built: Mutex<Built>,
+    progress: Progress,
+}
+
+impl Work<'_> {
+    /// One thread's work: takes files until there are no more, or until something fails.
+    fn run(&self) -> Result<()> {
+        let mut uncommitted = 0;
+        let mut last = None;
+        while let Some(source) = self.files.get(self.next.fetch_add(1, Ordering::Relaxed)) {
+            last = self.index(source).inspect_err(|_| self.stop())?.or(last);
+            uncommitted += 1;
+            if uncommitted >= FILES_PER_COMMIT {
+                self.commit(last.take())?;
+                uncommitted = 0;
+            }
+            self.progress.advance(&source.name);
+        }
+        self.commit(last)
+    }
+
+    /// Indexes a file; says where the log has to be stable for it.
+    fn index(&self, source: &Source) -> Result<Option<Lsn>> {
+        let text = match source.read() {
+            Ok(text) => text,
+            Err(reason) => {
+                self.note(|built| built.skipped.push((source.name.clone(), reason)));
+                return Ok(None);
+            }
+        };
+        let lsn = self.index.add(&source.name, &text)?;
+        self.note(|built| match lsn {
+            Some(_) => {
+                built.indexed += 1;
+                built.indexed_bytes += text.len() as u64;
+            }
+            None => built.unchanged += 1,
+        });
+        Ok(lsn)
+    }
+
+    fn commit(&self, lsn: Option<Lsn>) -> Result<()> {
+        lsn.map_or(Ok(()), |lsn| self.index.commit(lsn)).inspect_err(|_| self.stop())
+    }
+
+    /// Leaves nothing to the other threads.
+    fn stop(&self) {
+        self.next.store(self.files.len(), Ordering::Relaxed);
+    }
+
+    fn note(&self, what: impl FnOnce(&mut Built)) {
+        if let Ok(mut built) = self.built.lock() {
+            what(&mut built);
+        }
+    }
+}
