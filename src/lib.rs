@@ -7,6 +7,8 @@ mod geometry;
 mod ids;
 mod location;
 mod log;
+#[cfg(all(test, loom))]
+mod models;
 mod pagecache;
 mod pages;
 mod recovery;

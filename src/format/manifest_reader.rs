@@ -7,8 +7,9 @@
 //! |---------------------------------------------|---------------------------------------------------------------|
 //! | entry 0, no copy begins like a manifest     | not a store                                                   |
 //! | entry 0, or the table that belongs to it    | corruption: the picture was synced before it got its name     |
-//! | a step with bytes behind it                 | corruption: it had been synced before those were written (A)  |
+//! | a step with an entry's bytes behind it      | corruption: it had been synced before those were written (A)  |
 //! | a step that is the last, whole or cut short | a torn append: nobody was told of it (B), so it is left out   |
+//! | nothing but zeros from there on             | the end: room for steps to come, made when the file was       |
 //!
 //! What rots in both copies of the very last step can't be told from a torn append. That is the reason for two copies
 //! in two sectors: a disk loses a sector, a power cut loses what was being written.
@@ -68,11 +69,11 @@ pub(crate) fn read_manifest(bytes: &[u8]) -> Result<ReadManifest, ManifestFault>
     let (mut entries, mut torn) = (1, false);
 
     let mut rest = bytes.get(ENTRY_LENGTH..).unwrap_or_default();
-    while !rest.is_empty() {
+    while !is_room(rest) {
         let (pair, behind) = rest.split_at_checked(ENTRY_LENGTH).unwrap_or((rest, &[]));
         let copies = Copies::open(pair, |frame| frame.number == entries && frame.store_id == store_id);
         let Some(frame) = copies.intact else {
-            if !behind.is_empty() {
+            if !is_room(behind) {
                 return Err(at(entries)("is damaged in both copies"));
             }
             torn = true;
@@ -90,6 +91,11 @@ pub(crate) fn read_manifest(bytes: &[u8]) -> Result<ReadManifest, ManifestFault>
     }
     state.check().map_err(at(entries - 1))?;
     Ok(ReadManifest { state, entries, damaged_copies, torn })
+}
+
+/// Whether nothing was ever appended here.
+fn is_room(bytes: &[u8]) -> bool {
+    bytes.iter().all(|byte| *byte == 0)
 }
 
 fn read_head(bytes: &[u8], damaged_copies: &mut u64) -> Result<(StoreId, ManifestHead), ManifestFault> {
@@ -252,10 +258,24 @@ mod tests {
     fn more_than_one_unreadable_entry_at_the_end_is_corruption() {
         let mut bytes = file(&steps());
         let length = bytes.len();
-        bytes.resize(length + ENTRY_LENGTH, 0);
+        bytes.resize(length + ENTRY_LENGTH, 1);
         assert!(read_manifest(&bytes).unwrap().torn);
-        bytes.push(0);
+        bytes.push(1);
         assert!(is_corruption(&read_manifest(&bytes), PICTURE + STEPS));
+    }
+
+    #[test]
+    fn zeros_behind_the_last_entry_are_room_for_more() {
+        let mut bytes = file(&steps());
+        let length = bytes.len();
+        bytes.resize(length + 3 * ENTRY_LENGTH, 0);
+        let read = read_manifest(&bytes).unwrap();
+        assert_eq!((read.state, read.torn, read.entries), (folded(&steps()), false, (PICTURE + STEPS) as u64));
+        bytes[length + 5] = 1;
+        assert!(read_manifest(&bytes).unwrap().torn);
+        bytes[length - ENTRY_LENGTH] ^= 1;
+        bytes[length - 1] ^= 1;
+        assert!(is_corruption(&read_manifest(&bytes), PICTURE + STEPS - 1));
     }
 
     #[test]

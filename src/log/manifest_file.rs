@@ -1,7 +1,8 @@
 //! The manifest as a file: entries appended one at a time, each synced before anything relies on it.
 //!
-//! An append is one write (both copies of the entry) and one sync, under a lock, so at most one entry is ever un-synced. When
-//! the file has grown to several times what it says, it is written anew beside the old one and renamed over it; the directory
+//! An append is one write (both copies of the entry) and one sync, under a lock, so at most one entry is ever un-synced. It goes
+//! to room that was made, and synced, with the file, so that the sync concerns these bytes alone: if the file grew, the
+//! file system would commit its journal, and with it wait for whatever else was just written to the log. When the room is used up, it is written anew beside the old one and renamed over it; the directory
 //! is synced before the next append, for an append to a file whose rename is undone by a power cut would be lost.
 
 use std::sync::Arc;
@@ -16,8 +17,11 @@ pub(crate) const MANIFEST_FILE: &str = "MANIFEST";
 /// Where it is written anew, before it is renamed.
 pub(crate) const MANIFEST_TEMPORARY: &str = "MANIFEST.new";
 
-/// How many appended entries there may be beside those of a fresh picture.
-const SLACK: u64 = 64;
+/// How many entries a new file has room for beside its picture: for some megabytes of log between two rewrites, and few where
+/// segments are small, so that a small store stays small.
+fn room_for(state: &ManifestState, entries: u64) -> u64 {
+    4 * entries + u64::from(state.segment_size >> 13).clamp(8, 128)
+}
 
 #[derive(Debug)]
 struct Open {
@@ -25,6 +29,8 @@ struct Open {
     /// `None` if the store is read-only.
     file: Option<Arc<dyn StorageFile>>,
     entries: u64,
+    /// How many entries the file has room for.
+    room: u64,
 }
 
 /// The manifest of an open store.
@@ -37,14 +43,13 @@ pub(crate) struct ManifestFile {
 impl ManifestFile {
     /// Writes a manifest that says `state`, puts it in force, and keeps it open for appending.
     pub(crate) fn write(storage: Arc<dyn Storage>, state: ManifestState) -> Result<Self> {
-        let (file, entries) = put_in_force(storage.as_ref(), &state)?;
-        let open = Open { state, file: Some(file), entries };
+        let open = put_in_force(storage.as_ref(), state)?;
         Ok(Self { storage, open: Mutex::new(open) })
     }
 
     /// A manifest that is only known, for a read-only store.
     pub(crate) fn read_only(storage: Arc<dyn Storage>, state: ManifestState) -> Self {
-        Self { storage, open: Mutex::new(Open { state, file: None, entries: 0 }) }
+        Self { storage, open: Mutex::new(Open { state, file: None, entries: 0, room: 0 }) }
     }
 
     /// Appends an entry and syncs it. After an error nothing may be appended any more: the caller poisons the instance.
@@ -62,10 +67,8 @@ impl ManifestFile {
         file.write_at(&bytes, offset).map_err(|error| Error::io("write", path(), error))?;
         file.sync().map_err(|error| Error::io("sync", path(), error))?;
         open.entries += 1;
-        if open.entries > 4 * (open.state.claims.len() as u64 / 16) + SLACK {
-            let (file, entries) = put_in_force(self.storage.as_ref(), &open.state)?;
-            open.file = Some(file);
-            open.entries = entries;
+        if open.entries >= open.room {
+            *open = put_in_force(self.storage.as_ref(), open.state.clone())?;
         }
         Ok(())
     }
@@ -77,14 +80,17 @@ impl ManifestFile {
 }
 
 /// Writes the state under a temporary name and renames it into place. In force when this returns.
-fn put_in_force(storage: &dyn Storage, state: &ManifestState) -> Result<(Arc<dyn StorageFile>, u64)> {
+fn put_in_force(storage: &dyn Storage, state: ManifestState) -> Result<Open> {
     let failed = |operation, name: &str, error| Error::io(operation, storage.describe(name), error);
     let temporary = MANIFEST_TEMPORARY;
     let file = storage.create(temporary).map_err(|error| failed("create", temporary, error))?;
-    let bytes = state.to_bytes();
+    let mut bytes = state.to_bytes();
+    let entries = (bytes.len() / ENTRY_LENGTH) as u64;
+    let room = room_for(&state, entries);
+    bytes.resize((room * ENTRY_LENGTH as u64) as usize, 0);
     file.write_at(&bytes, 0).map_err(|error| failed("write", temporary, error))?;
     file.sync().map_err(|error| failed("sync", temporary, error))?;
     storage.rename(temporary, MANIFEST_FILE).map_err(|error| failed("rename", temporary, error))?;
     storage.sync_directory().map_err(|error| failed("sync the directory of", MANIFEST_FILE, error))?;
-    Ok((file, (bytes.len() / ENTRY_LENGTH) as u64))
+    Ok(Open { state, file: Some(file), entries, room })
 }

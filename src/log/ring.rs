@@ -352,6 +352,8 @@ impl Ring {
             return Ok(());
         }
         self.move_current(from, reference);
+        // Whoever fills a buffer writes it, so that the others find free ones; if somebody is at it already, the better.
+        self.try_drain(host)?;
         if stretch.start == 0 {
             host.begun(self, stretch.segment);
         }

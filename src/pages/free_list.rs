@@ -20,12 +20,12 @@ use std::ptr;
 use crate::ids::PageId;
 use crate::sync::atomic::{AtomicPtr, AtomicU64, Ordering};
 
-/// Bits of an id that choose a bit in a word.
-const WORD_BITS: u32 = 6;
+/// Bits of an id that choose a bit in a word. The model checker gets words of two bits, and four blocks.
+const WORD_BITS: u32 = if cfg!(loom) { 1 } else { 6 };
 const WORD: usize = 1 << WORD_BITS;
 const BLOCK_BITS: u32 = 3 * WORD_BITS;
 /// Blocks for all ids below [`PageId::LIMIT`].
-const BLOCKS: usize = (PageId::LIMIT >> BLOCK_BITS) as usize;
+const BLOCKS: usize = if cfg!(loom) { 4 } else { (PageId::LIMIT >> BLOCK_BITS) as usize };
 
 /// 2¹⁸ ids.
 #[derive(Debug)]
@@ -41,6 +41,44 @@ struct Top {
     blocks: [AtomicPtr<Block>; BLOCKS],
     summary: [AtomicU64; BLOCKS / WORD],
     summary_of_summary: [AtomicU64; BLOCKS / WORD / WORD],
+}
+
+#[cfg(not(loom))]
+impl Block {
+    fn new() -> Box<Self> {
+        // SAFETY: arrays of atomic integers.
+        unsafe { crate::pages::zeroed::zeroed() }
+    }
+}
+
+#[cfg(not(loom))]
+impl Top {
+    fn new() -> Box<Self> {
+        // SAFETY: arrays of atomic integers and pointers.
+        unsafe { crate::pages::zeroed::zeroed() }
+    }
+}
+
+#[cfg(loom)]
+impl Block {
+    fn new() -> Box<Self> {
+        let (ids, words) = (std::array::from_fn(|_| zero()), std::array::from_fn(|_| zero()));
+        Box::new(Self { ids, words, groups: zero() })
+    }
+}
+
+#[cfg(loom)]
+impl Top {
+    fn new() -> Box<Self> {
+        let blocks = std::array::from_fn(|_| AtomicPtr::new(ptr::null_mut()));
+        let summary = std::array::from_fn(|_| zero());
+        Box::new(Self { blocks, summary, summary_of_summary: std::array::from_fn(|_| zero()) })
+    }
+}
+
+#[cfg(loom)]
+fn zero() -> AtomicU64 {
+    AtomicU64::new(0)
 }
 
 /// The ids that wait to be used again.
@@ -68,9 +106,7 @@ fn lowest(word: &AtomicU64) -> Option<usize> {
 
 impl FreeList {
     pub(crate) fn new() -> Self {
-        // SAFETY: arrays of atomic integers and pointers.
-        let top = unsafe { crate::pages::zeroed::zeroed() };
-        Self { top, length: AtomicU64::new(0) }
+        Self { top: Top::new(), length: AtomicU64::new(0) }
     }
 
     /// How many ids there are.
@@ -167,7 +203,7 @@ impl FreeList {
         if empty {
             self.lower_group(index, block, word / WORD);
         }
-        if block.ids[word].load(Ordering::SeqCst) != 0 {
+        if !cfg!(weakened = "free_list_no_second_look") && block.ids[word].load(Ordering::SeqCst) != 0 {
             self.raise_word(index, block, word);
         }
     }
@@ -208,8 +244,7 @@ impl FreeList {
         if let Some(block) = self.block(index) {
             return Some(block);
         }
-        // SAFETY: arrays of atomic integers.
-        let fresh = Box::into_raw(unsafe { crate::pages::zeroed::zeroed::<Block>() });
+        let fresh = Box::into_raw(Block::new());
         let home = self.top.blocks.get(index)?;
         if home.compare_exchange(ptr::null_mut(), fresh, Ordering::AcqRel, Ordering::Relaxed).is_err() {
             // SAFETY: ours, and never published.

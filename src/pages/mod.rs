@@ -21,7 +21,6 @@ pub(crate) mod chain;
 mod evict;
 pub(crate) mod eviction;
 mod fragment;
-#[cfg(not(loom))]
 pub(crate) mod free_list;
 pub(crate) mod node;
 pub(crate) mod publish;

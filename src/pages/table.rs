@@ -23,6 +23,15 @@ use crate::pages::retire::free_chain;
 use crate::sync::atomic::{AtomicPtr, AtomicU64, Ordering, fence};
 use crate::sync::epoch::Guard;
 
+/// The orderings that the models in `src/models` put to the test by weakening them, one at a time.
+mod order {
+    use crate::sync::atomic::Ordering;
+
+    /// A new head: a release, which publishes the node, in the total order that (C) needs.
+    pub(super) const PUBLISH: Ordering =
+        if cfg!(weakened = "publish_order") { Ordering::Relaxed } else { Ordering::SeqCst };
+}
+
 /// Bits of a page id that choose inside one level. The model checker gets a table of 16 pages.
 const LEVEL_BITS: u32 = if cfg!(loom) { 2 } else { 16 };
 const ENTRIES: usize = 1 << LEVEL_BITS;
@@ -260,8 +269,7 @@ impl<'g, F: Fragment> Site<'g, F> {
 
     /// Publishes a new head over the one that was seen, if it still is the head. The only place where a head changes.
     pub(super) fn exchange(self, seen: Word<F>, new: Word<F>) -> bool {
-        // Release publishes the node; the total order is for (C).
-        self.home().compare_exchange(seen.raw(), new.raw(), Ordering::SeqCst, Ordering::Relaxed).is_ok()
+        self.home().compare_exchange(seen.raw(), new.raw(), order::PUBLISH, Ordering::Relaxed).is_ok()
     }
 
     /// Makes sure that the eviction hand will come by. To be called after contents were put in.

@@ -1,0 +1,95 @@
+//! The crate's own modules under a model checker, which runs every interleaving of a few threads and every value that
+//! the memory model lets a load return.
+//!
+//! ```text
+//! RUSTFLAGS="--cfg loom" cargo test --release --lib models -- --nocapture
+//! ```
+//!
+//! A model that can't fail proves nothing. So product code has weakened twins of single orderings or statements, chosen
+//! by a cfg, each of which one model must catch:
+//!
+//! ```text
+//! RUSTFLAGS='--cfg loom --cfg weakened="kill_order"' cargo test --release --lib models
+//! ```
+//!
+//! | Weakened | Caught by |
+//! |---|---|
+//! | `kill_order`: subtract before raising the kill LSN | `reuse` |
+//! | `subtract_order`: subtracting is not a release | `reuse` |
+//! | `own_order`: whoever yields zero does not acquire | `reuse` |
+//! | `kill_in_two_steps`: load and store for the tombstone's swap | `location` |
+//! | `move_blindly`: load and store for a move's compare-exchange | `location` |
+//! | `move_order`: a move is not a release | `location` |
+//! | `read_order`: reading a place is not an acquire | `location` |
+//! | `publish_order`: a new head is not published by a release | `page` |
+//! | `free_list_no_second_look`: a cleared bit's word is not looked at again | `free_list` |
+
+mod free_list;
+mod location;
+mod page;
+mod reuse;
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Instant;
+
+/// Runs a model to its end and says how many executions that took. Without a bound, all of them.
+fn explore(name: &str, preemptions: Option<usize>, model: impl Fn() + Send + Sync + 'static) {
+    let executions = Arc::new(AtomicUsize::new(0));
+    let counter = Arc::clone(&executions);
+    let mut builder = loom::model::Builder::new();
+    builder.preemption_bound = preemptions;
+    builder.max_branches = 20_000;
+    let start = Instant::now();
+    builder.check(move || {
+        // A plain std atomic, so that counting is no part of the model.
+        counter.fetch_add(1, Ordering::Relaxed);
+        model();
+    });
+    let executions = executions.load(Ordering::Relaxed);
+    let bound = preemptions.map_or_else(|| "all".to_owned(), |bound| format!("at most {bound} preemptions"));
+    println!("model {name}: {executions} executions ({bound}) in {:.1} s", start.elapsed().as_secs_f64());
+}
+
+/// A fragment for models: a number, in a cell whose accesses the checker sees.
+#[derive(Debug)]
+struct Number(crate::sync::SharedCell<u64>);
+
+impl Number {
+    fn new(number: u64) -> Self {
+        Self(crate::sync::SharedCell::new(number))
+    }
+
+    fn get(&self) -> u64 {
+        // SAFETY: a number is never written after it was made; the checker objects if it is read before.
+        self.0.with(|number| unsafe { *number })
+    }
+}
+
+// SAFETY: a number is only read once it is shared; in a model, the checker watches that.
+unsafe impl Sync for Number {}
+
+impl crate::pages::Fragment for Number {
+    type Codec = NoCodec;
+
+    fn merge(oldest_to_newest: &[&Self]) -> Self {
+        Self::new(oldest_to_newest.iter().fold(0, |sum, number| sum * 10 + number.get()))
+    }
+
+    fn heap_size(&self) -> Option<usize> {
+        Some(0)
+    }
+}
+
+/// Models have no bytes.
+struct NoCodec;
+
+impl crate::pages::Codec<Number> for NoCodec {
+    fn encode(_: &Number, _: &mut Vec<u8>) -> Result<(), crate::pages::CodecError> {
+        Err("no bytes in a model".into())
+    }
+
+    fn decode(_: &[u8]) -> Result<Number, crate::pages::CodecError> {
+        Err("no bytes in a model".into())
+    }
+}
