@@ -67,7 +67,7 @@ counters! {
     RelocatedBytes => relocated_bytes,
     /// Segments that garbage collection worked through.
     Victim => victims,
-    /// Segments opened in a slot that held one before.
+    /// Segments claimed in a slot that held one before, or that was free when the store was opened.
     SegmentReused => segments_reused,
     /// Segments opened.
     SegmentOpened => segments_opened,

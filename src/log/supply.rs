@@ -34,6 +34,7 @@ use crate::error::{Error, Result};
 use crate::format::{Claim, ManifestEntry};
 use crate::ids::{HeadId, SegmentId, SlotId};
 use crate::location::Place;
+use crate::stats::Counter;
 use crate::sync::atomic::{AtomicBool, Ordering};
 use crate::sync::{Mutex, epoch};
 
@@ -47,6 +48,8 @@ const MAX_AHEAD: u32 = 8;
 struct State {
     /// Slots that hold nothing anyone needs.
     free: BTreeSet<SlotId>,
+    /// Those that were added to the file by this instance and never held a segment.
+    untouched: BTreeSet<SlotId>,
     /// Slots without live bytes that fail (A).
     emptied: Vec<SlotId>,
     /// Slots that wait for (B).
@@ -203,6 +206,9 @@ impl State {
         let predecessor =
             newest.map(|newest| std::mem::replace(newest, segment)).filter(|segment| segment.0 > 0);
         core.accountant().open(slot, segment, head);
+        if !self.untouched.remove(&slot) {
+            core.counters().one(Counter::SegmentReused);
+        }
         Claim { segment, head, predecessor, end: core.geometry().segment_size() }
     }
 
@@ -234,6 +240,7 @@ impl State {
         match core.zero_slot(SlotId(self.slots)) {
             Ok(()) => {
                 self.free.insert(SlotId(self.slots));
+                self.untouched.insert(SlotId(self.slots));
                 self.slots += 1;
                 Ok(())
             }
