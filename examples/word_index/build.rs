@@ -126,3 +126,71 @@ impl Work<'_> {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+    use std::path::Path;
+
+    use pagelog::Config;
+
+    use super::{Built, bring_up_to_date};
+    use crate::index::Index;
+    use crate::plan::Plan;
+    use crate::sources::Sources;
+    use crate::verify;
+
+    const PLAN: Plan = Plan { buckets: 4, shelves: 2, cache: 4 << 10, segment: Some(4 << 10) };
+
+    /// One run of the program, without its output; also returns the answer to a query.
+    fn run(texts: &Path, store: &Path, query: &[&str]) -> (Built, String) {
+        let sources = Sources::find(Some(texts), store).unwrap();
+        let open = || {
+            let config = Config::new(store).cache_capacity(PLAN.cache).segment_size(4 << 10);
+            Index::open(config, &PLAN).unwrap()
+        };
+        let index = open();
+        let built = bring_up_to_date(&index, &sources, 3).unwrap();
+        index.close().unwrap();
+        let index = open();
+        let verified = verify::compare(&index, &sources).unwrap();
+        verified.check().unwrap();
+        assert!(verified.changed.is_empty());
+        let query: Vec<String> = query.iter().map(|word| (*word).to_owned()).collect();
+        (built, index.search(&query).unwrap().to_string())
+    }
+
+    #[test]
+    fn an_index_follows_its_files() {
+        let (texts, store) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+        let write = |name: &str, text: &[u8]| fs::write(texts.path().join(name), text).unwrap();
+        for number in 0..20 {
+            write(&format!("{number}"), format!("lock page\nnumber n{number} of the page").as_bytes());
+        }
+        write("picture", &[0xFF, 0xD8, 0xFF]);
+        let (built, answer) = run(texts.path(), store.path(), &["lock", "n7"]);
+        assert_eq!((built.indexed, built.unchanged, built.forgotten), (20, 0, 0));
+        assert_eq!(built.skipped, [("picture".to_owned(), "not UTF-8".to_owned())]);
+        assert!(answer.starts_with("query lock,n7: 1 files\n  7 "), "{answer}");
+
+        write("7", b"other words");
+        write("picture", b"a page in words");
+        fs::remove_file(texts.path().join("8")).unwrap();
+        let (built, answer) = run(texts.path(), store.path(), &["lock", "n7"]);
+        assert_eq!((built.indexed, built.unchanged, built.forgotten), (2, 18, 1));
+        assert!(answer.starts_with("query lock,n7: 0 files"), "{answer}");
+        let (_, answer) = run(texts.path(), store.path(), &["words"]);
+        assert!(answer.starts_with("query words: 2 files"), "{answer}");
+    }
+
+    #[test]
+    fn a_file_that_became_unreadable_is_forgotten() {
+        let (texts, store) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+        fs::write(texts.path().join("a"), "words").unwrap();
+        run(texts.path(), store.path(), &["words"]);
+        fs::write(texts.path().join("a"), [0xFF]).unwrap();
+        let (built, answer) = run(texts.path(), store.path(), &["words"]);
+        assert_eq!(built.forgotten, 1);
+        assert!(answer.starts_with("query words: 0 files"), "{answer}");
+    }
+}

@@ -1,7 +1,6 @@
 //! A shelf: what the index knows about some of the files, and what changes in that.
 
 use std::collections::BTreeMap;
-use std::mem::size_of;
 
 use pagelog::CodecError;
 
@@ -62,11 +61,9 @@ impl Files {
     }
 
     pub fn heap_size(&self) -> usize {
-        let entry = |(name, entry): (&Box<str>, &Option<FileEntry>)| {
-            let buckets = entry.as_ref().map_or(0, |entry| size_of::<u64>() * entry.buckets.len());
-            size_of::<(Box<str>, Option<FileEntry>)>() + name.len() + buckets
-        };
-        self.0.iter().map(entry).sum()
+        let slot = size_of::<(Box<str>, Option<FileEntry>)>();
+        let names: usize = self.0.keys().map(|name| slot + name.len()).sum();
+        names + self.iter().map(|(_, entry)| size_of_val(&*entry.buckets)).sum::<usize>()
     }
 
     pub fn encode(&self, into: &mut Vec<u8>) {

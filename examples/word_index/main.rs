@@ -32,9 +32,12 @@
 //!
 //! # What a run does
 //!
-//! 1. [`sources`] finds the texts. 2. [`build`] brings the index in line with them, with a commit every few files. 3. The store is
-//! closed and opened again. 4. [`verify`] counts all words anew, the plain way in a plain map, and compares it with every page.
-//! 5. Queries are answered. 6. [`summary`] says what it took.
+//! 1. [`sources`] finds the texts.
+//! 2. [`build`] brings the index in line with them, with a commit every few files.
+//! 3. The store is closed and opened again.
+//! 4. [`verify`] counts all words anew, the plain way in a plain map, and compares it with every page.
+//! 5. [`search`] answers the queries.
+//! 6. [`summary`] says what it took.
 //!
 //! The cache is chosen much smaller than the index and the segments small (see [`plan`]), so that a short run shows what
 //! otherwise takes a long one: pages are evicted and read again, segments are emptied, cleaned and reused. A run that should have
@@ -95,7 +98,6 @@ fn run(options: &Options) -> Result<()> {
     let index = Index::open(plan.config(place.path()), &plan)?;
     let built = build::bring_up_to_date(&index, &sources, options.threads)?;
     index.close()?;
-    if std::env::var_os("DEBUG_STATS").is_some() { eprintln!("{:#?}", index.stats()); }
     summary.built(&index, &built, start.elapsed());
 
     let start = Instant::now();
@@ -106,7 +108,6 @@ fn run(options: &Options) -> Result<()> {
         print(&index.search(query)?.to_string())?;
     }
     index.close()?;
-    if std::env::var_os("DEBUG_STATS").is_some() { eprintln!("{:#?}", index.stats()); }
     summary.verified(&index, &verified, opened, start.elapsed());
 
     print(&summary.to_string())?;

@@ -29,12 +29,12 @@ struct Hit {
 /// How often a file mentions a word, and where first.
 #[derive(Clone, Copy)]
 struct Mentions {
-    count: usize,
+    count: u64,
     first_line: u32,
 }
 
 impl Hit {
-    fn rank(&self) -> (usize, usize) {
+    fn rank(&self) -> (u64, u64) {
         let counts = || self.mentions.iter().map(|mentions| mentions.count);
         (counts().min().unwrap_or(0), counts().sum())
     }
@@ -45,10 +45,9 @@ impl Index {
     pub fn search(&self, words: &[String]) -> Result<Answer> {
         let mut by_file: BTreeMap<u64, Vec<Mentions>> = BTreeMap::new();
         for word in words {
-            let postings = self.postings(word)?;
-            for Posting { file, lines } in &postings {
-                let first_line = lines.first().copied().unwrap_or(0);
-                by_file.entry(*file).or_default().push(Mentions { count: lines.len(), first_line });
+            for posting in self.postings(word)? {
+                let mentions = Mentions { count: posting.count(), first_line: posting.first_line() };
+                by_file.entry(posting.file).or_default().push(mentions);
             }
         }
         // The words are different ones, so a file with as many entries as there are words has them all.

@@ -133,7 +133,8 @@ impl fmt::Display for Summary {
         )?;
         line("words", format!("{}, {} different ones", verified.occurrences, verified.distinct_words))?;
         line("postings", verified.postings.to_string())?;
-        line("verified", format!("{} files counted again: the index agrees", verified.files))?;
+        let verdict = if verified.is_right() { "the index agrees" } else { "THE INDEX IS WRONG" };
+        line("verified", format!("{} files counted again: {verdict}", verified.files))?;
         line(
             "links",
             format!(

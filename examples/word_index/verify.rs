@@ -12,7 +12,7 @@ use crate::index::Index;
 use crate::progress::Progress;
 use crate::sources::Sources;
 use crate::tokens;
-use crate::words::Words;
+use crate::words::{Posting, Words};
 
 /// How many differences are described.
 const SHOWN: usize = 10;
@@ -25,7 +25,7 @@ type Recount = BTreeMap<String, BTreeMap<u64, Vec<u32>>>;
 pub struct Verified {
     pub files: usize,
     pub distinct_words: usize,
-    pub occurrences: usize,
+    pub occurrences: u64,
     pub postings: usize,
     /// Files that were changed since they were indexed.
     pub changed: Vec<String>,
@@ -98,12 +98,14 @@ fn compare_bucket(
         let mut expected = recount.remove(&**word).unwrap_or_default();
         for posting in postings.iter().filter(|posting| !left_out.contains(&posting.file)) {
             let lines = expected.remove(&posting.file).unwrap_or_default();
-            if *lines != *posting.lines {
-                let (file, found, there) = (posting.file, posting.lines.len(), lines.len());
-                verified.differences.push(format!("{word}: file {file} has it {there} times, not {found}"));
+            if *posting != Posting::new(posting.file, &lines) {
+                let (file, there) = (posting.file, lines.len());
+                verified
+                    .differences
+                    .push(format!("{word}: not as in file {file}, which has it {there} times"));
             }
             verified.postings += 1;
-            verified.occurrences += posting.lines.len();
+            verified.occurrences += posting.count();
         }
         for file in expected.into_keys() {
             verified.differences.push(format!("{word}: the index does not know that file {file} has it"));
@@ -113,9 +115,14 @@ fn compare_bucket(
 }
 
 impl Verified {
+    /// Whether there was no difference.
+    pub fn is_right(&self) -> bool {
+        self.differences.is_empty()
+    }
+
     /// Fails if there was a difference.
     pub fn check(&self) -> Result<()> {
-        if self.differences.is_empty() {
+        if self.is_right() {
             return Ok(());
         }
         let mut verdict = format!("the index is wrong in {} places:", self.differences.len());

@@ -4,10 +4,10 @@
 //! of that file before is void. So a change can be repeated, and a newer one takes the place of an older one, by merging alone.
 //!
 //! On disk the words are sorted, and each is written as what it does not share with the one before it; ids of files and numbers
-//! of lines are written as differences. A posting of a file that mentions a word twice takes about four bytes.
+//! of lines are written as differences. A line that has a word twice takes hardly more than one that has it once, so a dump
+//! full of `ff` stays small. A posting of a file that mentions a word on two lines takes about four bytes.
 
 use std::collections::BTreeMap;
-use std::mem::size_of;
 
 use pagelog::CodecError;
 
@@ -17,8 +17,34 @@ use crate::codec::{Bytes, put, put_text};
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Posting {
     pub file: u64,
-    /// The line of each occurrence, rising; a line that has the word twice is there twice.
-    pub lines: Box<[u32]>,
+    /// By rising line.
+    mentions: Box<[Mention]>,
+}
+
+/// How often a line mentions a word.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Mention {
+    line: u32,
+    times: u32,
+}
+
+impl Posting {
+    /// Takes the line of each occurrence, in order.
+    pub fn new(file: u64, lines: &[u32]) -> Self {
+        let mention =
+            |of_line: &[u32]| Some(Mention { line: *of_line.first()?, times: of_line.len() as u32 });
+        Self { file, mentions: lines.chunk_by(u32::eq).filter_map(mention).collect() }
+    }
+
+    /// How often the file mentions the word.
+    pub fn count(&self) -> u64 {
+        self.mentions.iter().map(|mention| u64::from(mention.times)).sum()
+    }
+
+    /// The line of the first occurrence.
+    pub fn first_line(&self) -> u32 {
+        self.mentions.first().map_or(0, |mention| mention.line)
+    }
 }
 
 /// For each word the files that mention it, by rising id.
@@ -41,8 +67,8 @@ impl Words {
 
     /// What a file has in a bucket, by word; all that it has.
     pub fn change(file: u64, words: BTreeMap<Box<str>, Vec<u32>>) -> Self {
-        let posting = |lines: Vec<u32>| vec![Posting { file, lines: lines.into() }];
-        let postings = words.into_iter().map(|(word, lines)| (word, posting(lines))).collect();
+        let postings =
+            words.into_iter().map(|(word, lines)| (word, vec![Posting::new(file, &lines)])).collect();
         Self::from_parts(Some(file), postings)
     }
 
@@ -88,12 +114,7 @@ impl Words {
             for posting in postings {
                 put(into, posting.file - file);
                 file = posting.file;
-                put(into, posting.lines.len() as u64);
-                let mut line = 0;
-                for next in &posting.lines {
-                    put(into, u64::from(next - line));
-                    line = *next;
-                }
+                encode_mentions(&posting.mentions, into);
             }
         }
     }
@@ -116,15 +137,35 @@ fn decode_postings(bytes: &mut Bytes<'_>) -> Result<Vec<Posting>, CodecError> {
     let mut file = 0u64;
     for _ in 0..bytes.count()? {
         file = file.checked_add(bytes.number()?).ok_or("an id above 64 bits")?;
-        let mut lines = Vec::new();
-        let mut line = 0u32;
-        for _ in 0..bytes.count()? {
-            line = line.checked_add(bytes.small()?).ok_or("a line above 32 bits")?;
-            lines.push(line);
-        }
-        postings.push(Posting { file, lines: lines.into() });
+        postings.push(Posting { file, mentions: decode_mentions(bytes)? });
     }
     Ok(postings)
+}
+
+/// For each line the difference to the one before, doubled; odd if a number of times follows.
+fn encode_mentions(mentions: &[Mention], into: &mut Vec<u8>) {
+    put(into, mentions.len() as u64);
+    let mut before = 0;
+    for Mention { line, times } in mentions {
+        put(into, u64::from(line - before) << 1 | u64::from(*times > 1));
+        if *times > 1 {
+            put(into, u64::from(*times));
+        }
+        before = *line;
+    }
+}
+
+fn decode_mentions(bytes: &mut Bytes<'_>) -> Result<Box<[Mention]>, CodecError> {
+    let mut mentions = Vec::new();
+    let mut line = 0u32;
+    for _ in 0..bytes.count()? {
+        let number = bytes.number()?;
+        let difference = u32::try_from(number >> 1).ok();
+        line = difference.and_then(|it| line.checked_add(it)).ok_or("a line above 32 bits")?;
+        let times = if number & 1 == 1 { bytes.small()? } else { 1 };
+        mentions.push(Mention { line, times });
+    }
+    Ok(mentions.into())
 }
 
 fn forget(postings: &mut Postings, file: u64) {
@@ -145,8 +186,8 @@ fn add(known: &mut Vec<Posting>, more: &[Posting]) {
 
 /// An entry of the map, and all that it points to.
 fn heap_size_of(word: &str, postings: &[Posting]) -> usize {
-    let lines: usize = postings.iter().map(|posting| size_of::<u32>() * posting.lines.len()).sum();
-    size_of::<(Box<str>, Vec<Posting>)>() + word.len() + size_of_val(postings) + lines
+    let mentions: usize = postings.iter().map(|posting| size_of_val(&*posting.mentions)).sum();
+    size_of::<(Box<str>, Vec<Posting>)>() + word.len() + size_of_val(postings) + mentions
 }
 
 #[cfg(test)]
@@ -157,10 +198,6 @@ mod tests {
         Words::change(file, words.iter().map(|(word, lines)| ((*word).into(), lines.to_vec())).collect())
     }
 
-    fn posting(file: u64, lines: &[u32]) -> Posting {
-        Posting { file, lines: lines.into() }
-    }
-
     #[test]
     fn a_change_takes_the_place_of_all_that_its_file_had() {
         let old = change(7, &[("lock", &[1, 1]), ("log", &[2])]);
@@ -168,7 +205,7 @@ mod tests {
         let new = change(7, &[("lock", &[4])]);
         let page = Words::merge([&Words::new(), &old, &other, &new].into_iter());
         assert_eq!(page.postings().len(), 1, "7 does not mention the log any more");
-        assert_eq!(page.postings()["lock"], [posting(3, &[9]), posting(7, &[4])]);
+        assert_eq!(page.postings()["lock"], [Posting::new(3, &[9]), Posting::new(7, &[4])]);
     }
 
     #[test]
