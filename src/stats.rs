@@ -126,7 +126,7 @@ pub(crate) fn shard_of_thread() -> usize {
         .try_with(|shard| {
             if shard.get() == usize::MAX {
                 // A plain std atomic: which shard a thread counts in has no effect on what it does.
-                shard.set(NEXT.fetch_add(1, std::sync::atomic::Ordering::Relaxed) % SHARDS);
+                shard.set(NEXT.fetch_add(1, Ordering::Relaxed) % SHARDS);
             }
             shard.get()
         })

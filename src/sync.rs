@@ -29,8 +29,6 @@ pub(crate) use loom_locks::{Condvar, Mutex, MutexGuard};
 
 #[cfg(not(loom))]
 mod locks {
-    use std::time::Duration;
-
     pub(crate) use parking_lot::MutexGuard;
 
     /// A mutex without poisoning: a panic in user code never runs under one.
@@ -65,15 +63,6 @@ mod locks {
             guard
         }
 
-        pub(crate) fn wait_for<'a, T>(
-            &self,
-            mut guard: MutexGuard<'a, T>,
-            timeout: Duration,
-        ) -> MutexGuard<'a, T> {
-            let _ = self.0.wait_for(&mut guard, timeout);
-            guard
-        }
-
         pub(crate) fn notify_all(&self) {
             self.0.notify_all();
         }
@@ -82,8 +71,6 @@ mod locks {
 
 #[cfg(loom)]
 mod loom_locks {
-    use std::time::Duration;
-
     pub(crate) use loom::sync::MutexGuard;
 
     #[derive(Debug, Default)]
@@ -113,14 +100,6 @@ mod loom_locks {
 
         pub(crate) fn wait<'a, T>(&self, guard: MutexGuard<'a, T>) -> MutexGuard<'a, T> {
             self.0.wait(guard).unwrap_or_else(std::sync::PoisonError::into_inner)
-        }
-
-        pub(crate) fn wait_for<'a, T>(
-            &self,
-            guard: MutexGuard<'a, T>,
-            _timeout: Duration,
-        ) -> MutexGuard<'a, T> {
-            self.wait(guard)
         }
 
         pub(crate) fn notify_all(&self) {

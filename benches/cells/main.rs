@@ -138,7 +138,10 @@ fn main() {
         pages: setting("PAGES", 100_000),
         rounds: setting("ROUNDS", 5),
         time: Duration::from_secs_f64(setting("SECONDS", 1.0)),
-        directory: setting("DIRECTORY", std::env::temp_dir().join(format!("pagelog-cells-{}", std::process::id()))),
+        directory: setting(
+            "DIRECTORY",
+            std::env::temp_dir().join(format!("pagelog-cells-{}", std::process::id())),
+        ),
         cells: cells.split(',').map(Into::into).collect(),
     };
     if let Err(error) = std::fs::create_dir_all(&settings.directory) {
@@ -182,7 +185,8 @@ fn in_memory(settings: &Settings, run: &dyn Fn(&str) -> bool) {
         cells.iter().for_each(Cell::print);
     }
     if run("link") {
-        let lengths = both.map(|_| (0..settings.pages).map(|_| AtomicU32::new(BASE as u32)).collect::<Vec<_>>());
+        let lengths =
+            both.map(|_| (0..settings.pages).map(|_| AtomicU32::new(BASE as u32)).collect::<Vec<_>>());
         // Towards a steady state: pages of all lengths, memory and segments used before.
         for (engine, lengths) in both.iter().zip(&lengths) {
             rate(2, time * 8, |_, random| link_or_cut(*engine, lengths, random));
@@ -199,7 +203,8 @@ fn in_memory(settings: &Settings, run: &dyn Fn(&str) -> bool) {
         cells.iter().for_each(Cell::print);
     }
     if run("replace") {
-        let mut cells = [Cell::new("replace 1 KiB, 1 thread", 1e6), Cell::new("replace 1 KiB, 2 threads", 1e6)];
+        let mut cells =
+            [Cell::new("replace 1 KiB, 1 thread", 1e6), Cell::new("replace 1 KiB, 2 threads", 1e6)];
         for _ in 0..settings.rounds {
             for (cell, threads) in cells.iter_mut().zip([1, 2]) {
                 let [ours, theirs] = both.map(|engine| {
@@ -242,5 +247,9 @@ fn commits(settings: &Settings) {
     }
     cells.iter().for_each(Cell::print);
     raws.sort_by(f64::total_cmp);
-    println!("{:<28} {:>12.6}", "raw pwrite + fdatasync", raws.get(raws.len() / 2).copied().unwrap_or(0.0) / 1e6);
+    println!(
+        "{:<28} {:>12.6}",
+        "raw pwrite + fdatasync",
+        raws.get(raws.len() / 2).copied().unwrap_or(0.0) / 1e6
+    );
 }

@@ -67,7 +67,8 @@ impl Subject {
     pub fn create(directory: &Path, pages: usize) -> Self {
         let config = Config::new(directory).cache_capacity(4 << 30);
         let cache: PageCache<Bytes> = config.open().expect("a new store");
-        let allocate = |page: usize| cache.allocate(Bytes::Page(vec![page as u8; crate::BASE])).expect("a page").page_id;
+        let allocate =
+            |page: usize| cache.allocate(Bytes::Page(vec![page as u8; crate::BASE])).expect("a page").page_id;
         let pages = (0..pages).map(allocate).collect();
         cache.flush().expect("a flush");
         Self { cache, pages }

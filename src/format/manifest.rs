@@ -65,6 +65,20 @@ pub(crate) struct ManifestState {
     pub(crate) claims: BTreeMap<SlotId, Claim>,
 }
 
+/// Says which records are void although their bytes are found.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Voided {
+    from: PageId,
+    floor: Version,
+}
+
+impl Voided {
+    /// Whether a record of that page and version is void.
+    pub(crate) fn covers(self, page_id: PageId, version: Version) -> bool {
+        page_id >= self.from && version <= self.floor
+    }
+}
+
 /// The end of a sentence that begins with "entry".
 pub(super) type Reason = &'static str;
 
@@ -98,9 +112,9 @@ impl ManifestState {
         chain
     }
 
-    /// Whether a record of that page and version is void, wherever it is found: see F.
-    pub(crate) fn is_void(&self, page_id: PageId, version: Version) -> bool {
-        page_id >= self.next_page_id && version <= self.version_floor
+    /// Which records are void, wherever they are found: see F.
+    pub(crate) const fn voided(&self) -> Voided {
+        Voided { from: self.next_page_id, floor: self.version_floor }
     }
 
     /// The picture: what a manifest consists of that is written anew.
@@ -318,12 +332,16 @@ mod tests {
     #[test]
     fn the_newest_version_floor_stands_for_all_before_it() {
         let mut state = state();
-        assert!(!state.is_void(PageId(900), Version(1)));
+        assert!(!state.voided().covers(PageId(900), Version(1)));
         state.apply(&Entry::VersionFloor { next_page_id: PageId(900), floor: Version(4) }).unwrap();
-        assert!(state.is_void(PageId(900), Version(4)) && !state.is_void(PageId(900), Version(5)));
-        assert!(!state.is_void(PageId(899), Version(4)));
+        assert!(
+            state.voided().covers(PageId(900), Version(4)) && !state.voided().covers(PageId(900), Version(5))
+        );
+        assert!(!state.voided().covers(PageId(899), Version(4)));
         state.apply(&Entry::VersionFloor { next_page_id: PageId(950), floor: Version(3) }).unwrap();
-        assert!(!state.is_void(PageId(900), Version(4)) && state.is_void(PageId(950), Version(4)));
+        assert!(
+            !state.voided().covers(PageId(900), Version(4)) && state.voided().covers(PageId(950), Version(4))
+        );
     }
 
     #[test]

@@ -270,7 +270,10 @@ mod tests {
         let length = bytes.len();
         bytes.resize(length + 3 * ENTRY_LENGTH, 0);
         let read = read_manifest(&bytes).unwrap();
-        assert_eq!((read.state, read.torn, read.entries), (folded(&steps()), false, (PICTURE + STEPS) as u64));
+        assert_eq!(
+            (read.state, read.torn, read.entries),
+            (folded(&steps()), false, (PICTURE + STEPS) as u64)
+        );
         bytes[length + 5] = 1;
         assert!(read_manifest(&bytes).unwrap().torn);
         bytes[length - ENTRY_LENGTH] ^= 1;

@@ -15,18 +15,13 @@ mod store_id;
 mod varint;
 
 pub(crate) use checksum::RecordSeed;
-pub(crate) use manifest::ManifestState;
-pub(crate) use manifest_entry::{
-    Claim, ENTRY_LENGTH, Entry as ManifestEntry, FORMAT_VERSION, MAX_CLAIMS, StoreKind, encode_entry,
-};
-pub(crate) use manifest_reader::{ManifestFault, ReadManifest, read_manifest};
+pub(crate) use manifest::{ManifestState, Voided};
+pub(crate) use manifest_entry::{Claim, ENTRY_LENGTH, Entry as ManifestEntry, StoreKind, encode_entry};
+pub(crate) use manifest_reader::{ReadManifest, read_manifest};
 pub(crate) use record::{Record, RecordFault, RecordKind};
 pub(crate) use roots::{decode_roots, encode_roots};
 pub(crate) use segment_header::{SegmentHeader, SegmentHeaderFault};
-pub(crate) use snapshot::{
-    SnapshotBase, SnapshotFault, SnapshotFooter, SnapshotHeader, SnapshotRecord, snapshot_name,
-    snapshot_serial,
-};
-pub(crate) use snapshot_reader::{Snapshot, SnapshotLinks, SnapshotPage, SnapshotPages};
+pub(crate) use snapshot::{SnapshotBase, SnapshotHeader, SnapshotRecord, snapshot_name, snapshot_serial};
+pub(crate) use snapshot_reader::Snapshot;
 pub(crate) use snapshot_writer::SnapshotWriter;
 pub(crate) use store_id::StoreId;

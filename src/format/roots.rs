@@ -26,7 +26,7 @@ pub(crate) fn encode_roots(roots: &BTreeMap<Vec<u8>, PageId>) -> Vec<u8> {
 /// The inverse. `None` if the bytes are not exactly one map.
 pub(crate) fn decode_roots(bytes: &[u8]) -> Option<BTreeMap<Vec<u8>, PageId>> {
     let mut rest = bytes;
-    let mut number = |rest: &mut &[u8]| {
+    let number = |rest: &mut &[u8]| {
         let (value, length) = varint::read(rest)?;
         *rest = rest.get(length..)?;
         Some(value)

@@ -13,6 +13,7 @@
 //! * **(C) One is open at a time**, so batches do not overlap, and the point rises with every end that is written.
 
 use std::collections::VecDeque;
+use std::sync::atomic::AtomicU64 as StdAtomicU64;
 
 use crate::error::{Error, Result};
 use crate::ids::Lsn;
@@ -22,12 +23,12 @@ use crate::sync::{Condvar, Mutex};
 /// A number for each thread, never zero.
 pub(crate) fn thread_token() -> u64 {
     // A plain std atomic: the numbers only have to differ.
-    static NEXT: std::sync::atomic::AtomicU64 = std::sync::atomic::AtomicU64::new(1);
+    static NEXT: StdAtomicU64 = StdAtomicU64::new(1);
     thread_local! {
-        static TOKEN: u64 = NEXT.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+        static TOKEN: u64 = NEXT.fetch_add(1, Ordering::Relaxed);
     }
     // A thread that is being torn down gets a new number each time, which is nobody's.
-    TOKEN.try_with(|token| *token).unwrap_or_else(|_| NEXT.fetch_add(1, std::sync::atomic::Ordering::Relaxed))
+    TOKEN.try_with(|token| *token).unwrap_or_else(|_| NEXT.fetch_add(1, Ordering::Relaxed))
 }
 
 /// A batch in the log, from its begin record to behind its end record, if it has one.
@@ -91,18 +92,26 @@ impl Batches {
         Ok(())
     }
 
-    /// Registers the begin, before its reservation is released (invariant A).
-    pub(crate) fn begun(&self, begin: Lsn) {
+    /// Registers the begin, and only then has its reservation released (invariant A).
+    pub(crate) fn begun(&self, begin: Lsn, release: impl FnOnce()) {
+        if cfg!(weakened = "begin_released_first") {
+            release();
+            self.state.lock().spans.push_back(Span { begin, end: None });
+            return;
+        }
         self.state.lock().spans.push_back(Span { begin, end: None });
+        release();
     }
 
-    /// Registers the end, before its reservation is released, and lets the next batch in.
-    pub(crate) fn ended(&self, end: Lsn) {
+    /// Registers the end, only then has its reservation released, and lets the next batch in.
+    pub(crate) fn ended(&self, end: Lsn, release: impl FnOnce()) {
         let mut state = self.state.lock();
         if let Some(span) = state.spans.back_mut() {
             span.end = Some(end);
         }
-        self.leave(&mut state);
+        drop(state);
+        release();
+        self.abandoned();
     }
 
     /// Gives the place back without a batch.
@@ -192,11 +201,11 @@ mod tests {
     fn a_bound_inside_a_closed_batch_moves_behind_its_end() {
         let batches = Batches::new();
         batches.take(|| Ok(())).unwrap();
-        batches.begun(Lsn(10));
+        batches.begun(Lsn(10), || {});
         assert!(matches!(batches.cover(Lsn(12), || Ok(())), Err(Error::BatchOpen)));
         assert!(matches!(batches.take(|| Ok(())), Err(Error::BatchOpen)));
         assert_eq!(batches.cover(Lsn(10), || Ok(())).unwrap(), Lsn(10));
-        batches.ended(Lsn(20));
+        batches.ended(Lsn(20), || {});
         assert_eq!(batches.cover(Lsn(12), || Ok(())).unwrap(), Lsn(20));
         assert_eq!(batches.stable_point(Lsn(15)), Lsn(10));
         assert_eq!(batches.stable_point(Lsn(20)), Lsn(20));

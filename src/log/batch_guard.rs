@@ -41,8 +41,7 @@ impl<'a> Batch<'a> {
         let claim = core.reserve(HeadId::FRESH, Privilege::Ordinary, &RecordKind::BatchBegin, &[]);
         let claim = claim.inspect_err(|_| core.batches().abandoned())?;
         let begin = claim.lsn();
-        core.batches().begun(begin);
-        claim.complete_dead();
+        core.batches().begun(begin, || claim.complete_dead());
         Ok(Self { core, begin, open: true, not_send: PhantomData })
     }
 
@@ -68,8 +67,7 @@ impl<'a> Batch<'a> {
             }
         };
         let (lsn, end) = (claim.lsn(), claim.end());
-        self.core.batches().ended(end);
-        claim.complete_dead();
+        self.core.batches().ended(end, || claim.complete_dead());
         self.core.counters().one(Counter::Batch);
         Ok(lsn)
     }

@@ -162,6 +162,10 @@ impl AtomicBufferState {
         let mut state = self.load();
         while state.incarnation == incarnation && !state.sealed && wanted(state) {
             let next = BufferState { sealed: true, last: last(state.offset), ..state };
+            if cfg!(weakened = "seal_blindly") {
+                self.0.store(next.pack(), Ordering::Release);
+                return;
+            }
             match self.exchange(state, next) {
                 Ok(()) => return,
                 Err(found) => state = found,

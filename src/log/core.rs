@@ -129,10 +129,6 @@ impl LogCore {
         &self.supply
     }
 
-    pub(crate) fn manifest(&self) -> &ManifestFile {
-        &self.manifest
-    }
-
     pub(crate) fn durability(&self) -> &Durability {
         &self.durability
     }
@@ -302,9 +298,9 @@ impl LogCore {
     /// Waits until every reservation made before this call, in every head, has been completed or aborted. Returns where
     /// each head's log ended then: whatever lies below has been installed.
     pub(crate) fn quiesce(&self) -> Result<HeadLsns> {
-        let ends = self.tails();
-        for (index, end) in (0..).zip(&ends).take(HeadId::COUNT) {
-            self.write_head(HeadId(index), *end)?;
+        let mut ends = HeadLsns::default();
+        for (end, ring) in ends.iter_mut().zip(&self.rings) {
+            *end = ring.settle(&self.host())?;
         }
         Ok(ends)
     }

@@ -91,10 +91,6 @@ impl Gate {
         Error::Poisoned { cause }
     }
 
-    pub(crate) fn is_poisoned(&self) -> bool {
-        self.flags.load(Ordering::Acquire) & POISONED != 0
-    }
-
     pub(crate) fn is_read_only(&self) -> bool {
         self.flags.load(Ordering::Acquire) & READ_ONLY != 0
     }

@@ -72,11 +72,6 @@ impl ManifestFile {
         }
         Ok(())
     }
-
-    /// Looks at what the manifest says.
-    pub(crate) fn with<R>(&self, look: impl FnOnce(&ManifestState) -> R) -> R {
-        look(&self.open.lock().state)
-    }
 }
 
 /// Writes the state under a temporary name and renames it into place. In force when this returns.

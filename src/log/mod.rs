@@ -15,19 +15,19 @@
 //! | `bare`, `reservation`, `batch_guard` | the log as users see it |
 
 mod bare;
-mod batch;
+pub(crate) mod batch;
 mod batch_guard;
-mod buffer;
-mod buffer_state;
+pub(crate) mod buffer;
+pub(crate) mod buffer_state;
 mod claim;
 mod core;
 mod durability;
-mod event;
+pub(crate) mod event;
 mod gate;
 mod iter;
 mod manifest_file;
 mod reservation;
-mod ring;
+pub(crate) mod ring;
 mod scan;
 mod supply;
 

@@ -40,8 +40,8 @@ use crate::sync::{Mutex, MutexGuard};
 
 const INDEX_BITS: u32 = 18;
 /// How many buffers a ring can grow to, in blocks. A buffer has at least 512 bytes, usually 256 KiB.
-const BLOCKS: usize = 512;
-const BLOCK: usize = 64;
+const BLOCKS: usize = if cfg!(loom) { 2 } else { 512 };
+const BLOCK: usize = if cfg!(loom) { 2 } else { 64 };
 const _: () = assert!(BLOCKS * BLOCK < 1 << INDEX_BITS);
 const INCARNATION_MASK: u32 = (1 << INCARNATION_BITS) - 1;
 
@@ -429,11 +429,11 @@ impl Ring {
         let mut pool = self.pool.lock();
         let above = self.in_use.fetch_sub(1, Ordering::Relaxed) > self.nominal;
         let oversized = self.registry.get(index).is_some_and(|b| b.capacity() > self.buffer_size);
-        if (above && pool.len() >= 2) || oversized {
-            if let Some(buffer) = self.registry.get(index) {
-                let given_back = buffer.release_memory();
-                self.memory.fetch_sub(i64::from(given_back), Ordering::Relaxed);
-            }
+        if ((above && pool.len() >= 2) || oversized)
+            && let Some(buffer) = self.registry.get(index)
+        {
+            let given_back = buffer.release_memory();
+            self.memory.fetch_sub(i64::from(given_back), Ordering::Relaxed);
         }
         pool.push(index);
     }
@@ -501,6 +501,17 @@ impl Ring {
             self.written.store(buffer.end(self.geometry, state.offset).0, Ordering::Release);
             buffer.set_written();
         }
+    }
+
+    /// Waits until every reservation made before this call has been completed or aborted. Returns where the log ended
+    /// then: whatever lies below has had its effect on memory.
+    pub(crate) fn settle(&self, host: &impl RingHost) -> Result<Lsn> {
+        let end = self.tail();
+        self.seal_below(Lsn(u64::MAX));
+        if !cfg!(weakened = "settle_without_waiting") {
+            self.wait_written(host, end)?;
+        }
+        Ok(end)
     }
 
     /// Waits until every reservation below `bound`, which must be sealed, has been completed or aborted.

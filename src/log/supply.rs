@@ -80,8 +80,6 @@ pub(crate) struct SupplyFigures {
     pub(crate) free: u32,
     /// Slots that will be free when what killed their records is stable, or readers have moved on.
     pub(crate) emptied: u32,
-    /// Slots claimed ahead of need.
-    pub(crate) ahead: u32,
 }
 
 /// The supply of segments.
@@ -97,13 +95,11 @@ impl Supply {
     pub(crate) fn figures(&self) -> SupplyFigures {
         let state = self.0.lock();
         let quarantined: usize = state.quarantine.iter().map(|(_, slots)| slots.len()).sum();
-        let ahead: usize = state.ahead.iter().map(VecDeque::len).sum();
         let count = |n: usize| u32::try_from(n).unwrap_or(u32::MAX);
         SupplyFigures {
             slots: state.slots,
             free: count(state.free.len()),
             emptied: count(state.emptied.len() + quarantined),
-            ahead: count(ahead),
         }
     }
 
@@ -170,8 +166,8 @@ impl State {
             // Each round can move the epoch on by one, if no thread is in its way; two make a deferral ripe.
             (0..3).for_each(|_| epoch::pin().flush());
         }
-        while let Some((_, slots)) = self.quarantine.pop_front_if(|(ripe, _)| ripe.load(Ordering::Acquire)) {
-            for slot in slots {
+        while self.quarantine.front().is_some_and(|(ripe, _)| ripe.load(Ordering::Acquire)) {
+            for slot in self.quarantine.pop_front().into_iter().flat_map(|(_, slots)| slots) {
                 core.accountant().release(slot);
                 self.free.insert(slot);
             }
@@ -222,11 +218,11 @@ impl State {
             grown = self.grow(core);
         }
         let reserve = self.reserve();
-        if self.free.len() > keep {
-            if let Some(slot) = self.free.pop_first() {
-                core.gate().keep_reserve(self.free.len() < reserve);
-                return Ok(slot);
-            }
+        if self.free.len() > keep
+            && let Some(slot) = self.free.pop_first()
+        {
+            core.gate().keep_reserve(self.free.len() < reserve);
+            return Ok(slot);
         }
         grown?;
         Err(Error::DiskFull { path: core.log_path() })

@@ -11,7 +11,7 @@ use crate::location::Place;
 use crate::pages::budget::Budget;
 use crate::pages::publish::PreparedBase;
 use crate::pages::table::{Entry, PageTable};
-use crate::segments::accountant::SegmentAccountant;
+use crate::segments::SegmentAccountant;
 use crate::sync::{SharedCell, epoch};
 
 const PAGE: PageId = PageId(1);

@@ -22,12 +22,21 @@
 //! | `move_order`: a move is not a release | `location` |
 //! | `read_order`: reading a place is not an acquire | `location` |
 //! | `publish_order`: a new head is not published by a release | `page` |
+//! | `leave_order`: a writer does not leave its buffer by a release | `buffer` |
+//! | `seal_blindly`: a store for the seal's compare-exchange | `buffer` |
+//! | `event_fence`: no fence between a change and the look for waiters | `buffer` |
+//! | `settle_without_waiting`: a snapshot does not wait for reservations | `snapshot` |
+//! | `begin_released_first`: a batch's begin is registered too late | `batch` |
 //! | `free_list_no_second_look`: a cleared bit's word is not looked at again | `free_list` |
 
+mod batch;
+mod buffer;
 mod free_list;
 mod location;
 mod page;
 mod reuse;
+mod ring;
+mod snapshot;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};

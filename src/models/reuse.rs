@@ -8,8 +8,7 @@ use loom::thread;
 
 use super::explore;
 use crate::ids::{HeadId, Lsn, SegmentId, SlotId};
-use crate::segments::accountant::SegmentAccountant;
-use crate::segments::state::SegmentState;
+use crate::segments::{SegmentAccountant, SegmentState};
 
 const SLOT: SlotId = SlotId(0);
 const END: Lsn = Lsn(100);

@@ -126,12 +126,13 @@ impl Budget {
     }
 
     /// Adds other memory that the budget covers, write buffers for instance.
-    pub(crate) fn charge(&self, bytes: u64) {
+    #[cfg(test)]
+    pub(super) fn charge(&self, bytes: u64) {
         self.account().charge(bytes);
     }
 
     /// Takes back what [`charge`](Self::charge) added.
-    pub(crate) fn discharge(&self, bytes: u64) {
+    pub(super) fn discharge(&self, bytes: u64) {
         self.account().discharge(bytes);
     }
 
@@ -149,6 +150,7 @@ impl Budget {
 
     /// By how many bytes the capacity is exceeded.
     #[inline]
+    #[cfg(test)]
     pub(crate) fn excess(&self) -> u64 {
         self.used().saturating_sub(self.capacity)
     }

@@ -242,6 +242,12 @@ impl<'g, F: Fragment> NodeRef<'g, F> {
         }
     }
 
+    /// The oldest link in this link's chunk. It is published: a chunk becomes reachable by its first slot.
+    fn first_in_chunk(self) -> Option<Self> {
+        let Target::Slot(chunk, _) = self.target else { return None };
+        Some(Self { site: self.site, target: Target::Slot(chunk, 0) })
+    }
+
     /// The next older node.
     #[inline]
     pub(crate) fn older(self) -> Option<Self> {
@@ -328,9 +334,18 @@ impl<'g, F: Fragment> Head<'g, F> {
         Nodes { next: Some(self.0) }
     }
 
-    /// The node whose record made that version.
+    /// The node whose record made that version. Goes by whole chunks where it can: garbage collection asks this for each record
+    /// of a segment.
     pub(crate) fn node(self, version: Version) -> Option<NodeRef<'g, F>> {
-        self.nodes().find(|node| node.version() == version)
+        let depth = version.0.checked_sub(self.0.base().version)?;
+        let mut node = self.0;
+        while u64::from(node.depth()) > depth {
+            node = match node.first_in_chunk() {
+                Some(first) if u64::from(first.depth()) > depth => first.older()?,
+                _ => node.older()?,
+            };
+        }
+        (u64::from(node.depth()) == depth).then_some(node)
     }
 
     /// What a read of the page is made of.

@@ -83,6 +83,7 @@ impl<F: Fragment> PreparedLink<'_, F> {
     }
 
     /// The fragment that is to be linked.
+    #[cfg(test)]
     pub(crate) fn fragment(&self) -> &F {
         // SAFETY: initialised by `prepare_link`, and nobody else has it.
         unsafe { (*self.slot().as_ptr()).fragment.with(|fragment| &*fragment.cast::<F>()) }

@@ -11,7 +11,6 @@ use std::fmt;
 use std::ptr::NonNull;
 use std::sync::Arc;
 
-use crate::ids::Version;
 use crate::location::Place;
 use crate::pages::chain::Head;
 use crate::pages::fragment::{Fragment, heap_bytes};
@@ -36,11 +35,6 @@ impl<'g, F: Fragment> RetiredChain<'g, F> {
     /// The caller took this head out of the table, under the guard that it came with.
     pub(super) unsafe fn new(head: Head<'g, F>) -> Self {
         Self { head }
-    }
-
-    /// The version that was superseded.
-    pub(crate) fn version(&self) -> Version {
-        self.head.version()
     }
 
     /// Declares every record of the chain dead, and calls `killed` with where each was and its length, to be

@@ -99,10 +99,6 @@ impl<F: Fragment> PageTable<F> {
         Self { root: Root::new(), budget, pages: PhantomData }
     }
 
-    pub(crate) fn budget(&self) -> &Budget {
-        &self.budget
-    }
-
     /// The newest node of a page; `None` if the id was never used (or can't be). A freed page has a head, too.
     #[inline]
     pub(crate) fn head<'g>(&'g self, page_id: PageId, guard: &'g Guard) -> Option<Head<'g, F>> {

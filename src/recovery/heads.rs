@@ -102,13 +102,13 @@ impl<'a> HeadScan<'a> {
     /// The tip of a head, now that all proof is known.
     fn judge(&self, head: HeadId, end: Lsn) -> Result<Lsn> {
         let proven = self.proven_point(head);
-        if let Some(fault) = self.faults.get(head.index()).and_then(Option::as_ref) {
-            if fault.lsn < proven {
-                let reason =
-                    format!("the record {}, though everything below LSN {proven} was stable", fault.reason);
-                let corruption = Corruption::new(&self.scene.log_path, reason);
-                return Err(corruption.at_lsn(fault.lsn).at_offset(fault.file_offset).into());
-            }
+        if let Some(fault) = self.faults.get(head.index()).and_then(Option::as_ref)
+            && fault.lsn < proven
+        {
+            let reason =
+                format!("the record {}, though everything below LSN {proven} was stable", fault.reason);
+            let corruption = Corruption::new(&self.scene.log_path, reason);
+            return Err(corruption.at_lsn(fault.lsn).at_offset(fault.file_offset).into());
         }
         let open = self.open_batch.filter(|begin| head == HeadId::FRESH && *begin >= proven);
         Ok(open.unwrap_or(end).max(proven))

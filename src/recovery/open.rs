@@ -34,7 +34,7 @@ use crate::ids::{HeadId, HeadLsns, Lsn, SegmentId, SlotId, Version};
 use crate::log::{LOG_FILE, LogCore, LogStart, ManifestFile, SupplyStart};
 use crate::segments::{RestoredSegment, SegmentAccountant};
 use crate::stats::Counters;
-use crate::storage::{Access, Storage, StorageFile, StorageLock};
+use crate::storage::{Access, StorageFile, StorageLock};
 
 /// What an opened store starts with.
 #[derive(Debug)]

@@ -14,7 +14,7 @@
 use std::collections::BTreeMap;
 
 use crate::error::{Corruption, Error, Result};
-use crate::format::{ManifestState, RecordKind};
+use crate::format::{ManifestState, RecordKind, Voided};
 use crate::ids::{Lsn, PageId, Version};
 
 /// Where a record of a page is.
@@ -55,8 +55,7 @@ pub(crate) struct Replay {
     /// Page ids from here on can't be: there is not enough log for so many pages.
     limit: u64,
     log_path: String,
-    /// Records of pages from this id on, with versions up to this one, are void.
-    void: (PageId, Version),
+    voided: Voided,
     /// The lengths of a bare log's entries.
     entries: BTreeMap<Lsn, u32>,
 }
@@ -65,13 +64,7 @@ impl Replay {
     /// For a log file of that length: even the shortest record takes some bytes, which bounds the page ids.
     pub(crate) fn new(log_path: String, log_length: u64, state: &ManifestState) -> Self {
         let limit = (log_length / 8 + (1 << 16)).min(PageId::LIMIT);
-        let void = (state.next_page_id, state.version_floor);
-        Self { pages: Vec::new(), limit, log_path, void, entries: BTreeMap::new() }
-    }
-
-    fn is_void(&self, page_id: PageId, version: Version) -> bool {
-        let (from, floor) = self.void;
-        page_id >= from && version <= floor
+        Self { pages: Vec::new(), limit, log_path, voided: state.voided(), entries: BTreeMap::new() }
     }
 
     /// Applies one record.
@@ -99,7 +92,7 @@ impl Replay {
         base: Base,
         links: impl Iterator<Item = Spot>,
     ) -> Result<()> {
-        if self.is_void(page_id, base.version) {
+        if self.voided.covers(page_id, base.version) {
             return Ok(());
         }
         let page = self.page(page_id, base.spot)?;
@@ -109,7 +102,7 @@ impl Replay {
     }
 
     fn base(&mut self, page_id: PageId, version: Version, age: u64, freed: bool, spot: Spot) -> Result<()> {
-        if self.is_void(page_id, version) {
+        if self.voided.covers(page_id, version) {
             return Ok(());
         }
         let birth = Version(version.0.checked_sub(age).ok_or_else(|| {
@@ -123,7 +116,7 @@ impl Replay {
     }
 
     fn link(&mut self, page_id: PageId, version: Version, spot: Spot) -> Result<()> {
-        if self.is_void(page_id, version) {
+        if self.voided.covers(page_id, version) {
             return Ok(());
         }
         let page = self.page(page_id, spot)?;

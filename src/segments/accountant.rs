@@ -36,11 +36,13 @@ fn bucket_of(slot: SlotId) -> (usize, usize) {
 
 /// How many slots are in each state, and what is live in them.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[cfg(test)]
 pub(crate) struct Totals {
     by_state: [u32; SegmentState::COUNT],
     pub(crate) live: u64,
 }
 
+#[cfg(test)]
 impl Totals {
     pub(crate) fn in_state(&self, state: SegmentState) -> u32 {
         self.by_state.get(state as usize).copied().unwrap_or(0)
@@ -104,16 +106,10 @@ impl SegmentAccountant {
 
     /// Notes that a free slot was chosen for a new life. False if it is not free.
     #[must_use]
+    #[cfg(test)]
     pub(crate) fn claim(&self, slot: SlotId) -> bool {
         self.slot_or_new(slot)
             .is_some_and(|state| state.change_state(SegmentState::Free, SegmentState::Claimed))
-    }
-
-    /// Gives a claimed slot back that was not opened.
-    pub(crate) fn unclaim(&self, slot: SlotId) {
-        if let Some(state) = self.slot(slot) {
-            let _ = state.change_state(SegmentState::Claimed, SegmentState::Free);
-        }
     }
 
     /// Begins a new life of a slot that is the caller's, before the first record is reserved in it.
@@ -262,6 +258,7 @@ impl SegmentAccountant {
         self.slot(slot).map_or(Lsn(0), SlotState::end)
     }
 
+    #[cfg(test)]
     pub(crate) fn kill_lsns(&self, slot: SlotId) -> HeadLsns {
         self.slot(slot).map_or_else(HeadLsns::default, SlotState::kill_lsns)
     }
@@ -278,6 +275,7 @@ impl SegmentAccountant {
     }
 
     /// A count of all slots, one by one.
+    #[cfg(test)]
     pub(crate) fn totals(&self) -> Totals {
         let mut totals = Totals { live: self.live_bytes(), ..Totals::default() };
         for (_, state) in self.all() {

@@ -33,10 +33,12 @@ impl<const BLOCK: usize> SparseBytes<BLOCK> {
     }
 
     /// The bytes that blocks take, holes left out.
+    #[cfg(feature = "sim")]
     pub(super) fn allocated(&self) -> u64 {
         self.blocks.len() as u64 * BLOCK as u64
     }
 
+    #[cfg(feature = "sim")]
     pub(super) fn is_allocated(&self, offset: u64) -> bool {
         self.blocks.contains_key(&(offset / BLOCK as u64))
     }
