@@ -12,7 +12,11 @@ macro_rules! embed {
 embed! {
     "README.md",
     "src/config.rs",
+    "src/docs/architecture.md",
+    "src/docs/durability.md",
     "src/docs/format.md",
+    "src/docs/glossary.md",
+    "src/docs/log.md",
     "src/error.rs",
     "src/format/checksum.rs",
     "src/format/fields.rs",
