@@ -93,9 +93,9 @@ pub enum Error {
     BatchOpen,
     /// A batch was dropped unsealed after its thread had logged something. Poisons the instance.
     UnsealedBatch,
-    /// This thread holds a reservation below the LSN that it asked to be made stable.
+    /// This thread holds a reservation, and what it asked for may have to wait until that is finished.
     ReservationOpen {
-        /// Where the oldest such reservation begins.
+        /// Where the oldest reservation of the thread begins.
         lsn: Lsn,
     },
     /// So many reservations are open that no write buffer is left: more than 30 000 full ones wait for the oldest.

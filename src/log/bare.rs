@@ -7,7 +7,7 @@ use super::batch_guard::Batch;
 use super::core::LogCore;
 use super::gate::Privilege;
 use super::iter::LogIter;
-use super::reservation::{Reservation, refuse_own_below};
+use super::reservation::{Reservation, refuse_holder};
 use crate::error::{Corruption, Error, Result};
 use crate::format::{ManifestEntry, RecordKind, record};
 use crate::ids::{HeadId, Lsn, SlotId};
@@ -109,12 +109,15 @@ impl Log {
     /// before it, and for the end of a batch that it lies in. An LSN behind the log's end means all of the log.
     ///
     /// # Errors
-    /// [`Error::ReservationOpen`] or [`Error::BatchOpen`] if it would wait for the calling thread itself; an I/O error,
-    /// which also poisons the log.
+    /// [`Error::ReservationOpen`] if the calling thread holds a reservation and the LSN is not stable yet, and
+    /// [`Error::BatchOpen`] if it lies in the thread's own batch: it would wait for itself; an I/O error, which also poisons
+    /// the log.
     pub fn make_stable(&self, lsn: Lsn) -> Result<()> {
         self.core.gate().admit_flush()?;
         let bound = Lsn(lsn.0.saturating_add(1)).min(self.core.tail());
-        refuse_own_below(&self.core, bound)?;
+        if bound > self.stable_lsn() {
+            refuse_holder(&self.core)?;
+        }
         self.core.make_stable_below(bound)
     }
 
@@ -141,8 +144,8 @@ impl Log {
     /// Reads one entry; `None` if it was aborted. Writes out the buffer that holds it, if need be, but does not sync.
     ///
     /// # Errors
-    /// [`Error::Truncated`] if the log was cut off behind it, [`Error::ReservationOpen`] if this thread holds a reservation
-    /// before it that keeps it from being written, [`Error::Corruption`], [`Error::Io`].
+    /// [`Error::Truncated`] if the log was cut off behind it, [`Error::ReservationOpen`] if this thread holds a reservation,
+    /// which may keep it from being written, [`Error::Corruption`], [`Error::Io`].
     pub fn read(&self, location: Location) -> Result<Option<Vec<u8>>> {
         self.core.gate().admit_read()?;
         let Location { slot, lsn, length } = location;
@@ -151,7 +154,7 @@ impl Log {
         }
         let end = Lsn(lsn.0.saturating_add(length.into()));
         if end > self.core.ring(HeadId::FRESH).written() {
-            refuse_own_below(&self.core, end)?;
+            refuse_holder(&self.core)?;
             self.core.write_below(end.min(self.core.tail()))?;
         }
         let geometry = self.core.geometry();
@@ -239,7 +242,7 @@ impl Log {
             Ok(())
         } else {
             let tail = self.core.tail();
-            refuse_own_below(&self.core, tail).and_then(|()| self.core.make_stable_below(tail))
+            refuse_holder(&self.core).and_then(|()| self.core.make_stable_below(tail))
         };
         *self.lock.lock() = None;
         if self.temporary {

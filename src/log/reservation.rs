@@ -18,23 +18,24 @@ fn identity(core: &LogCore) -> usize {
     std::ptr::from_ref(core).addr()
 }
 
-/// Fails if this thread holds a reservation that begins below `bound`: waiting for it would be waiting for oneself.
-pub(crate) fn refuse_own_below(core: &LogCore, bound: Lsn) -> Result<()> {
+/// Fails if this thread holds a reservation, whatever its place in the log: what the caller is about to do waits for
+/// reservations, and might wait for its own.
+///
+/// Also for one that lies behind what the caller wants. It may be in the same write buffer, which can't be written without
+/// it; and the leader or the writer that the caller would have to wait for may itself be waiting for it.
+pub(crate) fn refuse_holder(core: &LogCore) -> Result<()> {
     let identity = identity(core);
     let oldest =
         HELD.with_borrow(|held| held.iter().filter(|(log, _)| *log == identity).map(|(_, lsn)| *lsn).min());
-    match oldest {
-        Some(lsn) if lsn < bound => Err(Error::ReservationOpen { lsn }),
-        _ => Ok(()),
-    }
+    oldest.map_or(Ok(()), |lsn| Err(Error::ReservationOpen { lsn }))
 }
 
 /// A place in the log that is filled but not yet part of it.
 ///
 /// Its LSN and location are known already. [`complete`](Self::complete) makes it part of the log;
 /// [`abort`](Self::abort), or dropping it, withdraws it: no reader will see it. The log's order is the order of reservation,
-/// whatever the order of completion. A thread may hold any number of reservations, but cannot make stable what lies
-/// behind one of its own, and nobody else can before it is finished.
+/// whatever the order of completion. A thread may hold any number of reservations, but cannot make anything
+/// stable meanwhile, and nobody can make stable what lies behind one before it is finished.
 #[must_use = "dropping a reservation aborts it"]
 #[derive(Debug)]
 pub struct Reservation<'a> {

@@ -182,7 +182,12 @@ impl<F: Fragment> Drop for PageTable<F> {
             // SAFETY: a leaf came from a box, and nobody else has the table any more (B).
             let leaf = unsafe { Box::from_raw(leaf) };
             for word in &leaf.words {
-                let word = Word::<F>::from_raw(word.load(Ordering::Relaxed));
+                let word = word.load(Ordering::Relaxed);
+                // Most of a leaf was never used, and a short-lived store should not take long to drop.
+                if word.is_null() {
+                    continue;
+                }
+                let word = Word::<F>::from_raw(word);
                 // SAFETY: the chain is reachable from this word only, and nobody looks at it (B).
                 let freed = unsafe { free_chain(word) };
                 self.budget.discharge(freed.contents);

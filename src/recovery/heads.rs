@@ -153,6 +153,10 @@ impl<'a> HeadScan<'a> {
     fn read(&self, (slot, _): Claimed, length: u32) -> Result<Vec<u8>> {
         let offset = self.scene.geometry.file_offset(slot, 0);
         let there = self.scene.file_length.saturating_sub(offset).min(u64::from(length));
+        if there == 0 {
+            // The claim is durable and the growth of the file is not. Reading nothing from behind the end is an error.
+            return Ok(Vec::new());
+        }
         // At most a segment.
         let mut bytes = vec![0; there as usize];
         let read = self.scene.file.read_at(&mut bytes, offset);

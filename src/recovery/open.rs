@@ -140,9 +140,12 @@ fn new_store_id() -> StoreId {
 fn create(config: &Config, kind: StoreKind) -> Result<Parts> {
     let storage = config.storage.as_ref();
     let segment_size = config.segment_size.unwrap_or(DEFAULT_SEGMENT_SIZE);
-    // The manifest's rename makes this entry durable too, so a store with a manifest always has a log.
     let file = storage.create(LOG_FILE);
     let file = file.map_err(|error| Error::io("create", storage.describe(LOG_FILE), error))?;
+    // Before the manifest's rename: a power cut may keep that and lose this, and a store with a manifest must have a log.
+    storage
+        .sync_directory()
+        .map_err(|error| Error::io("sync the directory of", storage.describe(""), error))?;
     let state = ManifestState::new(new_store_id(), kind, segment_size);
     let replay = Replay::new(storage.describe(LOG_FILE), 0, &state);
     let supply = SupplyStart { next_segment: state.next_segment.0, ..SupplyStart::default() };
