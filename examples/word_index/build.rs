@@ -131,8 +131,10 @@ impl Work<'_> {
 mod tests {
     use std::fs;
     use std::path::Path;
+    use std::sync::Arc;
 
     use pagelog::Config;
+    use pagelog::sim::SimStorage;
 
     use super::{Built, bring_up_to_date};
     use crate::index::Index;
@@ -192,5 +194,42 @@ mod tests {
         let (built, answer) = run(texts.path(), store.path(), &["words"]);
         assert_eq!(built.forgotten, 1);
         assert!(answer.starts_with("query words: 0 files"), "{answer}");
+    }
+
+    /// Opens the index on a simulated disk and brings it in line with the texts, in one thread.
+    fn run_on(disk: &SimStorage, texts: &[(&'static str, &'static str)], check: bool) {
+        let sources = Sources::of(texts);
+        let config =
+            Config::with_storage(Arc::new(disk.clone())).cache_capacity(2 << 10).segment_size(2 << 10);
+        let index = Index::open(config.io_buffer_size(512), &PLAN).unwrap();
+        bring_up_to_date(&index, &sources, 1).unwrap();
+        if check {
+            verify::compare(&index, &sources).unwrap().check().unwrap();
+        }
+        index.close().unwrap();
+    }
+
+    /// Three runs over texts that change. The power goes at every moment of them; what is left is brought in line with texts that are
+    /// different again, and has to agree with them.
+    #[test]
+    fn after_a_power_cut_at_any_moment_the_next_run_makes_the_index_right() {
+        let texts: [&[(&str, &str)]; 4] = [
+            &[("a", "one two three"), ("b", "two words"), ("c", "words of c")],
+            &[("a", "four five\nfive six"), ("c", "words of c, more of them")],
+            &[("a", "one"), ("b", "is back with other words")],
+            &[("a", "six seven"), ("b", "words"), ("c", "other words of c")],
+        ];
+        let disk = SimStorage::new(1);
+        disk.record_history();
+        texts.iter().take(3).for_each(|texts| run_on(&disk, texts, false));
+        let mut images = 0;
+        for moment in disk.history().unwrap() {
+            for seed in 0..4 {
+                let image = disk.image_at(moment, seed).unwrap();
+                run_on(&image, texts[3], true);
+                images += 1;
+            }
+        }
+        assert!(images > 200, "{images}");
     }
 }

@@ -12,9 +12,9 @@ use crate::tokens;
 pub struct FileEntry {
     /// Its short name in postings.
     pub id: u64,
-    /// Its text when it was indexed.
-    pub fingerprint: Fingerprint,
-    /// The buckets that it has words in, rising.
+    /// Its text when it was indexed. `None` while that is under way, or if it was interrupted.
+    pub fingerprint: Option<Fingerprint>,
+    /// The buckets that it may have words in, rising.
     pub buckets: Vec<u64>,
 }
 
@@ -74,8 +74,11 @@ impl Files {
             before = name;
             put(into, entry.as_ref().map_or(0, |entry| entry.id + 1));
             if let Some(entry) = entry {
-                put(into, entry.fingerprint.length);
-                put(into, entry.fingerprint.hash);
+                put(into, u64::from(entry.fingerprint.is_some()));
+                if let Some(Fingerprint { length, hash }) = entry.fingerprint {
+                    put(into, length);
+                    put(into, hash);
+                }
                 put_runs(into, &entry.buckets);
             }
         }
@@ -89,7 +92,10 @@ impl Files {
             let entry = match bytes.number()?.checked_sub(1) {
                 None => None,
                 Some(id) => {
-                    let fingerprint = Fingerprint { length: bytes.number()?, hash: bytes.number()? };
+                    let fingerprint = match bytes.number()? {
+                        0 => None,
+                        _ => Some(Fingerprint { length: bytes.number()?, hash: bytes.number()? }),
+                    };
                     Some(FileEntry { id, fingerprint, buckets: bytes.runs()? })
                 }
             };
@@ -105,7 +111,7 @@ mod tests {
     use super::{Bytes, FileEntry, Files, Fingerprint};
 
     fn entry(id: u64, text: &str) -> Option<FileEntry> {
-        Some(FileEntry { id, fingerprint: Fingerprint::of(text), buckets: vec![1, 2, 3, id] })
+        Some(FileEntry { id, fingerprint: Some(Fingerprint::of(text)), buckets: vec![1, 2, 3, id] })
     }
 
     #[test]
@@ -118,12 +124,14 @@ mod tests {
         ];
         let shelf = Files::merge(news.iter());
         assert_eq!(shelf.iter().map(|(name, _)| name).collect::<Vec<_>>(), ["b"]);
-        assert_eq!(shelf.get("b").unwrap().fingerprint, Fingerprint::of("three"));
+        assert_eq!(shelf.get("b").unwrap().fingerprint, Some(Fingerprint::of("three")));
     }
 
     #[test]
     fn what_was_written_is_read() {
-        for files in [Files::default(), Files::change("src/a.rs", entry(10, "x")), Files::change("b", None)] {
+        let begun = FileEntry { id: 10, fingerprint: None, buckets: Vec::new() };
+        for entry in [entry(10, "x"), Some(begun), None] {
+            let files = Files::change("src/a.rs", entry);
             let mut bytes = Vec::new();
             files.encode(&mut bytes);
             assert_eq!(Files::decode(&mut Bytes::new(&bytes)).unwrap(), files);

@@ -1,6 +1,6 @@
 //! The index: a page cache full of [`Piece`]s, and what is where in it.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use pagelog::{Cas, Codec, Config, Lsn, PageCache, PageId, RootCas, Stats};
@@ -14,6 +14,9 @@ use crate::words::Words;
 
 /// The name by which the directory is found again.
 const ROOT: &[u8] = b"word index";
+
+/// Bucket → word → lines.
+type Buckets = BTreeMap<u64, BTreeMap<Box<str>, Vec<u32>>>;
 
 pub struct Index {
     cache: PageCache<Piece>,
@@ -36,38 +39,43 @@ impl Index {
     /// in the log: once that is stable, so is all that the index knows of the file.
     pub fn add(&self, name: &str, text: &str) -> Result<Option<Lsn>> {
         let known = self.entry(name)?;
-        let fingerprint = Fingerprint::of(text);
+        let fingerprint = Some(Fingerprint::of(text));
         if known.as_ref().is_some_and(|known| known.fingerprint == fingerprint) {
             return Ok(None);
         }
-        let id = match &known {
-            Some(known) => known.id,
-            None => self.cache.generate_id()?,
+        let (id, had) = match known {
+            Some(known) => (known.id, known.buckets),
+            None => (self.cache.generate_id()?, Vec::new()),
         };
-        let changes = self.by_bucket(text);
-        let buckets: Vec<u64> = changes.keys().copied().collect();
-        self.forget_all_but(known.as_ref(), &buckets)?;
-        for (bucket, words) in changes {
-            self.link(self.bucket_page(bucket)?, Piece::Words(Words::change(id, words)))?;
-        }
-        // Last of all: where this is, all of the above is.
-        let entry = FileEntry { id, fingerprint, buckets };
-        self.link(self.shelf_page(name)?, Piece::Files(Files::change(name, Some(entry)))).map(Some)
+        let words = self.by_bucket(text);
+        let buckets = words.keys().copied().collect();
+        self.rewrite(name, id, had, words)?;
+        self.note(name, Some(FileEntry { id, fingerprint, buckets })).map(Some)
     }
 
     /// Forgets a file.
     pub fn forget(&self, name: &str) -> Result<Lsn> {
-        self.forget_all_but(self.entry(name)?.as_ref(), &[])?;
-        self.link(self.shelf_page(name)?, Piece::Files(Files::change(name, None)))
+        if let Some(FileEntry { id, buckets, .. }) = self.entry(name)? {
+            self.rewrite(name, id, buckets, Buckets::new())?;
+        }
+        self.note(name, None)
     }
 
-    /// Tells the buckets that a file had words in, and has none now.
-    fn forget_all_but(&self, known: Option<&FileEntry>, buckets: &[u64]) -> Result<()> {
-        let Some(known) = known else { return Ok(()) };
-        for bucket in known.buckets.iter().filter(|bucket| buckets.binary_search(bucket).is_err()) {
-            self.link(self.bucket_page(*bucket)?, Piece::Words(Words::change(known.id, BTreeMap::new())))?;
+    /// Tells all buckets that a file has words in, or had, what it has there now. Before that it is noted which ones these are.
+    fn rewrite(&self, name: &str, id: u64, had: Vec<u64>, mut words: Buckets) -> Result<()> {
+        let touched: BTreeSet<u64> = had.into_iter().chain(words.keys().copied()).collect();
+        let buckets = touched.iter().copied().collect();
+        self.note(name, Some(FileEntry { id, fingerprint: None, buckets }))?;
+        for bucket in touched {
+            let words = Words::change(id, words.remove(&bucket).unwrap_or_default());
+            self.link(self.bucket_page(bucket)?, Piece::Words(words))?;
         }
         Ok(())
+    }
+
+    /// Puts on a file's shelf what is known of it now.
+    fn note(&self, name: &str, entry: Option<FileEntry>) -> Result<Lsn> {
+        self.link(self.shelf_page(name)?, Piece::Files(Files::change(name, entry)))
     }
 
     /// Puts a piece on top of a page. The loop ends when this thread wins a race, and whenever it loses one another wins.
@@ -93,8 +101,8 @@ impl Index {
     }
 
     /// The words of a text with their lines, by bucket.
-    fn by_bucket(&self, text: &str) -> BTreeMap<u64, BTreeMap<Box<str>, Vec<u32>>> {
-        let mut buckets: BTreeMap<u64, BTreeMap<Box<str>, Vec<u32>>> = BTreeMap::new();
+    fn by_bucket(&self, text: &str) -> Buckets {
+        let mut buckets = Buckets::new();
         for (line, word) in tokens::words(text) {
             let bucket = buckets.entry(self.bucket_of(&word)).or_default();
             bucket.entry(word.into_boxed_str()).or_default().push(line);

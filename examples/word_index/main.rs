@@ -22,10 +22,16 @@
 //!
 //! # Why there is no transaction
 //!
-//! A file's entry on its shelf is linked last. What a crash leaves is the log up to some point, without holes; so if the entry
-//! is there, all of the file's words are. If it is not, some words may be, and the next run simply indexes the file again: every
-//! link says "this is *all* that file 7 has in this bucket", so saying it twice does no harm, and saying it anew
-//! replaces what was said before. Only the making of an empty index is a batch, so that half a directory can't exist.
+//! Whatever a crash leaves is the log up to some point, without holes. So the order in which things are linked is all that is
+//! needed:
+//!
+//! 1. the file's entry on its shelf: "being indexed; has, or had, words in these buckets",
+//! 2. a link for each of these buckets: "this is *all* that file 7 has here", perhaps nothing,
+//! 3. the entry again: "indexed, this was the text, these are its buckets".
+//!
+//! Where (3) is, all of (2) is. Where some of (2) is, (1) is, so the next run knows where to say everything again, and to say it
+//! twice does no harm: it replaces what was said before. One test cuts the power at every moment of three runs. Only the
+//! making of an empty index is a batch, so that half a directory can't exist.
 //!
 //! Threads index different files and meet in the buckets. Who loses a race gets the fragment back, and links it again on
 //! top of what the other one did.
@@ -102,6 +108,9 @@ fn run(options: &Options) -> Result<()> {
 
     let start = Instant::now();
     let index = Index::open(plan.config(place.path()), &plan)?;
+    if !index.was_recovered() {
+        return Err(Failure::Verdict("the store was not there when it was opened again".into()));
+    }
     let opened = start.elapsed();
     let verified = verify::compare(&index, &sources)?;
     for query in &options.queries {

@@ -73,6 +73,16 @@ impl Sources {
         Self { files, text_bytes, skipped: Vec::new(), title: "the sources of pagelog".into() }
     }
 
+    #[cfg(test)]
+    pub fn of(texts: &[(&'static str, &'static str)]) -> Self {
+        let source = |(name, text): &(&'static str, &'static str)| Source {
+            name: (*name).to_owned(),
+            place: Place::Embedded(text),
+        };
+        let files = texts.iter().map(source).collect();
+        Self { files, text_bytes: 0, skipped: Vec::new(), title: "texts".into() }
+    }
+
     fn walk(&mut self, directory: &Path, prefix: &str, store: Option<&Path>) {
         if store.is_some() && fs::canonicalize(directory).ok().as_deref() == store {
             return;
