@@ -61,7 +61,7 @@ fn read(table: &PageTable<Number>) -> u64 {
     let digits = digits(head);
     let merged = match head.hit() {
         Some(page) => page,
-        None => head.newest().install(head.read().merge(Vec::new()).unwrap()),
+        None => head.newest().install(head.read().merge(Vec::new(), None).unwrap()),
     };
     assert_eq!(merged.get(), digits);
     digits

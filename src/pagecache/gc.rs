@@ -28,6 +28,7 @@ use crate::ids::{HeadId, Lsn, PageId, SegmentId, SlotId, Version};
 use crate::location::Place;
 use crate::log::{RESERVE, Records};
 use crate::pages::Fragment;
+use crate::pages::chain::NodeRef;
 use crate::segments::{Candidate, Greedy};
 use crate::stats::Counter;
 use crate::sync::{Mutex, MutexGuard, epoch};
@@ -45,10 +46,9 @@ pub(crate) struct Collector {
     pub(super) paced: bool,
 }
 
-/// A record that was copied.
-struct Moved {
-    page_id: PageId,
-    version: Version,
+/// A record that was copied, and the node that is to be told.
+struct Moved<'g, F: Fragment> {
+    node: NodeRef<'g, F>,
     from: Place,
     to: Place,
     length: u32,
@@ -144,7 +144,7 @@ impl<F: Fragment> Inner<F> {
             None => Ok(()),
         };
         if written.is_ok() {
-            moved.iter().for_each(|moved| self.relocate(moved, &guard));
+            moved.iter().for_each(|moved| self.relocate(moved));
         }
         copied.and(written)
     }
@@ -159,12 +159,12 @@ impl<F: Fragment> Inner<F> {
         Ok(bytes)
     }
 
-    fn copy_live(
-        &self,
+    fn copy_live<'g>(
+        &'g self,
         victim: &Candidate,
         bytes: &[u8],
-        guard: &epoch::Guard,
-        moved: &mut Vec<Moved>,
+        guard: &'g epoch::Guard,
+        moved: &mut Vec<Moved<'g, F>>,
     ) -> Result<()> {
         let header = SegmentHeader::LENGTH as u32;
         for item in Records::new(bytes, self.core.seed(), victim.segment, header) {
@@ -177,29 +177,33 @@ impl<F: Fragment> Inner<F> {
                 continue;
             };
             let from = Place::new(victim.slot, offset);
-            if !self.is_live(page_id, version, from, guard) {
-                continue;
-            }
+            let Some(node) = self.live_node(page_id, version, from, guard) else { continue };
             let start = offset as usize;
             let copy = bytes.get(start..start + record.length).unwrap_or_default();
             let claim = self.core.reserve_copy(HeadId::RELOCATED, copy)?;
             let (to, length, end) = (claim.place(), claim.length(), claim.end());
             claim.complete();
-            moved.push(Moved { page_id, version, from, to, length, end });
+            moved.push(Moved { node, from, to, length, end });
         }
         Ok(())
     }
 
-    fn is_live(&self, page_id: PageId, version: Version, place: Place, guard: &epoch::Guard) -> bool {
-        let head = self.table.head(page_id, guard);
-        head.and_then(|head| head.node(version)).is_some_and(|node| node.place() == Some(place))
+    /// The node of a record, if the record is live at that place.
+    fn live_node<'g>(
+        &'g self,
+        page_id: PageId,
+        version: Version,
+        place: Place,
+        guard: &'g epoch::Guard,
+    ) -> Option<NodeRef<'g, F>> {
+        let node = self.table.head(page_id, guard)?.node(version)?;
+        (node.place() == Some(place)).then_some(node)
     }
 
     /// Tells a node of its record's new place, and the segments who holds it.
-    fn relocate(&self, moved: &Moved, guard: &epoch::Guard) {
+    fn relocate(&self, moved: &Moved<'_, F>) {
         let accountant = self.core.accountant();
-        let node = self.table.head(moved.page_id, guard).and_then(|head| head.node(moved.version));
-        if node.is_some_and(|node| node.relocate(moved.from, moved.to)) {
+        if moved.node.relocate(moved.from, moved.to) {
             accountant.kill(moved.from.slot, moved.length, HeadId::RELOCATED, moved.end);
             self.core.counters().one(Counter::RelocatedRecord);
             self.core.counters().add(Counter::RelocatedBytes, moved.length.into());

@@ -10,24 +10,9 @@ use super::shared::{Inner, PageCache};
 use crate::error::{Error, Result};
 use crate::ids::{PageId, Version};
 use crate::pages::Fragment;
-use crate::pages::chain::Head;
+use crate::pages::chain::ChainRead;
 use crate::stats::Counter;
 use crate::sync::epoch;
-
-/// A whole page: one that is in memory, or one made for the purpose.
-pub(super) enum Whole<'g, F> {
-    Resident(&'g F),
-    Made(F),
-}
-
-impl<F> Whole<'_, F> {
-    pub(super) fn as_ref(&self) -> &F {
-        match self {
-            Self::Resident(page) => page,
-            Self::Made(page) => page,
-        }
-    }
-}
 
 impl<F: Fragment> Guard<'_, F> {
     /// The page, or `None` if there is none of that id. By reference: nothing is copied, and nothing is allocated if the page
@@ -87,7 +72,7 @@ impl<F: Fragment> Inner<F> {
                 head.newest().touch();
                 return Ok(Some(Page::chain(self, head, chain)));
             }
-            if let Some(Whole::Made(page)) = self.whole(page_id, head)? {
+            if let Some(page) = self.merge_chain(page_id, &chain, None)? {
                 self.core.counters().one(Counter::Miss);
                 let content = head.newest().install(page);
                 let _ = head.shed(|place, length| self.core.is_written(place, length));
@@ -97,13 +82,14 @@ impl<F: Fragment> Inner<F> {
         }
     }
 
-    /// The page in one piece as of this head. `None` if the head is not the page's any more and a record is not needed
-    /// by anyone else, so that it can't be found.
-    pub(super) fn whole<'g>(&self, page_id: PageId, head: Head<'g, F>) -> Result<Option<Whole<'g, F>>> {
-        if let Some(content) = head.hit() {
-            return Ok(Some(Whole::Resident(content)));
-        }
-        let chain = head.read();
+    /// The page in one piece, with another fragment on top if there is one. `None` if a record is not needed by anyone
+    /// else any more and can't be found: then the page has changed since its head was looked up.
+    pub(super) fn merge_chain(
+        &self,
+        page_id: PageId,
+        chain: &ChainRead<'_, F>,
+        on_top: Option<&F>,
+    ) -> Result<Option<F>> {
         let mut fetched = Vec::new();
         for node in chain.missing() {
             match self.fetch(page_id, node)? {
@@ -111,6 +97,6 @@ impl<F: Fragment> Inner<F> {
                 None => return Ok(None),
             }
         }
-        Ok(chain.merge(fetched).map(Whole::Made))
+        Ok(chain.merge(fetched, on_top))
     }
 }

@@ -85,10 +85,9 @@ impl<F: Fragment> Inner<F> {
         guard: &epoch::Guard,
     ) -> Result<Cas<F>> {
         let version = head.version();
-        let Some(page) = self.whole(page_id, head)? else {
+        let Some(merged) = self.merge_chain(page_id, &head.read(), Some(&fragment))? else {
             return Ok(self.lost_to(page_id, version, guard).with(fragment));
         };
-        let merged = F::merge(&[page.as_ref(), &fragment]);
         let outcome = self.put(page_id, head, merged, Counter::Consolidation)?;
         Ok(match outcome {
             Cas::Done { version, lsn } => Cas::Done { version, lsn },

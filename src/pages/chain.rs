@@ -407,13 +407,13 @@ impl<'g, F: Fragment> ChainRead<'g, F> {
         })
     }
 
-    /// The page in one piece. `fetched` are the contents of the [`missing`](Self::missing) nodes, in that order.
-    /// `None` if their number is wrong.
-    pub(crate) fn merge(&self, mut fetched: Vec<F>) -> Option<F> {
+    /// The page in one piece, with one more fragment on top if there is one. `fetched` are the contents of the
+    /// [`missing`](Self::missing) nodes, in that order. `None` if their number is wrong.
+    pub(crate) fn merge(&self, mut fetched: Vec<F>, on_top: Option<&F>) -> Option<F> {
         if fetched.len() != self.missing().count() {
             return None;
         }
-        if let ([Part::Missing(_)], 1) = (self.parts.as_slice(), fetched.len()) {
+        if let ([Part::Missing(_)], 1, None) = (self.parts.as_slice(), fetched.len(), on_top) {
             return fetched.pop();
         }
         let mut supply = fetched.iter();
@@ -421,7 +421,8 @@ impl<'g, F: Fragment> ChainRead<'g, F> {
             Part::Resident(fragment) => Some(*fragment),
             Part::Missing(_) => supply.next(),
         });
-        let mut fragments = newest_to_oldest.collect::<Option<Vec<&F>>>()?;
+        let mut fragments =
+            on_top.map(Some).into_iter().chain(newest_to_oldest).collect::<Option<Vec<&F>>>()?;
         fragments.reverse();
         Some(F::merge(&fragments))
     }

@@ -150,7 +150,7 @@ impl World {
         if let Some(page) = head.hit() {
             return page.read();
         }
-        head.newest().install(head.read().merge(Vec::new()).unwrap()).read()
+        head.newest().install(head.read().merge(Vec::new(), None).unwrap()).read()
     }
 
     /// Reads a page, making up what is missing: a node of version v held the number v.
@@ -160,7 +160,7 @@ impl World {
         }
         let read = head.read();
         let fetched = read.missing().map(|node| self.fragment(node.version().0)).collect();
-        head.newest().install(read.merge(fetched).unwrap()).read()
+        head.newest().install(read.merge(fetched, None).unwrap()).read()
     }
 
     /// Drops the table, lets the collector run, and checks that nothing is left.
