@@ -57,7 +57,9 @@ impl<'a> Batch<'a> {
     fn finish(&mut self) -> Result<Lsn> {
         self.open = false;
         let kind = RecordKind::BatchEnd { begin: self.begin };
-        let claim = self.core.reserve(HeadId::FRESH, Privilege::Reserve, &kind, &[]);
+        // An end that can't be made durable is none: who seals must hear of it.
+        let admitted = self.core.gate().check_poison();
+        let claim = admitted.and_then(|()| self.core.reserve(HeadId::FRESH, Privilege::Reserve, &kind, &[]));
         let claim = match claim {
             Ok(claim) => claim,
             Err(error) => {

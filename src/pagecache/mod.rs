@@ -33,6 +33,8 @@ mod replace;
 mod shared;
 mod snapshot;
 mod statistics;
+#[cfg(all(test, not(loom)))]
+mod tests;
 
 pub use guard::Guard;
 pub use meta::{RootCas, Roots};

@@ -1,0 +1,105 @@
+//! The segments' accounts against a recount, segment by segment. From outside only their sum can be seen.
+
+use std::sync::Arc;
+
+use super::{Cas, PageCache};
+use crate::config::Config;
+use crate::ids::{PageId, SlotId, Version};
+use crate::pages::{Codec, CodecError, Fragment};
+use crate::storage::MemoryStorage;
+
+struct Bytes(Vec<u8>);
+struct Raw;
+
+impl Codec<Bytes> for Raw {
+    fn encode(fragment: &Bytes, into: &mut Vec<u8>) -> Result<(), CodecError> {
+        into.extend_from_slice(&fragment.0);
+        Ok(())
+    }
+
+    fn decode(bytes: &[u8]) -> Result<Bytes, CodecError> {
+        Ok(Bytes(bytes.to_vec()))
+    }
+}
+
+impl Fragment for Bytes {
+    type Codec = Raw;
+
+    fn merge(oldest_to_newest: &[&Self]) -> Self {
+        Self(oldest_to_newest.last().map(|newest| newest.0.clone()).unwrap_or_default())
+    }
+}
+
+fn open(storage: &MemoryStorage) -> PageCache<Bytes> {
+    let config = Config::with_storage(Arc::new(storage.clone())).segment_size(1000).io_buffer_size(512);
+    config.cache_capacity(256).max_chain_length(4).space_target(1.1).open().unwrap()
+}
+
+/// Everything must be written, for records count when they are.
+fn compare(cache: &PageCache<Bytes>, when: &str) {
+    cache.flush().unwrap();
+    let (inner, mut recounted) = (&cache.inner, cache.inner.recount_live());
+    let accountant = inner.core.accountant();
+    let sum: u64 = recounted.values().sum();
+    for slot in (0..accountant.bound()).map(SlotId) {
+        let expected = recounted.remove(&slot).unwrap_or(0);
+        assert_eq!(accountant.live(slot), expected, "{slot:?} in state {:?}, {when}", accountant.state(slot));
+    }
+    assert!(recounted.is_empty(), "{when}: records in slots that nobody opened: {recounted:?}");
+    assert_eq!(accountant.live_bytes(), sum, "{when}");
+}
+
+#[test]
+fn every_segment_is_charged_with_exactly_the_records_that_are_live_in_it() {
+    let mut relocated = 0;
+    for seed in 0..40_u64 {
+        let storage = MemoryStorage::new();
+        let mut cache = open(&storage);
+        let mut pages: Vec<(PageId, Version)> = Vec::new();
+        let mut random = seed;
+        for step in 0..400 {
+            random = random.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+            let (choice, length) = ((random >> 33) % 100, (random >> 48) as usize % 90);
+            let at = (random >> 40) as usize % pages.len().max(1);
+            let bytes = Bytes(vec![step as u8; length]);
+            match (choice, pages.get(at).copied()) {
+                (0..15, _) | (_, None) => {
+                    let allocated = cache.allocate(bytes).unwrap();
+                    pages.push((allocated.page_id, allocated.version));
+                }
+                (15..50, Some((page_id, version))) => {
+                    pages[at].1 = cache.link(page_id, version, bytes).unwrap().done().unwrap();
+                }
+                (50..70, Some((page_id, version))) => {
+                    pages[at].1 = cache.replace(page_id, version, bytes).unwrap().done().unwrap();
+                }
+                (70..80, Some((page_id, version))) => {
+                    assert!(cache.free(page_id, version).unwrap().is_done());
+                    pages.swap_remove(at);
+                }
+                (80..84, Some((page_id, version))) => {
+                    let stale = Version(version.0.saturating_sub(1));
+                    assert!(!matches!(cache.link(page_id, stale, bytes).unwrap(), Cas::Done { .. }));
+                }
+                (84..88, Some((page_id, _))) => {
+                    let _ = cache.cas_root_in_meta(
+                        b"root",
+                        cache.meta_pid_for_name(b"root").unwrap(),
+                        Some(page_id),
+                    );
+                }
+                (88..94, _) => drop(cache.attempt_gc().unwrap()),
+                (94, _) => {
+                    relocated += cache.stats().counts.relocated_records;
+                    cache.close().unwrap();
+                    cache = open(&storage);
+                    compare(&cache, &format!("seed {seed}, step {step}, opened"));
+                }
+                _ => compare(&cache, &format!("seed {seed}, step {step}")),
+            }
+        }
+        relocated += cache.stats().counts.relocated_records;
+        compare(&cache, &format!("seed {seed}, at the end"));
+    }
+    assert!(relocated > 1000, "only {relocated} records were relocated");
+}
