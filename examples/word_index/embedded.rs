@@ -82,6 +82,7 @@ embed! {
     "src/pagecache/shared.rs",
     "src/pagecache/snapshot.rs",
     "src/pagecache/statistics.rs",
+    "src/pagecache/tests.rs",
     "src/pages/budget.rs",
     "src/pages/cell.rs",
     "src/pages/chain.rs",
