@@ -1,4 +1,53 @@
-//! A lock-free page cache over a log-structured store.
+//! A lock-free page cache over a log-structured store: the layer below a B-tree, a key-value store, an index or a queue.
+//!
+//! You say what a page is and how changes merge into it ([`Fragment`]). pagelog keeps pages in memory as far as they fit, logs
+//! every change, makes changes durable when asked, gives space back, and finds everything again after a crash.
+//!
+//! ```text
+//!   allocate  link  replace  free            pin ─► get
+//!       │       │      │      │                     │
+//!  ┌────▼───────▼──────▼──────▼─────────────────────▼────────┐
+//!  │ PageCache    page id ─► head ─► link ─► link ─► base    │   versions, merged pages, a memory budget
+//!  └────┬────────────────────────────────────────────▲───────┘
+//!       │ records: page id, version, payload         │ read back
+//!  ┌────▼────────────────────────────────────────────┴───────┐
+//!  │ Log          ring of write buffers ─► segments          │   one sync for all who wait
+//!  └────┬────────────────────────────────────────────▲───────┘
+//!  ┌────▼────────────────────────────────────────────┴───────┐
+//!  │ Storage      MANIFEST   log   snapshot-…   LOCK         │   files, memory, a simulated disk, your own
+//!  └─────────────────────────────────────────────────────────┘
+//! ```
+//!
+//! # Quick start
+//!
+#![cfg_attr(feature = "bincode", doc = concat!("```\n", include_str!("../examples/quick_start.rs"), "```"))]
+#![cfg_attr(
+    not(feature = "bincode"),
+    doc = "See `examples/quick_start.rs`, which needs the feature `bincode`."
+)]
+//!
+//! # Where to go from here
+//!
+//! | | |
+//! |---|---|
+//! | [`Config`] | options, and [opening](Config::open) a store |
+//! | [`PageCache`] | the verbs: [`allocate`](PageCache::allocate), [`link`](PageCache::link), [`replace`](PageCache::replace), [`free`](PageCache::free), [`pin`](PageCache::pin) to read |
+//! | [`Guard`], [`Page`] | reading |
+//! | [`Cas`] | what a compare-and-swap can come to; a lost race is not an error |
+//! | [`Fragment`], [`Codec`] | your pages |
+//! | [`Batch`] | changes that survive a crash together |
+//! | [`Log`] | the log without pages |
+//! | [`Storage`] | where bytes live |
+//! | [`Error`] | what can go wrong |
+#![cfg_attr(feature = "sim", doc = "| [`sim`] | a disk whose power can be cut, for your tests |")]
+//!
+//! In depth: [architecture](docs::architecture), [the log](docs::log), [durability](docs::durability),
+//! [the files byte by byte](docs::format), [glossary](docs::glossary).
+//!
+//! # Features
+//!
+//! * `bincode` (on by default): `Bincode`, a codec for types with serde's traits. Never used for the store's own files.
+//! * `sim`: the simulated disk.
 
 mod config;
 mod error;
@@ -33,4 +82,19 @@ pub use storage::{Access, FileStorage, MemoryStorage, Storage, StorageFile, Stor
 #[cfg(feature = "sim")]
 pub mod sim {
     pub use crate::storage::sim::{Call, CallKind, Fault, Images, SimStorage, When};
+}
+
+/// How it works, for those who want to know. Only in the documentation.
+#[cfg(any(doc, doctest))]
+pub mod docs {
+    #[doc = include_str!("docs/architecture.md")]
+    pub mod architecture {}
+    #[doc = include_str!("docs/log.md")]
+    pub mod log {}
+    #[doc = include_str!("docs/durability.md")]
+    pub mod durability {}
+    #[doc = include_str!("docs/format.md")]
+    pub mod format {}
+    #[doc = include_str!("docs/glossary.md")]
+    pub mod glossary {}
 }

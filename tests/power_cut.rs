@@ -24,7 +24,7 @@
 
 mod support;
 
-use std::sync::Mutex;
+use std::sync::{Mutex, PoisonError};
 
 use pagelog::sim::SimStorage;
 use pagelog::{PageId, Storage};
@@ -294,7 +294,7 @@ fn number_from(variable: &str) -> Option<u64> {
 
 #[test]
 fn random_workloads_survive_power_cuts_at_every_operation() {
-    let _alone = ONE_AT_A_TIME.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
+    let _alone = ONE_AT_A_TIME.lock().unwrap_or_else(PoisonError::into_inner);
     let (seed, images) = (number_from("PAGELOG_SEED"), number_from("PAGELOG_IMAGES"));
     let wanted = match (seed, images) {
         (Some(_), None) => 1,
@@ -374,7 +374,7 @@ fn all_short_workloads(length: u32, tally: &mut Tally) -> Result<(), String> {
 
 #[test]
 fn all_workloads_of_up_to_three_operations_survive_power_cuts() {
-    let _alone = ONE_AT_A_TIME.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
+    let _alone = ONE_AT_A_TIME.lock().unwrap_or_else(PoisonError::into_inner);
     let mut tally = Tally::default();
     let longest = if number_from("PAGELOG_IMAGES").is_some() { 4 } else { 3 };
     for length in 1..=longest {

@@ -46,7 +46,7 @@ fn pages_survive_reopening() {
                 let a = cache.allocate(Bytes(vec![i; 20])).unwrap();
                 state.push((a.page_id, a.version, vec![i; 20]));
             }
-            for entry in state.iter_mut() {
+            for entry in &mut state {
                 for _ in 0..3 {
                     match cache.link(entry.0, entry.1, Bytes(vec![round; 5])).unwrap() {
                         Cas::Done { version, .. } => {

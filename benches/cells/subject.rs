@@ -117,8 +117,7 @@ impl Engine for Subject {
     fn get(&self, page: usize) -> u8 {
         let guard = self.cache.pin();
         let found = guard.get(self.pages[page]).expect("a read").expect("a page");
-        let byte = found.merged().as_slice()[17];
-        byte
+        found.merged().as_slice()[17]
     }
 
     fn commit(&self, page: usize, fragment: [u8; FRAGMENT]) {

@@ -213,7 +213,9 @@ impl<F: Fragment> Inner<F> {
         let mut live = std::collections::BTreeMap::new();
         let guard = epoch::pin();
         for page_id in (0..self.next_page_id.load(Ordering::Acquire)).map(PageId) {
-            for node in self.table.head(page_id, &guard).into_iter().flat_map(|head| head.nodes()) {
+            for node in
+                self.table.head(page_id, &guard).into_iter().flat_map(crate::pages::chain::Head::nodes)
+            {
                 if let Some(place) = node.place() {
                     *live.entry(place.slot).or_default() += u64::from(node.length());
                 }

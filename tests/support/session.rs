@@ -271,7 +271,7 @@ impl Session {
         let bytes = self.fresh(length);
         let merged = [old, bytes.0.clone()].concat();
         let outcome = self.cache.link(PageId::new(page_id), Version::new(life.version), bytes)?;
-        self.advanced(began, page_id, life, Some(merged), outcome)
+        self.advanced(began, page_id, &life, Some(merged), &outcome)
     }
 
     fn replace(&mut self, page: usize, length: usize) -> Outcome {
@@ -279,25 +279,25 @@ impl Session {
         let began = self.disk.operations();
         let bytes = self.fresh(length);
         let outcome = self.cache.replace(PageId::new(page_id), Version::new(life.version), bytes.clone())?;
-        self.advanced(began, page_id, life, Some(bytes.0), outcome)
+        self.advanced(began, page_id, &life, Some(bytes.0), &outcome)
     }
 
     fn free(&mut self, page: usize) -> Outcome {
         let Some((page_id, life)) = self.choose(page) else { return Ok(()) };
         let began = self.disk.operations();
         let outcome = self.cache.free(PageId::new(page_id), Version::new(life.version))?;
-        self.advanced(began, page_id, life, None, outcome)
+        self.advanced(began, page_id, &life, None, &outcome)
     }
 
     fn advanced<T: std::fmt::Debug>(
         &mut self,
         began: u64,
         page_id: u64,
-        life: Life,
+        life: &Life,
         contents: Option<Vec<u8>>,
-        outcome: Cas<T>,
+        outcome: &Cas<T>,
     ) -> Outcome {
-        let Cas::Done { version, lsn } = outcome else {
+        let Cas::Done { version, lsn } = *outcome else {
             return wrong(format!("page {page_id}: {outcome:?}"));
         };
         ensure!(
@@ -305,7 +305,7 @@ impl Session {
             "page {page_id} went from version {} to {version}",
             life.version
         );
-        self.changed(began, lsn, page_id, Life { version: version.get(), contents, ..life });
+        self.changed(began, lsn, page_id, Life { version: version.get(), contents, ..*life });
         Ok(())
     }
 
@@ -357,7 +357,7 @@ impl Session {
     fn root(&mut self, name: u8, page: usize) -> Outcome {
         let name = vec![b'r'; usize::from(name) + 1];
         let old = self.journal.now.roots.get(&name).copied();
-        let new = if old.is_some() && page % 3 == 0 { None } else { Some(page as u64 % 9) };
+        let new = if old.is_some() && page.is_multiple_of(3) { None } else { Some(page as u64 % 9) };
         let began = self.disk.operations();
         let wrong_old = Some(PageId::new(777));
         let refused = self.cache.cas_root_in_meta(&name, wrong_old, None)?;
