@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
 use crate::ids::{PageId, SlotId, Version};
 use crate::location::Place;
 use crate::pages::budget::Budget;
-use crate::pages::chain::{Head, Part};
+use crate::pages::chain::{Head, NodeRef, Part};
 use crate::pages::eviction::Hand;
 use crate::pages::fragment::{Codec, CodecError, Fragment};
 use crate::pages::node::BaseKind;
@@ -313,7 +313,7 @@ fn eviction_keeps_what_cannot_be_read_back_and_what_readers_hold() {
         }
         let head = world.head(&guard);
         let merged = world.get(head);
-        let held: Vec<&Counted> = head.nodes().filter_map(|node| node.fragment()).collect();
+        let held: Vec<&Counted> = head.nodes().filter_map(NodeRef::fragment).collect();
         assert_eq!(held.len(), 6);
         let unwritten = head.newest().place().unwrap();
         let before = world.budget.used();
@@ -532,7 +532,7 @@ fn readers_writers_and_evictions_race_and_every_fragment_is_dropped_once() {
                 })
             })
             .collect();
-        let results: Vec<_> = writers.into_iter().map(|writer| writer.join()).collect();
+        let results: Vec<_> = writers.into_iter().map(std::thread::ScopedJoinHandle::join).collect();
         running.store(false, Ordering::Relaxed);
         assert!(results.iter().all(Result::is_ok));
     });
