@@ -1,6 +1,6 @@
 //! Which page's contents to drop next: a hand that goes round over all page ids (CLOCK).
 //!
-//! A page that was read since the hand last came by is spared once. The hand goes in strides of 64 ids, the ones
+//! A page that was read since the hand last came by is spared once. The hand goes in strides of ids
 //! that share a word of the table's bitmap, so it steps over pages that hold nothing without visiting them; and several
 //! threads can move it at the same time, each taking strides of its own.
 //!
@@ -10,12 +10,9 @@
 use crate::ids::PageId;
 use crate::location::Place;
 use crate::pages::fragment::Fragment;
-use crate::pages::table::PageTable;
+use crate::pages::table::{PageTable, STRIDE};
 use crate::sync::atomic::{AtomicU64, Ordering};
 use crate::sync::epoch::Guard;
-
-/// Ids that the hand takes at a time.
-const STRIDE: u64 = 64;
 
 /// The outcome of a sweep.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -50,7 +47,8 @@ impl Hand {
         is_written: impl Fn(Place, u32) -> bool,
     ) -> Swept {
         let mut swept = Swept::default();
-        let strides = end.0.div_ceil(STRIDE);
+        // At least one, so that no remainder is taken by zero.
+        let strides = end.0.div_ceil(STRIDE).max(1);
         for _ in 0..2 * strides {
             if swept.bytes >= wanted {
                 break;

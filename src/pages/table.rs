@@ -32,10 +32,19 @@ mod order {
         if cfg!(weakened = "publish_order") { Ordering::Relaxed } else { Ordering::SeqCst };
 }
 
-/// Bits of a page id that choose inside one level. The model checker gets a table of 16 pages.
-const LEVEL_BITS: u32 = if cfg!(loom) { 2 } else { 16 };
+/// Bits of a page id that choose inside one level. The model checker gets a table of 16 pages, and the interpreter
+/// that checks our pointers, which is slow, one of 2¹⁶.
+const LEVEL_BITS: u32 = if cfg!(loom) {
+    2
+} else if cfg!(miri) {
+    8
+} else {
+    16
+};
 const ENTRIES: usize = 1 << LEVEL_BITS;
-const BITS_IN_WORD: usize = 64;
+const BITS_IN_WORD: usize = if ENTRIES < 64 { ENTRIES } else { 64 };
+/// How many pages share a word of the bitmap (C).
+pub(super) const STRIDE: u64 = BITS_IN_WORD as u64;
 
 /// The heads of pages with consecutive ids.
 #[derive(Debug)]
@@ -116,7 +125,7 @@ impl<F: Fragment> PageTable<F> {
         Some(site.head().map_or(Entry::Vacant(site), Entry::Occupied))
     }
 
-    /// Calls `visit` for the pages that may have contents, of the 64 ids from `first` (rounded down) on. The marks of those
+    /// Calls `visit` for the pages that may have contents, of the [`STRIDE`] ids from `first` (rounded down) on. The marks of those
     /// for which it returns false are cleared. It is told to look after the mark was cleared (C).
     pub(super) fn sweep<'g>(
         &'g self,
@@ -124,7 +133,7 @@ impl<F: Fragment> PageTable<F> {
         guard: &'g Guard,
         mut visit: impl FnMut(Head<'g, F>) -> bool,
     ) {
-        let first = first.0 - first.0 % BITS_IN_WORD as u64;
+        let first = first.0 - first.0 % STRIDE;
         let Some(leaf) = self.leaf(PageId(first)) else { return };
         let (word, _) = leaf.resident(slot_of(first));
         let mut marks = word.load(Ordering::Relaxed);

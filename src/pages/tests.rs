@@ -16,7 +16,8 @@ use crate::pages::restore::RestoredPage;
 use crate::pages::table::{Entry, PageTable};
 use crate::sync::epoch::{self, Guard};
 
-const PAGE: PageId = PageId(70_001);
+/// In the second leaf of the table.
+const PAGE: PageId = PageId(if cfg!(miri) { 301 } else { 70_001 });
 const LENGTH: u32 = 10;
 
 /// A list of numbers that notes in a ledger how many there are, and that notices being dropped twice.
@@ -404,7 +405,9 @@ fn ids_out_of_range_are_no_pages() {
     assert!(world.table().head(PageId(PageId::LIMIT), &guard).is_none());
     assert!(world.table().head(PageId(u64::MAX), &guard).is_none());
     assert!(world.table().entry(PageId(u64::MAX), &guard).is_none());
-    assert!(matches!(world.table().entry(PageId(PageId::LIMIT - 1), &guard), Some(Entry::Vacant(_))));
+    if !cfg!(miri) {
+        assert!(matches!(world.table().entry(PageId(PageId::LIMIT - 1), &guard), Some(Entry::Vacant(_))));
+    }
     drop(guard);
     world.end();
 }
