@@ -34,6 +34,7 @@ use crate::error::{Error, Result};
 use crate::format::{Claim, ManifestEntry};
 use crate::ids::{HeadId, SegmentId, SlotId};
 use crate::location::Place;
+use crate::stats::Counter;
 use crate::sync::atomic::{AtomicBool, Ordering};
 use crate::sync::{Mutex, epoch};
 
@@ -177,7 +178,7 @@ impl State {
 
     /// Claims segments for a head, in one manifest entry.
     fn claim(&mut self, core: &LogCore, head: HeadId, privilege: Privilege) -> Result<()> {
-        let count = if head == HeadId::FRESH { (self.slots / 64).clamp(1, MAX_AHEAD) } else { 1 };
+        let count = if head == HeadId::FRESH { claimed_at_once(self.slots) } else { 1 };
         let mut claims: Vec<(SlotId, Claim)> = Vec::new();
         for _ in 0..count {
             match self.take_slot(core, privilege) {
@@ -202,6 +203,9 @@ impl State {
         let newest = self.newest.get_mut(head.index());
         let predecessor =
             newest.map(|newest| std::mem::replace(newest, segment)).filter(|segment| segment.0 > 0);
+        if core.accountant().segment(slot) > SegmentId(0) {
+            core.counters().one(Counter::SegmentReused);
+        }
         core.accountant().open(slot, segment, head);
         Claim { segment, head, predecessor, end: core.geometry().segment_size() }
     }
@@ -246,6 +250,11 @@ impl State {
 fn is_full(error: &io::Error) -> bool {
     use io::ErrorKind::{FileTooLarge, QuotaExceeded, StorageFull};
     matches!(error.kind(), StorageFull | QuotaExceeded | FileTooLarge)
+}
+
+/// How many segments of the fresh head one claim takes in a file of so many slots.
+pub(crate) fn claimed_at_once(slots: u32) -> u32 {
+    (slots / 64).clamp(1, MAX_AHEAD)
 }
 
 /// A flag that is set when every thread that is pinned now has moved on.

@@ -17,7 +17,7 @@ use crate::sync::atomic::Ordering;
 use crate::sync::epoch;
 
 /// The share of the budget that may be dead before writers help to free it.
-const DEAD_SHARE: u64 = 8;
+const DEAD_SHARE: u64 = 16;
 /// How often a writer gives way to readers.
 const YIELDS: u32 = 16;
 
