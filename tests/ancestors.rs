@@ -61,8 +61,8 @@ fn every_path_counts_for_the_cache_limit() {
     let mut look = |cache: &PageCache<Bytes>| {
         let stats = cache.stats();
         largest = largest.max(stats.resident_bytes + stats.dead_bytes + stats.buffer_bytes);
-        // The hand drops the contents of up to 64 pages at a time; who reads holds a guard, so that memory goes a little later.
-        assert!(largest < CAPACITY * 11 / 10 + 64 * 2300, "{stats:?}");
+        // Who reads holds a guard, so what it pushes out goes a few reads later.
+        assert!(largest < CAPACITY * 11 / 10 + (16 << 10), "{stats:?}");
     };
     let mut pages = Vec::new();
     for n in 0..600u64 {

@@ -72,7 +72,13 @@ impl<F: Fragment> Inner<F> {
 
     fn hurry_the_dead(&self) {
         let limit = self.budget.capacity() / DEAD_SHARE;
-        if self.budget.dead() <= limit || epoch::is_pinned() {
+        if self.budget.dead() <= limit {
+            return;
+        }
+        if epoch::is_pinned() {
+            // A reader that pages in. Under its guard the epoch can move by one step and no further; its next guard lets it
+            // move on. Without this step readers would leave it to one pin in 128.
+            epoch::pin().flush();
             return;
         }
         for _ in 0..YIELDS {
