@@ -57,7 +57,7 @@ fn race(cache: &PageCache<Sum>, pages: &[PageId], seed: u64, rounds: u64) -> Don
 
 #[test]
 fn racing_links_and_replaces_add_up_and_every_version_is_given_once() {
-    const ROUNDS: u64 = 3000;
+    const ROUNDS: u64 = 1500;
     let storage = Arc::new(MemoryStorage::new());
     let cache: PageCache<Sum> = tiny(&storage).open().unwrap();
     let pages: Vec<PageId> = (0..8).map(|_| cache.allocate(Sum(0)).unwrap().page_id).collect();
@@ -129,7 +129,7 @@ fn readers_see_each_page_move_only_forward_while_it_is_evicted_and_moved() {
                 let (cache, pages) = (&cache, &pages);
                 scope.spawn(move || {
                     let mut dice = Dice::new(seed + 90);
-                    for _ in 0..2500 {
+                    for _ in 0..1200 {
                         let page_id = pages[dice.below(pages.len() as u64) as usize];
                         let version = cache.version(page_id).unwrap().unwrap();
                         let _ = cache.link(page_id, version, Sum(1)).unwrap();

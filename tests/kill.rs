@@ -89,12 +89,12 @@ fn next_step(state: &State, thread: u64, dice: &mut Dice, pages: &mut u64) -> Ve
     for _ in 0..changes {
         let picked = ahead.pages.keys().nth(dice.below(ahead.pages.len().max(1) as u64) as usize).copied();
         let change = match (dice.below(20), picked) {
-            (0..3, _) | (_, None) => {
+            (0..2, _) | (_, None) => {
                 *pages += 1;
                 // The remainder tells whose page it is; no page begins with zero.
                 Change::Allocate(*pages * THREADS + thread)
             }
-            (3..5, Some(page)) if ahead.pages.len() > 6 => Change::Free(page),
+            (2..5, Some(page)) if ahead.pages.len() > 6 => Change::Free(page),
             (5..8, _) => Change::Shared,
             (8..10, Some(page)) => Change::Replace(page, dice.next()),
             (_, Some(page)) => Change::Link(page, dice.next()),

@@ -40,4 +40,4 @@ pub(crate) use core::{LOG_FILE, LogCore, LogStart};
 pub(crate) use gate::Privilege;
 pub(crate) use manifest_file::{MANIFEST_FILE, MANIFEST_TEMPORARY, ManifestFile};
 pub(crate) use scan::Records;
-pub(crate) use supply::{RESERVE, SupplyStart};
+pub(crate) use supply::{RESERVE, SupplyFigures, SupplyStart, claimed_at_once};

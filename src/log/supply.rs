@@ -181,7 +181,7 @@ impl State {
             Privilege::Ordinary => RESERVE_ENTRIES,
             Privilege::Reserve => 1,
         })?;
-        let count = if head == HeadId::FRESH { (self.slots / 64).clamp(1, MAX_AHEAD) } else { 1 };
+        let count = if head == HeadId::FRESH { claimed_at_once(self.slots) } else { 1 };
         let mut claims: Vec<(SlotId, Claim)> = Vec::new();
         for _ in 0..count {
             match self.take_slot(core, privilege) {
@@ -249,6 +249,11 @@ impl State {
             Err(error) => Err(Error::io("extend", core.log_path(), error)),
         }
     }
+}
+
+/// How many segments of the fresh head one claim takes in a file of so many slots.
+pub(crate) fn claimed_at_once(slots: u32) -> u32 {
+    (slots / 64).clamp(1, MAX_AHEAD)
 }
 
 /// A flag that is set when every thread that is pinned now has moved on.

@@ -17,7 +17,7 @@ use crate::sync::atomic::Ordering;
 use crate::sync::epoch;
 
 /// The share of the budget that may be dead before writers help to free it.
-const DEAD_SHARE: u64 = 8;
+const DEAD_SHARE: u64 = 16;
 /// How often a writer gives way to readers.
 const YIELDS: u32 = 16;
 
@@ -72,7 +72,13 @@ impl<F: Fragment> Inner<F> {
 
     fn hurry_the_dead(&self) {
         let limit = self.budget.capacity() / DEAD_SHARE;
-        if self.budget.dead() <= limit || epoch::is_pinned() {
+        if self.budget.dead() <= limit {
+            return;
+        }
+        if epoch::is_pinned() {
+            // A reader that pages in. Under its guard the epoch can move by one step and no further; its next guard lets it
+            // move on. Without this step readers would leave it to one pin in 128.
+            epoch::pin().flush();
             return;
         }
         for _ in 0..YIELDS {

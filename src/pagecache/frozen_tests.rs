@@ -161,7 +161,7 @@ fn link_shared(cache: &PageCache<Text>, page_id: PageId) {
     }
 }
 
-const ROUNDS: u32 = 1500;
+const ROUNDS: u32 = 1000;
 
 fn work(cache: &PageCache<Text>, shared: PageId) -> Vec<Owned> {
     let mut pages: Vec<Owned> = (0..8).map(|_| Owned::new(cache)).collect();

@@ -26,7 +26,7 @@ use crate::error::{Corruption, Result};
 use crate::format::{RecordKind, SegmentHeader};
 use crate::ids::{HeadId, Lsn, PageId, SegmentId, SlotId, Version};
 use crate::location::Place;
-use crate::log::{RESERVE, Records};
+use crate::log::{RESERVE, Records, SupplyFigures, claimed_at_once};
 use crate::pages::Fragment;
 use crate::pages::chain::NodeRef;
 use crate::segments::{Candidate, Greedy};
@@ -35,6 +35,8 @@ use crate::sync::{Mutex, MutexGuard, epoch};
 
 /// The most victims that one writer cleans when it begins a segment.
 const VICTIMS_PER_SEGMENT: u32 = 12;
+/// So many segments behind the stable LSN are left alone when there are others to clean.
+const UNSTABLE_SEGMENTS: u64 = 2;
 /// A segment with more live bytes than this share is not worth cleaning.
 const WORTHWHILE: f64 = 0.97;
 
@@ -71,6 +73,13 @@ impl Collector {
     }
 }
 
+/// Free segments, or such that will be, that cleaning keeps in stock: the reserve, the next claim, and one for each head. With
+/// fewer, the copies that cleaning makes would find no free segment and the file would grow by them: then a victim
+/// counts as a segment gained while its copies took as much elsewhere.
+fn low_water(figures: &SupplyFigures) -> u32 {
+    RESERVE as u32 + claimed_at_once(figures.slots) + 1 + HeadId::COUNT as u32
+}
+
 impl<F: Fragment> PageCache<F> {
     /// One step of garbage collection: cleans at most one segment. Returns whether there was one worth cleaning. Its space can be
     /// used again after the next flush.
@@ -95,13 +104,18 @@ impl<F: Fragment> Inner<F> {
             return Ok(());
         }
         let Some(_turn) = self.collector.try_hold() else { return Ok(()) };
+        if self.is_short_of_space() && self.much_is_not_stable() {
+            // Only what is stable can be cleaned, and users may flush seldom or never.
+            self.core.sync_in_passing()?;
+            self.core.supply().harvest(&self.core);
+        }
         for _ in 0..VICTIMS_PER_SEGMENT {
             if !self.is_short_of_space() || !self.clean_one()? {
                 break;
             }
         }
         let figures = self.core.supply().figures();
-        if figures.emptied > 0 && figures.free as usize <= RESERVE + 1 {
+        if figures.emptied > 0 && figures.free <= low_water(&figures) {
             // What was emptied becomes free when its killers are stable: rather a sync than a larger file.
             self.core.sync_in_passing()?;
             self.core.supply().harvest(&self.core);
@@ -109,15 +123,23 @@ impl<F: Fragment> Inner<F> {
         Ok(())
     }
 
+    /// Whether so much of the log is not stable that the segments best cleaned may be there.
+    fn much_is_not_stable(&self) -> bool {
+        let stable = self.core.durability().stable(HeadId::FRESH);
+        let lag = self.core.tail().0.saturating_sub(stable.0);
+        lag > UNSTABLE_SEGMENTS * u64::from(self.core.geometry().segment_size())
+    }
+
     /// Whether the next segments would make the file larger than its live bytes justify.
     fn is_short_of_space(&self) -> bool {
         let figures = self.core.supply().figures();
-        if (figures.free + figures.emptied) as usize > RESERVE + 1 {
+        let low = low_water(&figures);
+        if figures.free + figures.emptied > low {
             return false;
         }
         let segment = f64::from(self.core.geometry().segment_size());
         let justified = self.collector.space_target * self.core.accountant().live_bytes() as f64 / segment;
-        f64::from(figures.slots) + 1.0 > justified + (HeadId::COUNT + 2) as f64
+        f64::from(figures.slots) + 1.0 > justified + (HeadId::COUNT + 2) as f64 + f64::from(low)
     }
 
     /// Cleans the best victim, if there is one worth it.

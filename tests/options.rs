@@ -1,0 +1,263 @@
+//! Every option of [`Config`] has an effect that can be seen. A test's name begins with its option's.
+
+mod common;
+
+use std::sync::Arc;
+
+use common::{Bytes, Dice, alone, link, open, read, replace};
+use pagelog::{Config, Error, Log, MemoryStorage, PageCache, PageId, Stats, Storage, Version};
+
+fn config(storage: &Arc<MemoryStorage>) -> Config {
+    Config::with_storage(Arc::clone(storage) as Arc<dyn Storage>)
+}
+
+fn new() -> Config {
+    config(&Arc::new(MemoryStorage::new()))
+}
+
+fn fill(cache: &PageCache<Bytes>, pages: usize, length: usize) -> Vec<(PageId, Version)> {
+    let allocate = |n: usize| {
+        let page = cache.allocate(Bytes(vec![n as u8; length])).unwrap();
+        (page.page_id, page.version)
+    };
+    (0..pages).map(allocate).collect()
+}
+
+/// Replaces pages in a random order, the same in every run.
+fn overwrite(cache: &PageCache<Bytes>, pages: &mut [(PageId, Version)], times: usize, length: usize) {
+    let mut dice = Dice::new(5);
+    for n in 0..times * pages.len() {
+        let at = dice.below(pages.len() as u64) as usize;
+        pages[at].1 = replace(cache, pages[at].0, pages[at].1, &vec![n as u8; length]);
+    }
+}
+
+#[test]
+fn every_option_has_its_test_here() {
+    let _turn = alone();
+    let options = include_str!("../src/config.rs").lines().filter_map(|line| {
+        line.trim().strip_prefix("pub fn ")?.split_once("(mut self").map(|(name, _)| name)
+    });
+    let (mut count, here) = (0, include_str!("options.rs"));
+    for option in options {
+        assert!(here.contains(&format!("fn {option}_")), "{option} has no test");
+        count += 1;
+    }
+    assert!(count >= 12, "{count} options");
+}
+
+#[test]
+fn cache_capacity_bounds_what_stays_in_memory() {
+    let _turn = alone();
+    let stats = |capacity| {
+        let cache = open(new().cache_capacity(capacity).segment_size(16 << 10).io_buffer_size(4096));
+        let pages = fill(&cache, 500, 1000);
+        for (page_id, _) in &pages {
+            assert_eq!(read(&cache, *page_id).unwrap().len(), 1000);
+        }
+        cache.stats()
+    };
+    let (small, large) = (stats(64 << 10), stats(16 << 20));
+    assert!(small.resident_bytes + small.dead_bytes + small.buffer_bytes < 80 << 10, "{small:?}");
+    assert!(small.counts.evictions > 400 && small.counts.misses > 400, "{small:?}");
+    assert!(large.resident_bytes >= 500_000, "{large:?}");
+    assert_eq!((large.counts.evictions, large.counts.misses), (0, 0));
+    assert_eq!((small.cache_capacity, large.cache_capacity), (64 << 10, 16 << 20));
+}
+
+#[test]
+fn segment_size_is_the_unit_of_the_file_and_bounds_a_record() {
+    let _turn = alone();
+    for size in [512, 1000, 4096, 100_000] {
+        let storage = Arc::new(MemoryStorage::new());
+        let cache = open(config(&storage).segment_size(size));
+        fill(&cache, 100, 100);
+        cache.flush().unwrap();
+        assert_eq!(cache.size_on_disk() % u64::from(size), 0);
+        let length = storage.open("log", pagelog::Access::Read).unwrap().len().unwrap();
+        assert_eq!(length, cache.size_on_disk());
+        let too_large = cache.allocate(Bytes(vec![0; size as usize])).unwrap_err();
+        assert!(matches!(too_large, Error::ValueTooLarge { maximum, .. } if maximum < size as usize));
+        assert!(cache.allocate(Bytes(vec![0; size as usize - 200])).is_ok());
+        drop(cache);
+        let other = config(&storage).segment_size(size + 1).open::<Bytes>();
+        assert!(matches!(other, Err(Error::InvalidConfig { option: "segment_size", .. })));
+    }
+}
+
+#[test]
+fn io_buffer_size_sets_how_much_one_write_takes() {
+    let _turn = alone();
+    let stats = |size| {
+        let cache = open(new().io_buffer_size(size));
+        fill(&cache, 1000, 100);
+        cache.flush().unwrap();
+        cache.stats()
+    };
+    let (small, large) = (stats(1024), stats(64 << 10));
+    assert!(small.counts.writes > 100, "{small:?}");
+    assert!(large.counts.writes < 4, "{large:?}");
+    assert!(small.buffer_bytes < 16 << 10 && large.buffer_bytes >= 64 << 10, "{small:?} {large:?}");
+}
+
+#[test]
+fn io_buffers_sets_how_many_buffers_fill_before_one_is_written() {
+    let _turn = alone();
+    let writes = |count| {
+        let log = Log::open(new().io_buffer_size(1024).io_buffers(count)).unwrap();
+        (0..100).for_each(|_| _ = log.append(&[1; 200]).unwrap());
+        let counts = log.counts();
+        (counts.writes, counts.back_pressure_waits)
+    };
+    // A hundred entries take some 25 buffers.
+    assert_eq!(writes(64), (0, 0));
+    let (few, waits) = writes(2);
+    assert!(few > 18 && waits > 0, "{few} writes, {waits} waits");
+    assert!(writes(16).0 < few);
+}
+
+fn overwritten(config: Config) -> Stats {
+    let cache = open(config.segment_size(8 << 10).io_buffer_size(4096));
+    let mut pages = fill(&cache, 4000, 200);
+    overwrite(&cache, &mut pages, 8, 200);
+    cache.stats()
+}
+
+#[test]
+fn space_target_trades_space_for_writing() {
+    let _turn = alone();
+    let (tight, loose) = (overwritten(new().space_target(1.2)), overwritten(new().space_target(2.5)));
+    println!("1.2: {:.2} {:.2}", tight.space_amplification(), tight.write_amplification());
+    println!("2.5: {:.2} {:.2}", loose.space_amplification(), loose.write_amplification());
+    assert!(tight.space_amplification() < 1.5, "{tight:?}");
+    assert!(loose.space_amplification() > 1.9 && loose.space_amplification() < 3.0, "{loose:?}");
+    assert!(tight.counts.relocated_bytes > 2 * loose.counts.relocated_bytes);
+}
+
+#[test]
+fn garbage_collection_off_leaves_it_to_the_caller() {
+    let _turn = alone();
+    let on = overwritten(new());
+    let cache = open(new().garbage_collection(false).segment_size(8 << 10).io_buffer_size(4096));
+    let mut pages = fill(&cache, 4000, 200);
+    overwrite(&cache, &mut pages, 8, 200);
+    let off = cache.stats();
+    assert_eq!((off.counts.victims, off.counts.relocated_records), (0, 0));
+    assert!(off.log_file_bytes > 2 * on.log_file_bytes, "{off:?} {on:?}");
+    cache.flush().unwrap();
+    let mut steps = 0;
+    while cache.attempt_gc().unwrap() && steps < 1000 {
+        steps += 1;
+        cache.flush().unwrap();
+    }
+    let collected = cache.stats();
+    assert!(collected.counts.victims > 0 && collected.counts.relocated_bytes > 0);
+    // What was emptied takes the next writes: the file does not grow.
+    overwrite(&cache, &mut pages, 1, 200);
+    assert_eq!(cache.size_on_disk(), collected.log_file_bytes, "{collected:?}");
+    for (page_id, version) in pages {
+        assert_eq!(cache.version(page_id).unwrap(), Some(version));
+        assert_eq!(read(&cache, page_id).unwrap().len(), 200);
+    }
+}
+
+fn snapshots_in(storage: &MemoryStorage) -> usize {
+    storage.list().unwrap().iter().filter(|name| name.starts_with("snapshot-")).count()
+}
+
+#[test]
+fn snapshots_off_writes_none() {
+    let _turn = alone();
+    for on in [true, false] {
+        let storage = Arc::new(MemoryStorage::new());
+        for opening in 0..3 {
+            let cache = open(config(&storage).snapshots(on).snapshot_interval(4096).segment_size(4096));
+            assert_eq!(cache.was_recovered(), opening > 0);
+            fill(&cache, 300, 100);
+            assert_eq!(cache.stats().counts.snapshots > 0, on);
+            cache.close().unwrap();
+            assert_eq!(snapshots_in(&storage), usize::from(on));
+        }
+    }
+}
+
+#[test]
+fn snapshot_interval_sets_how_often_one_is_written() {
+    let _turn = alone();
+    let count = |interval| {
+        let cache = open(new().snapshot_interval(interval).segment_size(4096).io_buffer_size(1024));
+        let mut pages = fill(&cache, 20, 100);
+        overwrite(&cache, &mut pages, 500, 100);
+        cache.stats().counts.snapshots
+    };
+    let (often, seldom, never) = (count(4096), count(200 << 10), count(1 << 30));
+    println!("{often} {seldom} {never}");
+    assert!(often > 2 * seldom && seldom > 0 && never == 0, "{often} {seldom} {never}");
+}
+
+#[test]
+fn max_chain_length_sets_when_a_page_is_written_as_a_whole() {
+    let _turn = alone();
+    let consolidations = |length| {
+        let cache = open(new().max_chain_length(length).max_chain_ratio(1000.0));
+        let page = cache.allocate(Bytes(vec![0; 10])).unwrap();
+        let version = (0..100).fold(page.version, |version, n| link(&cache, page.page_id, version, &[n]));
+        assert_eq!(version.get(), page.version.get() + 100);
+        assert_eq!(read(&cache, page.page_id).unwrap().len(), 110);
+        let counts = cache.stats().counts;
+        assert_eq!(counts.links + counts.consolidations, 100);
+        counts.consolidations
+    };
+    assert_eq!((consolidations(4), consolidations(9), consolidations(100)), (20, 10, 0));
+}
+
+#[test]
+fn max_chain_ratio_sets_how_many_bytes_of_links_a_page_collects() {
+    let _turn = alone();
+    let consolidations = |ratio| {
+        let cache = open(new().max_chain_length(10_000).max_chain_ratio(ratio));
+        let page = cache.allocate(Bytes(vec![0; 2000])).unwrap();
+        (0..100).fold(page.version, |version, n| link(&cache, page.page_id, version, &[n; 90]));
+        cache.stats().counts.consolidations
+    };
+    let (eager, lazy, never) = (consolidations(0.2), consolidations(2.0), consolidations(1000.0));
+    assert!(eager > 5 && (1..=3).contains(&lazy) && never == 0, "{eager} {lazy} {never}");
+}
+
+#[test]
+fn read_only_refuses_writes() {
+    let _turn = alone();
+    let storage = Arc::new(MemoryStorage::new());
+    let page = open(config(&storage)).allocate(Bytes(vec![1])).unwrap();
+    let cache = open(config(&storage).read_only(true));
+    assert_eq!(read(&cache, page.page_id).unwrap(), [1]);
+    assert!(matches!(cache.allocate(Bytes(vec![])), Err(Error::ReadOnly)));
+}
+
+#[test]
+fn temporary_removes_the_directory_on_close_and_on_drop() {
+    let _turn = alone();
+    let place = tempfile::tempdir().unwrap();
+    let path = place.path().join("temporary");
+    for close in [true, false] {
+        let cache = open(Config::new(&path).temporary(true));
+        let page = cache.allocate(Bytes(vec![1; 100])).unwrap();
+        cache.flush().unwrap();
+        assert_eq!(read(&cache, page.page_id).unwrap(), [1; 100]);
+        assert!(path.join("MANIFEST").exists());
+        if close {
+            cache.close().unwrap();
+            assert!(!path.exists());
+        }
+        drop(cache);
+        assert!(!path.exists());
+    }
+    let log = Log::open(Config::new(&path).temporary(true)).unwrap();
+    log.append(b"x").unwrap();
+    drop(log);
+    assert!(!path.exists());
+    let cache = open(Config::new(&path));
+    assert!(!cache.was_recovered());
+    drop(cache);
+    assert!(path.exists());
+}
