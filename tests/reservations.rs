@@ -187,7 +187,7 @@ fn a_flush_behind_an_own_open_reservation_is_an_error_and_no_hang() {
 }
 
 #[test]
-fn what_is_stable_or_in_an_earlier_buffer_can_be_asked_for_with_a_reservation_open() {
+fn only_what_is_stable_already_can_be_asked_for_with_a_reservation_open() {
     let storage = Arc::new(MemoryStorage::new());
     let log = Log::open(tiny(&storage)).unwrap();
     let stable = log.append(b"stable").unwrap();
@@ -195,9 +195,10 @@ fn what_is_stable_or_in_an_earlier_buffer_can_be_asked_for_with_a_reservation_op
     let early: Vec<Lsn> = (0..20).map(|n| log.append(&[n; 200]).unwrap()).collect();
     let held = log.reserve(&[9; 200]).unwrap();
     log.make_stable(stable).unwrap();
-    log.make_stable(early[10]).unwrap();
-    assert!(log.stable_lsn() > early[10] && log.stable_lsn() <= held.lsn());
+    // It lies in an earlier buffer; but a leader that is at it may wait for this very reservation.
+    assert!(matches!(log.make_stable(early[10]), Err(Error::ReservationOpen { .. })));
     held.abort();
+    log.make_stable(early[10]).unwrap();
 }
 
 #[test]

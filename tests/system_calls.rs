@@ -158,6 +158,8 @@ fn creating_a_store_syncs_the_file_and_the_directories() {
     let written = position("pwrite64", "MANIFEST.new").expect("the manifest");
     let synced = position("fdatasync", "MANIFEST.new").expect("its sync");
     let renamed = calls.iter().position(|call| call.starts_with("rename")).expect("its rename");
-    let directory = position("fsync", &shown(&path)).expect("the directory's sync");
+    let on = format!("{}>", shown(&path));
+    let directory = calls.iter().rposition(|call| call.starts_with("fsync") && call.contains(&on));
+    let directory = directory.expect("the directory's sync");
     assert!(parent < outer && outer < written && written < synced && synced < renamed && renamed < directory);
 }

@@ -168,8 +168,17 @@ fn prepare(storage: &dyn Storage, state: &ManifestState) -> Result<Prepared> {
         // At most LONGEST_REUSED.
         _ => there.next_multiple_of(ENTRY_LENGTH as u64),
     };
-    bytes.resize(bytes.len().max(room as usize), 0);
-    file.write_at(&bytes, 0).map_err(|error| failed("write", error))?;
+    let bare = bytes.len();
+    bytes.resize(bare.max(room as usize), 0);
+    match file.write_at(&bytes, 0) {
+        Err(error) if is_full(&error) => {
+            // Without room for more, then.
+            bytes.truncate(bare);
+            file.set_len(bare as u64).map_err(|error| failed("write", error))?;
+            file.write_at(&bytes, 0).map_err(|error| failed("write", error))?;
+        }
+        written => written.map_err(|error| failed("write", error))?,
+    }
     file.sync().map_err(|error| failed("sync", error))?;
     Ok(Prepared { file, entries, room: (bytes.len() / ENTRY_LENGTH) as u64 })
 }
@@ -191,11 +200,12 @@ fn temporary(storage: &dyn Storage) -> io::Result<(Arc<dyn StorageFile>, u64)> {
 
 /// Makes the file that the manifest is next written to. Without it the manifest can still be written if there is space then.
 fn keep_space(storage: &dyn Storage, state: &ManifestState, entries: u64) {
-    let entries = entries + room_beside(state, entries);
-    let zeros = vec![0; entries as usize * ENTRY_LENGTH];
-    let kept = storage.create(MANIFEST_TEMPORARY).and_then(|file| file.write_at(&zeros, 0));
-    if let Err(error) = kept {
-        ::log::debug!("no space is kept for the next manifest: {error}");
+    for room in [room_beside(state, entries), RESERVE_ENTRIES] {
+        let zeros = vec![0; (entries + room) as usize * ENTRY_LENGTH];
+        match storage.create(MANIFEST_TEMPORARY).and_then(|file| file.write_at(&zeros, 0)) {
+            Ok(()) => return,
+            Err(error) => ::log::debug!("no space is kept for the next manifest: {error}"),
+        }
     }
 }
 
