@@ -39,6 +39,8 @@
 //! take threads that race; here there is one. An unused snapshot that is not removed, and a snapshot that is not synced before
 //! it gets its name, cost an opening its speed and nothing else, for a snapshot that is damaged is not used.
 
+#![allow(clippy::unwrap_used, clippy::expect_used)]
+
 mod support;
 
 use std::sync::Mutex;
