@@ -4,6 +4,8 @@
 //! `Poisoned`, and reading goes on; whoever waits is woken; and whatever was acknowledged is there when the store is opened on the
 //! surviving disk, also if the power goes right after that. A full disk is no such failure: it passes.
 
+#![allow(clippy::unwrap_used, clippy::expect_used)]
+
 mod support;
 
 use std::sync::mpsc::{RecvTimeoutError, channel};

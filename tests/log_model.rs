@@ -7,6 +7,8 @@
 //!
 //! `PROPTEST_CASES=100000 cargo test --release --test log_model` is a longer run.
 
+#![allow(clippy::unwrap_used, clippy::expect_used)]
+
 mod support;
 
 use std::sync::Arc;

@@ -6,6 +6,8 @@
 //!
 //! `PROPTEST_CASES=100000 cargo test --release --test model` is a longer run.
 
+#![allow(clippy::unwrap_used, clippy::expect_used)]
+
 mod support;
 
 use pagelog::sim::SimStorage;

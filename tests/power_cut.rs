@@ -21,6 +21,25 @@
 //! ```
 //!
 //! `PAGELOG_SEED` alone runs the one random workload of that seed.
+//!
+//! # Bugs that were planted
+//!
+//! Each of these was put into the store by hand, one at a time, and made a test here fail (or in `faults.rs`, where it says so):
+//!
+//! - the sync left out of: a claim; a flush; a manifest before its rename; the directory after it; the directory before the
+//!   first manifest; the log after its tail was written again (faults)
+//! - a slot reused without regard to what killed its records, in either head or in both
+//! - a stable LSN inside a batch; a tip that ignores an open batch
+//! - recovery that does not write the tail again, does not cut a segment at the tip, or gives out a segment's number twice
+//! - a victim that is not stable; a relocated record announced before it is written; contents evicted before they are written
+//! - a snapshot published before what it names is stable
+//! - an id bound that is not written down; a batch's boundary that counts as live
+//!
+//! These survived. A slot reused before its own end is stable, and a relocated copy that loses its race and stays charged,
+//! take threads that race; here there is one. An unused snapshot that is not removed, and a snapshot that is not synced before
+//! it gets its name, cost an opening its speed and nothing else, for a snapshot that is damaged is not used.
+
+#![allow(clippy::unwrap_used, clippy::expect_used)]
 
 mod support;
 
