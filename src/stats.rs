@@ -49,11 +49,12 @@ counters! {
     LostRace => lost_races,
     /// Links that were written as the whole merged page.
     Consolidation => consolidations,
-    /// Bytes of records that users' calls logged, headers included.
+    /// Bytes of records that users' calls logged, headers included; a consolidation counts with the whole page.
     FreshBytes => fresh_bytes,
-    /// Bytes of payload that users' calls handed in, as encoded.
+    /// Bytes of payload that users' calls handed in, as encoded; a consolidation counts with the fragment alone.
     PayloadBytes => payload_bytes,
-    /// Bytes written to the log file.
+    /// Bytes written to the log file as records, marks and headers. The zeros that new segments are filled with once, the
+    /// manifest and snapshots are not in it.
     WrittenBytes => written_bytes,
     /// Writes to the log file.
     Write => writes,

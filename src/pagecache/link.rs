@@ -88,7 +88,9 @@ impl<F: Fragment> Inner<F> {
         let Some(merged) = self.merge_chain(page_id, &head.read(), Some(&fragment))? else {
             return Ok(self.lost_to(page_id, version, guard).with(fragment));
         };
-        let outcome = self.put(page_id, head, merged, Counter::Consolidation)?;
+        // Users are told how much is written for what they hand in: that is the fragment, not the page.
+        let handed_in = with_scratch(|bytes| encode(&fragment, bytes).map(|()| bytes.len()))?;
+        let outcome = self.put(page_id, head, merged, Counter::Consolidation, Some(handed_in))?;
         Ok(match outcome {
             Cas::Done { version, lsn } => Cas::Done { version, lsn },
             Cas::Changed { .. } | Cas::Gone { .. } => {

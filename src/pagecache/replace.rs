@@ -33,7 +33,7 @@ impl<F: Fragment> Inner<F> {
     fn replace(&self, page_id: PageId, version: Version, fragment: F) -> Result<Cas<F>> {
         let guard = epoch::pin();
         match self.at_version(page_id, version, &guard) {
-            Ok(head) => match self.put(page_id, head, fragment, Counter::Replace)? {
+            Ok(head) => match self.put(page_id, head, fragment, Counter::Replace, None)? {
                 Cas::Changed { fragment, .. } => Ok(self.lost_to(page_id, version, &guard).with(fragment)),
                 other => Ok(other),
             },
@@ -42,13 +42,15 @@ impl<F: Fragment> Inner<F> {
     }
 
     /// Logs the contents as the page's next version and puts them in place of the head. If the head has changed, the
-    /// contents come back as [`Cas::Changed`], with the version that was asked for.
+    /// contents come back as [`Cas::Changed`], with the version that was asked for. `handed_in` is how many of the encoded
+    /// bytes came from the user, if not all.
     pub(super) fn put(
         &self,
         page_id: PageId,
         head: Head<'_, F>,
         content: F,
         verb: Counter,
+        handed_in: Option<usize>,
     ) -> Result<Cas<F>> {
         let (version, birth) = (Version(head.version().0 + 1), head.birth());
         with_scratch(|payload| {
@@ -59,7 +61,7 @@ impl<F: Fragment> Inner<F> {
             match base.publish(&Entry::Occupied(head), claim.place(), claim.length()) {
                 Ok(chain) => {
                     let (lsn, killer) = (claim.lsn(), Killer { end: claim.end() });
-                    self.count(verb, claim.length(), payload.len());
+                    self.count(verb, claim.length(), handed_in.unwrap_or(payload.len()));
                     claim.complete();
                     if let Some(chain) = chain {
                         self.bury(chain, killer);
