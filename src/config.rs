@@ -55,9 +55,9 @@ impl Config {
             space_target: 1.25,
             garbage_collection: true,
             snapshots: true,
-            snapshot_interval: 64 << 20,
+            snapshot_interval: 128 << 20,
             max_chain_length: 128,
-            max_chain_ratio: 2.0,
+            max_chain_ratio: 4.0,
             read_only: false,
             temporary: false,
         }
@@ -119,7 +119,8 @@ impl Config {
         self
     }
 
-    /// How many bytes of log may come between two snapshots, at least 4096. Default 64 MiB.
+    /// How many bytes of log may come between two snapshots, at least 4096. Default 128 MiB. Snapshots that are large
+    /// themselves come less often.
     #[must_use]
     pub fn snapshot_interval(mut self, bytes: u64) -> Self {
         self.snapshot_interval = bytes;
@@ -135,7 +136,7 @@ impl Config {
     }
 
     /// How many bytes of links a page may collect, as a multiple of its base record, before the next link is written
-    /// as the whole merged page: 0.1 to 1000. Default 2.
+    /// as the whole merged page: 0.1 to 1000. Default 4.
     #[must_use]
     pub fn max_chain_ratio(mut self, ratio: f64) -> Self {
         self.max_chain_ratio = ratio;

@@ -4,6 +4,8 @@
 //!
 //! * `CELLS=link,get,commit,replace` which cells (default: all)
 //! * `PAGES=100000`, `ROUNDS=5`, `SECONDS=1.0` per measurement
+//! * `GC=false`, `SNAPSHOTS=false`, `CHAIN_RATIO=2` to see what each of pagelog's duties costs; the cells are measured with the
+//!   defaults
 //! * `DIRECTORY=path` where the files go (default: the temporary directory)
 //!
 //! Pages of 1 KiB grow by fragments of 64 bytes and are cut back to 1 KiB past 4 KiB. Both engines get the same work, and each read

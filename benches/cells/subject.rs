@@ -65,7 +65,11 @@ pub struct Subject {
 impl Subject {
     /// A new store on files, with pages of 1 KiB, durable.
     pub fn create(directory: &Path, pages: usize) -> Self {
-        let config = Config::new(directory).cache_capacity(4 << 30);
+        let config = Config::new(directory)
+            .cache_capacity(4 << 30)
+            .garbage_collection(crate::setting("GC", true))
+            .snapshots(crate::setting("SNAPSHOTS", true))
+            .max_chain_ratio(crate::setting("CHAIN_RATIO", 4.0));
         let cache: PageCache<Bytes> = config.open().expect("a new store");
         let allocate =
             |page: usize| cache.allocate(Bytes::Page(vec![page as u8; crate::BASE])).expect("a page").page_id;

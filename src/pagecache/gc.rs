@@ -48,6 +48,14 @@ pub(crate) struct Collector {
     pub(super) paced: bool,
 }
 
+/// A record of a page, as it was found in a victim.
+struct Found {
+    page_id: PageId,
+    version: Version,
+    offset: u32,
+    length: usize,
+}
+
 /// A record that was copied, and the node that is to be told.
 struct Moved<'g, F: Fragment> {
     node: NodeRef<'g, F>,
@@ -193,38 +201,57 @@ impl<F: Fragment> Inner<F> {
         guard: &'g epoch::Guard,
         moved: &mut Vec<Moved<'g, F>>,
     ) -> Result<()> {
-        let header = SegmentHeader::LENGTH as u32;
-        for item in Records::new(bytes, self.core.seed(), victim.segment, header) {
-            let (offset, record) =
-                item.map_err(|fault| self.rot(victim.slot, victim.segment, fault.reason()))?;
-            let (RecordKind::Replace { page_id, version, .. }
-            | RecordKind::Link { page_id, version }
-            | RecordKind::Free { page_id, version, .. }) = record.kind
-            else {
-                continue;
-            };
-            let from = Place::new(victim.slot, offset);
-            let Some(node) = self.live_node(page_id, version, from, guard) else { continue };
-            let start = offset as usize;
-            let copy = bytes.get(start..start + record.length).unwrap_or_default();
+        let (found, rot) = self.read_records(victim, bytes);
+        for (found, node) in self.live_nodes(victim.slot, &found, guard) {
+            let start = found.offset as usize;
+            let copy = bytes.get(start..start + found.length).unwrap_or_default();
             let claim = self.core.reserve_copy(HeadId::RELOCATED, copy)?;
             let (to, length, end) = (claim.place(), claim.length(), claim.end());
             claim.complete();
-            moved.push(Moved { node, from, to, length, end });
+            moved.push(Moved { node, from: Place::new(victim.slot, found.offset), to, length, end });
         }
-        Ok(())
+        rot
     }
 
-    /// The node of a record, if the record is live at that place.
-    fn live_node<'g>(
+    /// The records of pages in a segment, up to the first that does not verify, if there is one.
+    fn read_records(&self, victim: &Candidate, bytes: &[u8]) -> (Vec<Found>, Result<()>) {
+        let mut all = Vec::new();
+        let header = SegmentHeader::LENGTH as u32;
+        for item in Records::new(bytes, self.core.seed(), victim.segment, header) {
+            match item {
+                Ok((offset, record)) => {
+                    if let RecordKind::Replace { page_id, version, .. }
+                    | RecordKind::Link { page_id, version }
+                    | RecordKind::Free { page_id, version, .. } = record.kind
+                    {
+                        all.push(Found { page_id, version, offset, length: record.length });
+                    }
+                }
+                Err(fault) => {
+                    return (all, Err(self.rot(victim.slot, victim.segment, fault.reason())));
+                }
+            }
+        }
+        (all, Ok(()))
+    }
+
+    /// Those of the records that are live, each with its node.
+    ///
+    /// Each record's page lies somewhere else in memory. So this goes through all records three times, one step of the way
+    /// each time: the loads of one pass do not depend on each other, and the processor has many of them under way at once.
+    fn live_nodes<'f, 'g>(
         &'g self,
-        page_id: PageId,
-        version: Version,
-        place: Place,
+        slot: SlotId,
+        records: &'f [Found],
         guard: &'g epoch::Guard,
-    ) -> Option<NodeRef<'g, F>> {
-        let node = self.table.head(page_id, guard)?.node(version)?;
-        (node.place() == Some(place)).then_some(node)
+    ) -> Vec<(&'f Found, NodeRef<'g, F>)> {
+        let heads = records.iter().map(|found| (found, self.table.head(found.page_id, guard)));
+        let heads: Vec<_> = heads.filter_map(|(found, head)| Some((found, head?))).collect();
+        let nodes = heads.into_iter().map(|(found, head)| (found, head.node(found.version)));
+        let nodes: Vec<_> = nodes.filter_map(|(found, node)| Some((found, node?))).collect();
+        let is_here =
+            |(found, node): &(&Found, NodeRef<'g, F>)| node.place() == Some(Place::new(slot, found.offset));
+        nodes.into_iter().filter(is_here).collect()
     }
 
     /// Tells a node of its record's new place, and the segments who holds it.

@@ -26,7 +26,7 @@ use crate::sync::{Mutex, epoch};
 /// Pages that are walked under one guard.
 const PAGES_PER_GUARD: u64 = 256;
 /// How many times its own size a snapshot lets the log grow before the next one.
-const PACE: u64 = 4;
+const PACE: u64 = 16;
 
 /// When the last snapshot was taken.
 #[derive(Debug)]

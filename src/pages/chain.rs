@@ -316,7 +316,7 @@ impl<'g, F: Fragment> Head<'g, F> {
 
     /// The length of the base's record.
     pub(crate) fn base_length(self) -> u32 {
-        self.0.base().length
+        self.0.slot().map_or_else(|| self.0.base().length, |(chunk, _)| chunk.base_length)
     }
 
     /// The merged page, if it is at hand: the quick path of a read.
@@ -337,7 +337,8 @@ impl<'g, F: Fragment> Head<'g, F> {
     /// The node whose record made that version. Goes by whole chunks where it can: garbage collection asks this for each record
     /// of a segment.
     pub(crate) fn node(self, version: Version) -> Option<NodeRef<'g, F>> {
-        let depth = version.0.checked_sub(self.0.base().version)?;
+        let base_version = self.version().0 - u64::from(self.depth());
+        let depth = version.0.checked_sub(base_version)?;
         let mut node = self.0;
         while u64::from(node.depth()) > depth {
             node = match node.first_in_chunk() {

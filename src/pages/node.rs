@@ -178,7 +178,17 @@ pub(super) struct Chunk<F> {
     pub(super) birth: u64,
     references: AtomicU32,
     used: AtomicU32,
+    /// The length of the base's record. A link asks for it, and must not have to look at the base, which is cold.
+    pub(super) base_length: u32,
     capacity: u8,
+}
+
+/// What a chunk repeats of its page's base.
+pub(super) struct Foot<F> {
+    pub(super) base: NonNull<Base<F>>,
+    pub(super) version: u64,
+    pub(super) birth: u64,
+    pub(super) length: u32,
 }
 
 #[cfg(all(not(loom), target_pointer_width = "64"))]
@@ -253,21 +263,22 @@ impl<F> Chunk<F> {
     }
 
     /// Takes memory for a chunk that nobody else knows yet, with slot 0 claimed. The chain will hold the reference.
-    pub(super) fn allocate(
-        capacity: usize,
-        older: Word<F>,
-        base: NonNull<Base<F>>,
-        base_version: u64,
-        birth: u64,
-    ) -> NonNull<Self> {
+    pub(super) fn allocate(capacity: usize, older: Word<F>, foot: &Foot<F>) -> NonNull<Self> {
         debug_assert!((1..=MOST_SLOTS).contains(&capacity));
         let memory = allocate::<Self>(Self::layout(capacity));
         let (references, used) = (AtomicU32::new(1), AtomicU32::new(1));
         // At most MOST_SLOTS, so it fits.
         let capacity = capacity as u8;
+        let Foot { base, version: base_version, birth, length: base_length } = *foot;
+        let header = Self { older, base, base_version, birth, references, used, base_length, capacity };
         // SAFETY: fresh memory; the header is its beginning. The slots stay uninitialised until they are claimed.
-        unsafe { memory.write(Self { older, base, base_version, birth, references, used, capacity }) };
+        unsafe { memory.write(header) };
         memory
+    }
+
+    /// What the next chunk of the page has to repeat.
+    pub(super) fn foot(&self) -> Foot<F> {
+        Foot { base: self.base, version: self.base_version, birth: self.birth, length: self.base_length }
     }
 
     /// Claims the next slot (C). An acquire, so that a claimer comes after one that gave the same slot back.

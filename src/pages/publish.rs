@@ -13,7 +13,7 @@ use crate::location::Place;
 use crate::pages::cell::LocationCell;
 use crate::pages::chain::{Head, NodeRef};
 use crate::pages::fragment::{Fragment, heap_bytes};
-use crate::pages::node::{Base, BaseKind, Chunk, DROPPED, PRESENT, Slot, Target, Word};
+use crate::pages::node::{Base, BaseKind, Chunk, DROPPED, Foot, PRESENT, Slot, Target, Word};
 use crate::pages::retire::RetiredChain;
 use crate::pages::table::Entry;
 use crate::sync::SharedCell;
@@ -65,15 +65,15 @@ fn claim_slot<F: Fragment>(head: NodeRef<'_, F>) -> (NonNull<Chunk<F>>, usize) {
         return (chunk, index);
     }
     let capacity = Chunk::next_capacity(header);
-    let (base, base_version, birth) = match head.target() {
-        Target::Base(base) => (base, head.base().version, head.base().birth),
+    let foot = match head.target() {
+        Target::Base(base) => {
+            let Base { version, birth, length, .. } = *head.base();
+            Foot { base, version, birth, length }
+        }
         // SAFETY: reached under the head's guard.
-        Target::Slot(chunk, _) => unsafe {
-            let header = chunk.as_ref();
-            (header.base, header.base_version, header.birth)
-        },
+        Target::Slot(chunk, _) => unsafe { chunk.as_ref() }.foot(),
     };
-    (Chunk::allocate(capacity, head.word(), base, base_version, birth), 0)
+    (Chunk::allocate(capacity, head.word(), &foot), 0)
 }
 
 impl<F: Fragment> PreparedLink<'_, F> {

@@ -5,7 +5,7 @@ use std::ptr::NonNull;
 use crate::ids::{PageId, Version};
 use crate::location::Place;
 use crate::pages::fragment::Fragment;
-use crate::pages::node::{Base, BaseKind, Chunk, MOST_SLOTS, Word};
+use crate::pages::node::{Base, BaseKind, Chunk, Foot, MOST_SLOTS, Word};
 use crate::pages::publish::{PreparedBase, absent_slot};
 use crate::pages::retire::{RetiredChain, free_chain};
 use crate::pages::table::{Entry, PageTable};
@@ -79,7 +79,8 @@ fn chunk_for<F: Fragment>(
 ) -> NonNull<Chunk<F>> {
     let spare = usize::from(later.is_empty());
     let capacity = (now.len() + spare).min(MOST_SLOTS);
-    let chunk = Chunk::allocate(capacity, older, base, page.version.0, page.birth.0);
+    let foot = Foot { base, version: page.version.0, birth: page.birth.0, length: page.length };
+    let chunk = Chunk::allocate(capacity, older, &foot);
     for _ in 1..now.len() {
         // SAFETY: the chunk is alive and ours.
         let claimed = unsafe { chunk.as_ref() }.claim();
