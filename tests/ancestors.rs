@@ -27,7 +27,9 @@ fn a_torn_temporary_snapshot_is_ignored_and_removed() {
     let cache = open(tiny(&storage));
     assert_eq!(read(&cache, page.page_id).unwrap(), [1; 50]);
     let names = storage.list().unwrap();
-    assert!(names.iter().all(|name| !name.ends_with(".new")), "{names:?}");
+    // What keeps space for the next manifest stays.
+    let left = |name: &&String| name.ends_with(".new") && *name != "MANIFEST.new";
+    assert_eq!(names.iter().find(left), None, "{names:?}");
     cache.close().unwrap();
     // A published one that is torn or garbage is not used, and replaced.
     for garbage in [0, 1, 4000] {
@@ -103,7 +105,8 @@ fn an_idle_store_writes_nothing_however_often_it_is_opened() {
     let pages: Vec<_> = (0..200u8).map(|n| cache.allocate(Bytes(vec![n; 60])).unwrap()).collect();
     cache.close().unwrap();
     drop(cache);
-    drop(open(tiny(&storage)));
+    // The manifest and the file that keeps space for the next one take turns.
+    (0..2).for_each(|_| drop(open(tiny(&storage))));
     let (log, used) = (storage.contents()["log"].clone(), storage.used_bytes());
     for _ in 0..5 {
         let cache = open(tiny(&storage));
@@ -355,7 +358,7 @@ fn a_store_on_real_files_takes_little_room_and_leaves_only_its_own_files() {
     cache.close().unwrap();
     let files = contents(&path);
     let names: Vec<&str> = files.keys().map(|name| name.split('-').next().unwrap()).collect();
-    assert_eq!(names, ["LOCK", "MANIFEST", "log", "snapshot"]);
+    assert_eq!(names, ["LOCK", "MANIFEST", "MANIFEST.new", "log", "snapshot"]);
     let bytes: usize = files.values().flatten().map(Vec::len).sum();
     assert!(bytes < 1 << 20, "{bytes} bytes");
 }
@@ -364,13 +367,13 @@ fn a_store_on_real_files_takes_little_room_and_leaves_only_its_own_files() {
 fn a_missing_log_file_is_corruption_and_not_an_empty_store() {
     let _turn = alone();
     let storage = Arc::new(MemoryStorage::new());
-    drop(open(tiny(&storage)).allocate(Bytes(vec![1])).unwrap());
+    let _ = open(tiny(&storage)).allocate(Bytes(vec![1])).unwrap();
     storage.remove("log").unwrap();
     assert!(matches!(tiny(&storage).open::<Bytes>(), Err(Error::Corruption(_))));
     assert!(storage.open("log", Access::Read).is_err(), "it was created anew");
 
     let storage = Arc::new(MemoryStorage::new());
-    drop(Log::open(tiny(&storage)).unwrap().append(b"x").unwrap());
+    let _ = Log::open(tiny(&storage)).unwrap().append(b"x").unwrap();
     storage.remove("log").unwrap();
     assert!(matches!(Log::open(tiny(&storage)), Err(Error::Corruption(_))));
 }

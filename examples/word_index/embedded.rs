@@ -68,6 +68,7 @@ embed! {
     "src/pagecache/close.rs",
     "src/pagecache/flush.rs",
     "src/pagecache/free.rs",
+    "src/pagecache/frozen_tests.rs",
     "src/pagecache/gc.rs",
     "src/pagecache/get.rs",
     "src/pagecache/guard.rs",

@@ -197,7 +197,7 @@ impl LogCore {
 
     /// Puts the copy of a verified record in a write buffer.
     pub(crate) fn reserve_copy(&self, head: HeadId, record: &[u8]) -> Result<Claim<'_>> {
-        let claim = self.claim(head, Privilege::Reserve, record.len())?;
+        let claim = self.claim(head, Privilege::Relocation, record.len())?;
         // SAFETY: as in `reserve`.
         let bytes = unsafe { claim.buffer.bytes(claim.offset, claim.length) };
         bytes.copy_from_slice(record);

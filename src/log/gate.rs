@@ -19,7 +19,9 @@ const RESERVE: u32 = 8;
 pub(crate) enum Privilege {
     /// A user's write that makes the store larger.
     Ordinary,
-    /// A write that makes space, or ends what was begun: it may use the segments kept in reserve.
+    /// A copy that makes space by moving records out of a segment: it may use the reserve but for the last segment.
+    Relocation,
+    /// A write that makes space by itself, or ends what was begun: it may use the whole reserve.
     Reserve,
 }
 
@@ -41,7 +43,7 @@ impl Gate {
     #[inline]
     pub(crate) fn admit(&self, privilege: Privilege) -> Result<()> {
         let flags = self.flags.load(Ordering::Acquire);
-        if flags == 0 || (flags == RESERVE && privilege == Privilege::Reserve) {
+        if flags == 0 || (flags == RESERVE && privilege != Privilege::Ordinary) {
             return Ok(());
         }
         Err(self.refusal(flags))

@@ -352,8 +352,11 @@ impl Ring {
             return Ok(());
         }
         self.move_current(from, reference);
-        // Whoever fills a buffer writes it, so that the others find free ones; if somebody is at it already, the better.
-        self.try_drain(host)?;
+        // Writing begins when half of the buffers are full, so that the others find free ones meanwhile; if somebody is at it
+        // already, the better.
+        if 2 * self.in_use.load(Ordering::Relaxed) >= self.nominal {
+            self.try_drain(host)?;
+        }
         if stretch.start == 0 {
             host.begun(self, stretch.segment);
         }

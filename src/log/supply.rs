@@ -17,7 +17,7 @@
 //! # The reserve
 //!
 //! Making space takes space. Ordinary writes leave [`RESERVE`] free slots behind when the disk is full; relocation, `free`
-//! and the ends of batches may use them, and while fewer are left ordinary writes are refused at the gate. A store
+//! and the ends of batches may use them (relocation all but the last), and while fewer are left ordinary writes are refused at the gate. A store
 //! reserves at most as many slots as it has in use, so that a small one stays small.
 //!
 //! New slots are filled with zeros rather than reserved by `fallocate`: that claims the space on every file system that
@@ -179,7 +179,7 @@ impl State {
     fn claim(&mut self, core: &LogCore, head: HeadId, privilege: Privilege) -> Result<()> {
         core.make_manifest_room(match privilege {
             Privilege::Ordinary => RESERVE_ENTRIES,
-            Privilege::Reserve => 1,
+            Privilege::Relocation | Privilege::Reserve => 1,
         })?;
         let count = if head == HeadId::FRESH { claimed_at_once(self.slots) } else { 1 };
         let mut claims: Vec<(SlotId, Claim)> = Vec::new();
@@ -216,6 +216,8 @@ impl State {
     fn take_slot(&mut self, core: &LogCore, privilege: Privilege) -> Result<SlotId> {
         let keep = match privilege {
             Privilege::Ordinary => self.reserve(),
+            // `free` must find something even if relocation has not paid off yet.
+            Privilege::Relocation => 1.min(self.reserve()),
             Privilege::Reserve => 0,
         };
         let mut grown = Ok(());

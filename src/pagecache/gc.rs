@@ -22,7 +22,7 @@
 //! and cleans a few victims if so. Cleaning more than a share of writers' own work is not asked of any of them.
 
 use super::shared::{Inner, PageCache};
-use crate::error::{Corruption, Result};
+use crate::error::{Corruption, Error, Result};
 use crate::format::{RecordKind, SegmentHeader};
 use crate::ids::{HeadId, Lsn, PageId, SegmentId, SlotId, Version};
 use crate::location::Place;
@@ -161,8 +161,11 @@ impl<F: Fragment> Inner<F> {
         if !accountant.begin_cleaning(victim.slot) {
             return Ok(false);
         }
-        self.clean(&victim)?;
-        accountant.end_cleaning(victim.slot);
+        let cleaned = self.clean(&victim);
+        if !matches!(cleaned, Err(Error::Corruption(_))) {
+            accountant.end_cleaning(victim.slot);
+        }
+        cleaned?;
         self.core.counters().one(Counter::Victim);
         Ok(true)
     }
@@ -266,7 +269,7 @@ impl<F: Fragment> Inner<F> {
         }
     }
 
-    fn rot(&self, slot: SlotId, segment: SegmentId, reason: &str) -> crate::error::Error {
+    fn rot(&self, slot: SlotId, segment: SegmentId, reason: &str) -> Error {
         let geometry = self.core.geometry();
         let corruption = Corruption::new(self.core.log_path(), format!("a record {reason}"));
         corruption.at_lsn(geometry.base(segment)).at_offset(geometry.file_offset(slot, 0)).into()
