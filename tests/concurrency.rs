@@ -239,9 +239,9 @@ fn flushes_of_many_threads_share_syncs_and_each_finds_its_own_work_stable() {
                 for n in 0..200u8 {
                     let page = cache.allocate(Bytes(vec![thread, n])).unwrap();
                     if n % 2 == 0 {
-                        cache.flush().unwrap()
+                        cache.flush().unwrap();
                     } else {
-                        cache.make_stable(page.lsn).unwrap()
+                        cache.make_stable(page.lsn).unwrap();
                     }
                     assert!(cache.stable_lsn() > page.lsn);
                 }

@@ -132,9 +132,9 @@ fn a_flush_of_another_thread_waits_for_an_open_reservation_and_wakes() {
             scope.spawn(|| {
                 begun.wait();
                 if round % 2 == 0 {
-                    log.flush().unwrap()
+                    log.flush().unwrap();
                 } else {
-                    log.make_stable(last_lsn()).unwrap()
+                    log.make_stable(last_lsn()).unwrap();
                 }
                 assert!(finished.load(Ordering::SeqCst), "stable before it was completed");
             });

@@ -64,7 +64,7 @@ fn child_that_is_traced() {
                 "links" => {
                     (0..50).for_each(|_| version = link(&cache, page.page_id, version, &[3]));
                     between_marks(|| {
-                        (0..50).for_each(|_| version = link(&cache, page.page_id, version, &[3]))
+                        (0..50).for_each(|_| version = link(&cache, page.page_id, version, &[3]));
                     });
                 }
                 other => panic!("{other}"),

@@ -168,9 +168,9 @@ fn work(cache: &PageCache<Text>, shared: PageId) -> Vec<Owned> {
     for round in 0..ROUNDS {
         let page = &mut pages[round as usize % 8];
         if round % 5 == 4 {
-            page.replace(cache, round as u8)
+            page.replace(cache, round as u8);
         } else {
-            page.link(cache, round as u8)
+            page.link(cache, round as u8);
         }
         page.check(cache);
         link_shared(cache, shared);
