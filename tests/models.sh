@@ -19,7 +19,7 @@ twins=(
 )
 if [ $# -eq 0 ]; then
     echo "the models:"
-    explore "--cfg loom" "" 2>/dev/null | grep "^model"
+    explore "--cfg loom" "" 2>/dev/null | grep -o "model .* executions .*"
 fi
 failed=0
 for twin in "${twins[@]}"; do

@@ -2,11 +2,15 @@
 
 #![allow(dead_code, reason = "each test uses a part of it")]
 
+#[path = "../support/bytes.rs"]
+mod bytes;
+
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+pub use bytes::{Bytes, Raw};
 use pagelog::{Codec, CodecError, Config, Fragment, PageCache, PageId, Storage, Version};
 
 /// One test of a file at a time. All stores of a process share one collector, so a thread of another test that is
@@ -14,32 +18,6 @@ use pagelog::{Codec, CodecError, Config, Fragment, PageCache, PageId, Storage, V
 pub fn alone() -> MutexGuard<'static, ()> {
     static TURN: Mutex<()> = Mutex::new(());
     TURN.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
-/// A page of bytes that grows at its end.
-#[derive(Debug, PartialEq, Eq)]
-pub struct Bytes(pub Vec<u8>);
-
-/// Encodes [`Bytes`] and [`Sum`] as they are.
-pub struct Raw;
-
-impl Codec<Bytes> for Raw {
-    fn encode(fragment: &Bytes, into: &mut Vec<u8>) -> Result<(), CodecError> {
-        into.extend_from_slice(&fragment.0);
-        Ok(())
-    }
-
-    fn decode(bytes: &[u8]) -> Result<Bytes, CodecError> {
-        Ok(Bytes(bytes.to_vec()))
-    }
-}
-
-impl Fragment for Bytes {
-    type Codec = Raw;
-
-    fn merge(oldest_to_newest: &[&Self]) -> Self {
-        Self(oldest_to_newest.iter().flat_map(|bytes| bytes.0.iter().copied()).collect())
-    }
 }
 
 /// A page that is the sum of its fragments.

@@ -3,37 +3,13 @@
 //! Each test file is a crate of its own and uses a part of this.
 #![allow(dead_code)]
 
+mod bytes;
 pub mod oracle;
 pub mod random;
 pub mod session;
 
-use pagelog::{Codec, CodecError, Fragment, Page, PageCache, PageId};
-
-/// A page of bytes; merging is concatenation, so every fragment that was ever linked stays visible.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Bytes(pub Vec<u8>);
-
-#[derive(Debug)]
-pub struct Raw;
-
-impl Codec<Bytes> for Raw {
-    fn encode(fragment: &Bytes, into: &mut Vec<u8>) -> Result<(), CodecError> {
-        into.extend_from_slice(&fragment.0);
-        Ok(())
-    }
-
-    fn decode(bytes: &[u8]) -> Result<Bytes, CodecError> {
-        Ok(Bytes(bytes.to_vec()))
-    }
-}
-
-impl Fragment for Bytes {
-    type Codec = Raw;
-
-    fn merge(oldest_to_newest: &[&Self]) -> Self {
-        Self(oldest_to_newest.iter().flat_map(|fragment| fragment.0.iter().copied()).collect())
-    }
-}
+pub use bytes::Bytes;
+use pagelog::{Fragment, Page, PageCache, PageId};
 
 /// Contents that nobody else has: a serial number, then its low byte over and over.
 pub fn contents(serial: u32, length: usize) -> Bytes {
