@@ -44,6 +44,8 @@ impl Plan {
         // Write buffers are part of the cache's memory: four of them take an eighth of it.
         let buffer = (self.cache / 32).clamp(4 << 10, 256 << 10) as u32;
         let config = Config::new(store).cache_capacity(self.cache).io_buffer_size(buffer);
+        // Buckets are read as often as they are written, so chains are kept short.
+        let config = config.max_chain_ratio(2.0);
         match self.segment {
             Some(bytes) => config.segment_size(bytes),
             None => config,
