@@ -320,7 +320,7 @@ fn a_full_disk_passes() {
     within_minutes(|current| {
         for seed in 0..60 {
             let segment_size = [1000, 1024, 4096][seed as usize % 3];
-            let capacity = 4096 * (12 + seed % 20);
+            let capacity = 4096 * (20 + seed % 20);
             *current.lock().unwrap() = format!("seed {seed}, segments of {segment_size}, {capacity} bytes");
             let said = || current.lock().unwrap().clone();
             let mut session = filled(segment_size, capacity, seed);

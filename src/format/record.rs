@@ -180,7 +180,10 @@ impl RecordFault {
 
 /// Whether a mark may begin here: a quick look for who searches every byte for one.
 pub(crate) fn may_be_mark(bytes: &[u8]) -> bool {
-    bytes.get(TAG_AT) == Some(&MARK)
+    // The length is looked at too: else bytes chosen for it would have most of a segment checksummed, again and again.
+    let is_length =
+        |length: &u8| (1..=HeadId::MAXIMUM).any(|heads| usize::from(*length) == mark_body_length(heads));
+    bytes.get(TAG_AT) == Some(&MARK) && bytes.get(TAG_AT + 1).is_some_and(is_length)
 }
 
 /// The length of the whole record.

@@ -262,8 +262,14 @@ impl LogCore {
     pub(crate) fn make_stable_below(&self, bound: Lsn) -> Result<()> {
         while self.durability.stable(HeadId::FRESH) < bound {
             self.gate.check_poison()?;
+            // Asked before every round: a batch may have begun below the bound, and be known only now.
             let covered = self.batches.cover(bound, || self.gate.check_poison())?;
-            self.durability.reach(covered.min(self.tail()), |leader| self.flush_round(leader, covered))?;
+            if let Some(leader) = self.durability.lead()
+                && self.durability.stable(HeadId::FRESH) < bound
+            {
+                // It may have been reached between the look and the lead.
+                self.flush_round(&leader, covered)?;
+            }
         }
         Ok(())
     }
@@ -356,14 +362,29 @@ impl LogCore {
         ends
     }
 
-    /// Stops writing for good and wakes everybody who waits for something to be written. The one place that does.
-    pub(crate) fn poison(&self, error: Error) -> Error {
-        let error = self.gate.poison(error);
+    /// The end of an instance: nothing is written any more when this returns, by whichever thread was on its way.
+    pub(crate) fn stop(&self) {
+        self.gate.stop();
+        self.wake_all();
+        self.manifest.close();
+        // Whoever was writing when the gate was shut has finished when its lock could be had once.
+        self.rings.iter().for_each(Ring::pass_drain);
+        self.supply.pass();
+        while self.durability.lead().is_none() {}
+    }
+
+    fn wake_all(&self) {
         for ring in &self.rings {
             ring.wake();
         }
         self.durability.wake();
         self.batches.wake();
+    }
+
+    /// Stops writing for good and wakes everybody who waits for something to be written. The one place that does.
+    pub(crate) fn poison(&self, error: Error) -> Error {
+        let error = self.gate.poison(error);
+        self.wake_all();
         error
     }
 
@@ -395,6 +416,13 @@ impl LogCore {
         Ok(())
     }
 
+    /// Gives back what the file has behind its slots. An error does no harm: the next slot is written over it.
+    pub(crate) fn cut_file(&self, slots: u32) {
+        if let Err(error) = self.file.set_len(self.geometry.file_length(slots)) {
+            ::log::debug!("a part of a segment stays behind the end of {}: {error}", self.log_path());
+        }
+    }
+
     /// Reads bytes of a slot.
     pub(crate) fn read_slot(&self, place: Place, buffer: &mut [u8]) -> Result<()> {
         let offset = self.geometry.file_offset(place.slot, place.offset);
@@ -414,7 +442,12 @@ struct Host<'a> {
 
 impl RingHost for Host<'_> {
     fn arm(&self, ring: &Ring, after: SegmentId) -> Result<()> {
-        self.core.supply.arm(self.core, ring, after, self.privilege)
+        let armed = self.core.supply.arm(self.core, ring, after, self.privilege);
+        if matches!(armed, Err(Error::DiskFull { .. })) {
+            // There may be space to be made.
+            self.core.housekeeping.store(true, Ordering::Relaxed);
+        }
+        armed
     }
 
     fn begun(&self, ring: &Ring, segment: SegmentId) {

@@ -7,7 +7,6 @@
 //!
 //! Leadership is given back by a destructor, so a leader that fails or panics cannot keep the others waiting.
 
-use crate::error::Result;
 use crate::ids::{HeadId, HeadLsns, Lsn};
 use crate::sync::atomic::{AtomicU64, Ordering};
 use crate::sync::{Condvar, Mutex};
@@ -66,19 +65,6 @@ impl Durability {
     pub(crate) fn wake(&self) {
         drop(self.leading.lock());
         self.changed.notify_all();
-    }
-
-    /// Runs `round` as the leader until the fresh head is stable up to `bound`.
-    pub(crate) fn reach(&self, bound: Lsn, mut round: impl FnMut(&Leader<'_>) -> Result<()>) -> Result<()> {
-        while self.stable(HeadId::FRESH) < bound {
-            if let Some(leader) = self.lead() {
-                // It may have been reached between the look and the lead.
-                if self.stable(HeadId::FRESH) < bound {
-                    round(&leader)?;
-                }
-            }
-        }
-        Ok(())
     }
 }
 

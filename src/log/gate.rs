@@ -13,6 +13,7 @@ const POISONED: u32 = 1;
 const CLOSED: u32 = 2;
 const READ_ONLY: u32 = 4;
 const RESERVE: u32 = 8;
+const STOPPED: u32 = 16;
 
 /// Who asks to write.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -56,11 +57,17 @@ impl Gate {
         if flags == 0 { Ok(()) } else { Err(self.refusal(flags)) }
     }
 
-    /// Fails if the instance is poisoned; what `close` does after it has shut the gate looks at this only.
+    /// Fails if the instance is poisoned, or closed to the end; what `close` does after it has shut the gate looks at this
+    /// only.
     #[inline]
     pub(crate) fn check_poison(&self) -> Result<()> {
-        let flags = self.flags.load(Ordering::Acquire) & POISONED;
+        let flags = self.flags.load(Ordering::Acquire) & (POISONED | STOPPED);
         if flags == 0 { Ok(()) } else { Err(self.refusal(flags)) }
+    }
+
+    /// Nothing may be written any more, by anyone.
+    pub(crate) fn stop(&self) {
+        self.flags.fetch_or(STOPPED, Ordering::AcqRel);
     }
 
     /// Whether reads may go on: everywhere but on a closed instance.
@@ -71,7 +78,7 @@ impl Gate {
 
     #[cold]
     fn refusal(&self, flags: u32) -> Error {
-        if flags & CLOSED != 0 {
+        if flags & (CLOSED | STOPPED) != 0 {
             Error::Closed
         } else if flags & POISONED != 0 {
             let cause = self.cause.lock().clone();

@@ -42,7 +42,7 @@ const LONGEST_REUSED: u64 = 1 << 24;
 #[derive(Debug)]
 struct Open {
     state: ManifestState,
-    /// `None` if the store is read-only.
+    /// `None` if the store is read-only or closed.
     file: Option<Arc<dyn StorageFile>>,
     entries: u64,
     /// Space is claimed for so many.
@@ -87,7 +87,7 @@ impl ManifestFile {
     /// Appends an entry and syncs it. After an error nothing may be appended any more: the caller poisons the instance.
     pub(crate) fn append(&self, entry: &ManifestEntry) -> Result<()> {
         let mut open = self.open.lock();
-        let Some(file) = open.file.clone() else { return Err(Error::ReadOnly) };
+        let Some(file) = open.file.clone() else { return Err(Error::Closed) };
         let applied = open.state.apply(entry);
         applied.map_err(|reason| Error::InvalidConfig {
             option: "manifest",
@@ -120,6 +120,11 @@ impl ManifestFile {
             Err(error) => return Err(error),
         }
         Ok(())
+    }
+
+    /// Waits for who is appending now; nobody can after this.
+    pub(crate) fn close(&self) {
+        self.open.lock().file = None;
     }
 
     /// Makes sure that so many more entries will find space. `DiskFull` if they don't, and "extend" as the operation of an I/O

@@ -525,6 +525,17 @@ impl Ring {
         Ok(())
     }
 
+    /// Whether the current buffer takes nobody any more.
+    #[cfg(all(test, not(loom)))]
+    pub(crate) fn is_sealed(&self) -> bool {
+        self.look_at_current(|_, state| state.sealed)
+    }
+
+    /// Waits for who is writing now.
+    pub(crate) fn pass_drain(&self) {
+        drop(self.drain.lock());
+    }
+
     /// Lets all waiters look again, after writing has stopped.
     pub(crate) fn wake(&self) {
         self.freed.notify();

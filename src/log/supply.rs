@@ -57,6 +57,8 @@ struct State {
     quarantine: VecDeque<(Arc<AtomicBool>, Vec<SlotId>)>,
     /// Slots that the file has room for.
     slots: u32,
+    /// The file could not grow when it was last tried.
+    full: bool,
     next_segment: u64,
     newest: [SegmentId; HeadId::COUNT],
     /// Segments that are claimed and not yet armed.
@@ -81,6 +83,8 @@ pub(crate) struct SupplyFigures {
     pub(crate) free: u32,
     /// Slots that will be free when what killed their records is stable, or readers have moved on.
     pub(crate) emptied: u32,
+    /// The disk had no space for another slot.
+    pub(crate) full: bool,
 }
 
 /// The supply of segments.
@@ -101,6 +105,7 @@ impl Supply {
             slots: state.slots,
             free: count(state.free.len()),
             emptied: count(state.emptied.len() + quarantined),
+            full: state.full,
         }
     }
 
@@ -112,6 +117,9 @@ impl Supply {
         after: SegmentId,
         privilege: Privilege,
     ) -> Result<()> {
+        if ring.armed_after(after).is_none() {
+            self.ripen(core);
+        }
         let mut state = self.0.lock();
         if ring.armed_after(after).is_some() {
             return Ok(());
@@ -119,7 +127,7 @@ impl Supply {
         core.gate().check_poison()?;
         let head = ring.head.index();
         if state.ahead.get(head).is_none_or(VecDeque::is_empty) {
-            state.harvest(core);
+            state.take_ripe(core);
             state.claim(core, ring.head, privilege)?;
         }
         if let Some(armed) = state.ahead.get_mut(head).and_then(VecDeque::pop_front) {
@@ -130,15 +138,39 @@ impl Supply {
 
     /// Looks which slots have become free. Returns how many wait for what a sync would bring.
     pub(crate) fn harvest(&self, core: &LogCore) -> u32 {
+        self.ripen(core);
         let mut state = self.0.lock();
-        state.harvest(core);
+        state.take_ripe(core);
         u32::try_from(state.emptied.len()).unwrap_or(u32::MAX)
+    }
+
+    /// Puts what is empty and stable in quarantine, and helps the epoch along if free slots are few. Not under the lock: moving
+    /// the epoch runs deferred drops of users' fragments, which may do anything.
+    fn ripen(&self, core: &LogCore) {
+        let is_urgent = {
+            // Pinned before the lock is taken, for pinning can move the epoch too; dropped after it.
+            let guard = epoch::pin();
+            let mut state = self.0.lock();
+            state.bury(core, &guard);
+            state.free.len() <= state.reserve() && !state.quarantine.is_empty()
+        };
+        if is_urgent {
+            // Each round can move the epoch on by one, if no thread is in its way; two make a deferral ripe.
+            (0..3).for_each(|_| epoch::pin().flush());
+        }
+    }
+
+    /// Waits for who is claiming now.
+    pub(crate) fn pass(&self) {
+        drop(self.0.lock());
     }
 
     /// Tries to have the reserve again, and admits ordinary writes if it succeeds.
     pub(crate) fn restore_reserve(&self, core: &LogCore) -> Result<()> {
+        self.ripen(core);
         let mut state = self.0.lock();
-        state.harvest(core);
+        core.gate().check_poison()?;
+        state.take_ripe(core);
         while state.free.len() < state.reserve() {
             state.grow(core)?;
         }
@@ -153,7 +185,8 @@ impl State {
         RESERVE.min((self.slots as usize).saturating_sub(self.free.len()))
     }
 
-    fn harvest(&mut self, core: &LogCore) {
+    /// Puts slots that are empty and stable in quarantine, until every thread that is pinned now has moved on.
+    fn bury(&mut self, core: &LogCore, guard: &epoch::Guard) {
         self.emptied.extend(core.accountant().take_empties());
         let stable = core.durability().all_stable();
         let (matured, waiting) =
@@ -161,12 +194,11 @@ impl State {
         self.emptied = waiting;
         let matured: Vec<SlotId> = matured;
         if !matured.is_empty() {
-            self.quarantine.push_back((defer_flag(), matured));
+            self.quarantine.push_back((defer_flag(guard), matured));
         }
-        if self.free.len() <= self.reserve() {
-            // Each round can move the epoch on by one, if no thread is in its way; two make a deferral ripe.
-            (0..3).for_each(|_| epoch::pin().flush());
-        }
+    }
+
+    fn take_ripe(&mut self, core: &LogCore) {
         while self.quarantine.front().is_some_and(|(ripe, _)| ripe.load(Ordering::Acquire)) {
             for slot in self.quarantine.pop_front().into_iter().flat_map(|(_, slots)| slots) {
                 core.accountant().release(slot);
@@ -181,7 +213,9 @@ impl State {
             Privilege::Ordinary => RESERVE_ENTRIES,
             Privilege::Relocation | Privilege::Reserve => 1,
         })?;
-        let count = if head == HeadId::FRESH { claimed_at_once(self.slots) } else { 1 };
+        // What comes out of the reserve is not taken ahead of need.
+        let ahead = head == HeadId::FRESH && privilege == Privilege::Ordinary;
+        let count = if ahead { claimed_at_once(self.slots) } else { 1 };
         let mut claims: Vec<(SlotId, Claim)> = Vec::new();
         for _ in 0..count {
             match self.take_slot(core, privilege) {
@@ -193,7 +227,14 @@ impl State {
         let armed: Vec<Armed> =
             claims.iter().map(|(slot, claim)| Armed { slot: *slot, segment: claim.segment }).collect();
         let stable = core.durability().all_stable();
-        core.append_manifest(&ManifestEntry::Claims { stable, claims })?;
+        if let Err(error) = core.append_manifest(&ManifestEntry::Claims { stable, claims }) {
+            // Nobody heard of these segments; their ids are spent.
+            for armed in armed {
+                core.accountant().withdraw(armed.slot);
+                self.free.insert(armed.slot);
+            }
+            return Err(error);
+        }
         if let Some(ahead) = self.ahead.get_mut(head.index()) {
             ahead.extend(armed);
         }
@@ -245,10 +286,18 @@ impl State {
                 self.free.insert(SlotId(self.slots));
                 self.untouched.insert(SlotId(self.slots));
                 self.slots += 1;
+                self.full = false;
                 Ok(())
             }
-            Err(error) if is_full(&error) => Err(Error::DiskFull { path: core.log_path() }),
-            Err(error) => Err(Error::io("extend", core.log_path(), error)),
+            Err(error) => {
+                // Whatever part of a slot was written, somebody may need its space.
+                core.cut_file(self.slots);
+                if !is_full(&error) {
+                    return Err(Error::io("extend", core.log_path(), error));
+                }
+                self.full = true;
+                Err(Error::DiskFull { path: core.log_path() })
+            }
         }
     }
 }
@@ -259,12 +308,10 @@ pub(crate) fn claimed_at_once(slots: u32) -> u32 {
 }
 
 /// A flag that is set when every thread that is pinned now has moved on.
-fn defer_flag() -> Arc<AtomicBool> {
+fn defer_flag(guard: &epoch::Guard) -> Arc<AtomicBool> {
     let flag = Arc::new(AtomicBool::new(false));
     let deferred = Arc::clone(&flag);
-    let guard = epoch::pin();
     // SAFETY: the closure owns what it touches, and both are Send and 'static.
     unsafe { guard.defer_unchecked(move || deferred.store(true, Ordering::Release)) };
-    guard.flush();
     flag
 }

@@ -22,6 +22,8 @@ impl<F: Fragment> Inner<F> {
             return Ok(());
         }
         let settled = self.settle();
+        self.core.stop();
+        self.snapshots.pass();
         *self.lock.lock() = None;
         if self.temporary {
             let storage = self.core.storage();

@@ -112,7 +112,8 @@ impl<F: Fragment> Inner<F> {
             return Ok(());
         }
         let Some(_turn) = self.collector.try_hold() else { return Ok(()) };
-        if self.is_short_of_space() && self.much_is_not_stable() {
+        let full = self.core.supply().figures().full;
+        if self.is_short_of_space() && (full || self.much_is_not_stable()) {
             // Only what is stable can be cleaned, and users may flush seldom or never.
             self.core.sync_in_passing()?;
             self.core.supply().harvest(&self.core);
@@ -123,7 +124,7 @@ impl<F: Fragment> Inner<F> {
             }
         }
         let figures = self.core.supply().figures();
-        if figures.emptied > 0 && figures.free <= low_water(&figures) {
+        if figures.emptied > 0 && (figures.full || figures.free <= low_water(&figures)) {
             // What was emptied becomes free when its killers are stable: rather a sync than a larger file.
             self.core.sync_in_passing()?;
             self.core.supply().harvest(&self.core);
@@ -145,6 +146,9 @@ impl<F: Fragment> Inner<F> {
         if figures.free + figures.emptied > low {
             return false;
         }
+        if figures.full {
+            return true;
+        }
         let segment = f64::from(self.core.geometry().segment_size());
         let justified = self.collector.space_target * self.core.accountant().live_bytes() as f64 / segment;
         f64::from(figures.slots) + 1.0 > justified + (HeadId::COUNT + 2) as f64 + f64::from(low)
@@ -152,6 +156,9 @@ impl<F: Fragment> Inner<F> {
 
     /// Cleans the best victim, if there is one worth it.
     fn clean_one(&self) -> Result<bool> {
+        // Pinned before a victim is chosen: else its slot could be in another life before the work begins. From here on places
+        // found stay readable.
+        let guard = epoch::pin();
         let stable = self.core.durability().all_stable();
         let newest = self.core.ring(HeadId::FRESH).newest_segment();
         let accountant = self.core.accountant();
@@ -161,7 +168,7 @@ impl<F: Fragment> Inner<F> {
         if !accountant.begin_cleaning(victim.slot) {
             return Ok(false);
         }
-        let cleaned = self.clean(&victim);
+        let cleaned = self.clean(&victim, &guard);
         if !matches!(cleaned, Err(Error::Corruption(_))) {
             accountant.end_cleaning(victim.slot);
         }
@@ -170,12 +177,10 @@ impl<F: Fragment> Inner<F> {
         Ok(true)
     }
 
-    fn clean(&self, victim: &Candidate) -> Result<()> {
-        // Pinned from the first look at the table on: places found stay readable, and the victim can't be reused.
-        let guard = epoch::pin();
+    fn clean(&self, victim: &Candidate, guard: &epoch::Guard) -> Result<()> {
         let bytes = self.read_victim(victim)?;
         let mut moved = Vec::new();
-        let copied = self.copy_live(victim, &bytes, &guard, &mut moved);
+        let copied = self.copy_live(victim, &bytes, guard, &mut moved);
         // Also after an error: what was copied is good, and its segment counts on being told.
         let written = match moved.last() {
             Some(last) => self.core.write_head(HeadId::RELOCATED, last.end),

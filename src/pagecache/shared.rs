@@ -159,6 +159,16 @@ impl<F: Fragment> Inner<F> {
         if page_id == PageId::META {
             return Err(Error::ReservedPageId);
         }
+        match self.core.admit(privilege) {
+            Err(Error::DiskFull { .. }) => self.admit_after_relief(privilege),
+            other => other,
+        }
+    }
+
+    /// The disk is full: perhaps collection can make space.
+    #[cold]
+    fn admit_after_relief(&self, privilege: Privilege) -> Result<()> {
+        self.housekeeping();
         self.core.admit(privilege)
     }
 

@@ -62,6 +62,13 @@ impl Snapshots {
     }
 }
 
+impl Snapshots {
+    /// Waits for who is taking one now.
+    pub(super) fn pass(&self) {
+        drop(self.last.lock());
+    }
+}
+
 impl<F: Fragment> PageCache<F> {
     /// Writes a snapshot of the page table now, which makes the next opening quicker. Waits for an open batch.
     ///
@@ -129,8 +136,10 @@ impl<F: Fragment> Inner<F> {
 
     /// Writes a snapshot of the pages as they are now. All that was logged below `begin` is in the table.
     fn write_snapshot(&self, last: &mut Last, begin: HeadLsns) -> Result<Ready> {
-        // Whatever comes of it, the next one gets another number.
+        self.core.gate().check_poison()?;
+        // Whatever comes of it, the next one gets another number, and is not tried before more was logged.
         last.serial += 1;
+        last.written = self.core.counters().read().written_bytes;
         let header = SnapshotHeader { store_id: self.core.store_id(), serial: last.serial, begin };
         let mut end = HeadLsns::default();
         let pending = PendingSnapshot::write(self.core.storage(), &header, |writer| {
@@ -152,6 +161,7 @@ impl<F: Fragment> Inner<F> {
     }
 
     fn publish(&self, last: &mut Last, ready: Ready) -> Result<()> {
+        self.core.gate().check_poison()?;
         last.size = ready.pending.length();
         ready.pending.publish()?;
         last.written = self.core.counters().read().written_bytes;

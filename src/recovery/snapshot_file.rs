@@ -113,6 +113,23 @@ impl PendingSnapshot {
         let name = format!("{}{TEMPORARY}", snapshot_name(header.serial));
         let path = || storage.describe(&name);
         let file = storage.create(&name).map_err(|error| Error::io("create", path(), error))?;
+        let written = Self::fill(storage, &name, &file, header, walk);
+        if written.is_err()
+            && let Err(error) = storage.remove(&name)
+        {
+            ::log::debug!("a part of a snapshot stays for now: {error}");
+        }
+        written
+    }
+
+    fn fill(
+        storage: &Arc<dyn Storage>,
+        name: &str,
+        file: &Arc<dyn StorageFile>,
+        header: &SnapshotHeader,
+        walk: impl FnOnce(&mut SnapshotWriter<Sink<'_>>) -> Result<(HeadLsns, PageId)>,
+    ) -> Result<Self> {
+        let path = || storage.describe(name);
         let mut offset = 0;
         let sink: Sink<'_> = Box::new(|bytes: &[u8]| {
             file.write_at(bytes, offset).map_err(|error| Error::io("write", path(), error))?;
@@ -123,7 +140,7 @@ impl PendingSnapshot {
         let (end, next_page_id) = walk(&mut writer)?;
         let length = writer.finish(&end, next_page_id)?;
         file.sync().map_err(|error| Error::io("sync", path(), error))?;
-        Ok(Self { storage: Arc::clone(storage), file: Arc::clone(&file), serial: header.serial, length })
+        Ok(Self { storage: Arc::clone(storage), file: Arc::clone(file), serial: header.serial, length })
     }
 
     /// Its length in bytes.

@@ -189,6 +189,13 @@ impl SegmentAccountant {
         })
     }
 
+    /// A slot that was opened, and that no record was ever put in, is free again.
+    pub(crate) fn withdraw(&self, slot: SlotId) {
+        if let Some(state) = self.slot(slot) {
+            let _ = state.change_state(SegmentState::Active, SegmentState::Free);
+        }
+    }
+
     /// An empty slot of the caller's is free again.
     pub(crate) fn release(&self, slot: SlotId) {
         if let Some(state) = self.slot(slot) {
