@@ -14,13 +14,15 @@ fn what_lies_below_a_snapshots_begin_is_in_the_table_when_the_walk_starts() {
     explore("snapshot", Some(3), || {
         let ring = Arc::new(ring());
         let table = Arc::new(AtomicU64::new(0));
-        let writer = {
+        let snapshot = {
             let (ring, table) = (Arc::clone(&ring), Arc::clone(&table));
-            thread::spawn(move || append(&ring, |lsn| table.store(lsn.0, Ordering::Release)))
+            thread::spawn(move || {
+                let begin = ring.settle(&Host).unwrap();
+                (begin, table.load(Ordering::Acquire))
+            })
         };
-        let begin = ring.settle(&Host).unwrap();
-        let walked = table.load(Ordering::Acquire);
-        let logged = writer.join().unwrap();
+        let logged = append(&ring, |lsn| table.store(lsn.0, Ordering::Release));
+        let (begin, walked) = snapshot.join().unwrap();
         assert!(logged >= begin || walked == logged.0, "logged at {logged}, begin {begin}, walked {walked}");
     });
 }
