@@ -144,17 +144,17 @@ impl Supply {
         u32::try_from(state.emptied.len()).unwrap_or(u32::MAX)
     }
 
-    /// Puts what is empty and stable in quarantine, and helps the epoch along if free slots are few. Not under the lock: moving
+    /// Puts what is empty and stable in quarantine, and helps the epoch along. Not under the lock: moving
     /// the epoch runs deferred drops of users' fragments, which may do anything.
     fn ripen(&self, core: &LogCore) {
-        let is_urgent = {
+        let some_wait = {
             // Pinned before the lock is taken, for pinning can move the epoch too; dropped after it.
             let guard = epoch::pin();
             let mut state = self.0.lock();
             state.bury(core, &guard);
-            state.free.len() <= state.reserve() && !state.quarantine.is_empty()
+            !state.quarantine.is_empty()
         };
-        if is_urgent {
+        if some_wait {
             // Each round can move the epoch on by one, if no thread is in its way; two make a deferral ripe.
             (0..3).for_each(|_| epoch::pin().flush());
         }
