@@ -357,7 +357,7 @@ fn a_full_disk_passes() {
             } else {
                 // As it does when enough was freed.
                 while session.journal.now.live().next().is_some() {
-                    done(&mut session, &Op::Free { page: 0 });
+                    done_soon(&mut session, &Op::Free { page: 0 });
                     done(&mut session, &Op::Flush);
                     let _ = session.cache.attempt_gc();
                 }
