@@ -39,11 +39,14 @@ const VICTIMS_PER_SEGMENT: u32 = 12;
 const UNSTABLE_SEGMENTS: u64 = 2;
 /// A segment with more live bytes than this share is not worth cleaning.
 const WORTHWHILE: f64 = 0.97;
+/// How many records of a victim are looked up together: enough to have many loads under way, and little enough for what is
+/// loaded to stay in the nearest caches until it is used.
+const WINDOW: usize = 128;
 
-/// Whose turn it is to clean.
+/// Whose turn it is to clean, and the memory for it, which is taken once.
 #[derive(Debug)]
 pub(crate) struct Collector {
-    turn: Mutex<()>,
+    turn: Mutex<Vec<u8>>,
     pub(super) space_target: f64,
     pub(super) paced: bool,
 }
@@ -67,16 +70,16 @@ struct Moved<'g, F: Fragment> {
 
 impl Collector {
     pub(super) fn new(space_target: f64, paced: bool) -> Self {
-        Self { turn: Mutex::new(()), space_target, paced }
+        Self { turn: Mutex::new(Vec::new()), space_target, paced }
     }
 
     /// As [`hold`](Self::hold), unless that means waiting.
-    pub(super) fn try_hold(&self) -> Option<MutexGuard<'_, ()>> {
+    pub(super) fn try_hold(&self) -> Option<MutexGuard<'_, Vec<u8>>> {
         self.turn.try_lock()
     }
 
     /// Keeps relocation from happening as long as the returned guard lives.
-    pub(super) fn hold(&self) -> MutexGuard<'_, ()> {
+    pub(super) fn hold(&self) -> MutexGuard<'_, Vec<u8>> {
         self.turn.lock()
     }
 }
@@ -98,8 +101,8 @@ impl<F: Fragment> PageCache<F> {
     pub fn attempt_gc(&self) -> Result<bool> {
         let inner = &*self.inner;
         inner.core.gate().admit_flush()?;
-        let _turn = inner.collector.hold();
-        let cleaned = inner.clean_one()?;
+        let mut turn = inner.collector.hold();
+        let cleaned = inner.clean_one(&mut turn)?;
         inner.core.supply().harvest(&inner.core);
         Ok(cleaned)
     }
@@ -111,7 +114,7 @@ impl<F: Fragment> Inner<F> {
         if !self.collector.paced {
             return Ok(());
         }
-        let Some(_turn) = self.collector.try_hold() else { return Ok(()) };
+        let Some(mut turn) = self.collector.try_hold() else { return Ok(()) };
         let full = self.core.supply().figures().full;
         if self.is_short_of_space() && (full || self.much_is_not_stable()) {
             // Only what is stable can be cleaned, and users may flush seldom or never.
@@ -119,7 +122,7 @@ impl<F: Fragment> Inner<F> {
             self.core.supply().harvest(&self.core);
         }
         for _ in 0..VICTIMS_PER_SEGMENT {
-            if !self.is_short_of_space() || !self.clean_one()? {
+            if !self.is_short_of_space() || !self.clean_one(&mut turn)? {
                 break;
             }
         }
@@ -154,8 +157,8 @@ impl<F: Fragment> Inner<F> {
         f64::from(figures.slots) + 1.0 > justified + (HeadId::COUNT + 2) as f64 + f64::from(low)
     }
 
-    /// Cleans the best victim, if there is one worth it.
-    fn clean_one(&self) -> Result<bool> {
+    /// Cleans the best victim, if there is one worth it, with a buffer for its bytes.
+    fn clean_one(&self, bytes: &mut Vec<u8>) -> Result<bool> {
         // Pinned before a victim is chosen: else its slot could be in another life before the work begins. From here on places
         // found stay readable.
         let guard = epoch::pin();
@@ -168,7 +171,7 @@ impl<F: Fragment> Inner<F> {
         if !accountant.begin_cleaning(victim.slot) {
             return Ok(false);
         }
-        let cleaned = self.clean(&victim, &guard);
+        let cleaned = self.clean(&victim, &guard, bytes);
         if !matches!(cleaned, Err(Error::Corruption(_))) {
             accountant.end_cleaning(victim.slot);
         }
@@ -177,10 +180,10 @@ impl<F: Fragment> Inner<F> {
         Ok(true)
     }
 
-    fn clean(&self, victim: &Candidate, guard: &epoch::Guard) -> Result<()> {
-        let bytes = self.read_victim(victim)?;
+    fn clean(&self, victim: &Candidate, guard: &epoch::Guard, bytes: &mut Vec<u8>) -> Result<()> {
+        self.read_victim(victim, bytes)?;
         let mut moved = Vec::new();
-        let copied = self.copy_live(victim, &bytes, guard, &mut moved);
+        let copied = self.copy_live(victim, bytes, guard, &mut moved);
         // Also after an error: what was copied is good, and its segment counts on being told.
         let written = match moved.last() {
             Some(last) => self.core.write_head(HeadId::RELOCATED, last.end),
@@ -192,14 +195,13 @@ impl<F: Fragment> Inner<F> {
         copied.and(written)
     }
 
-    fn read_victim(&self, victim: &Candidate) -> Result<Vec<u8>> {
+    fn read_victim(&self, victim: &Candidate, bytes: &mut Vec<u8>) -> Result<()> {
         let (core, slot) = (&self.core, victim.slot);
         let base = core.geometry().base(victim.segment);
         let length = core.accountant().end(slot).0.saturating_sub(base.0);
         // At most a segment.
-        let mut bytes = vec![0; length.min(core.geometry().segment_size().into()) as usize];
-        core.read_slot(Place::new(slot, 0), &mut bytes)?;
-        Ok(bytes)
+        bytes.resize(length.min(core.geometry().segment_size().into()) as usize, 0);
+        core.read_slot(Place::new(slot, 0), bytes)
     }
 
     fn copy_live<'g>(
@@ -210,13 +212,15 @@ impl<F: Fragment> Inner<F> {
         moved: &mut Vec<Moved<'g, F>>,
     ) -> Result<()> {
         let (found, rot) = self.read_records(victim, bytes);
-        for (found, node) in self.live_nodes(victim.slot, &found, guard) {
-            let start = found.offset as usize;
-            let copy = bytes.get(start..start + found.length).unwrap_or_default();
-            let claim = self.core.reserve_copy(HeadId::RELOCATED, copy)?;
-            let (to, length, end) = (claim.place(), claim.length(), claim.end());
-            claim.complete();
-            moved.push(Moved { node, from: Place::new(victim.slot, found.offset), to, length, end });
+        for window in found.chunks(WINDOW) {
+            for (found, node) in self.live_nodes(victim.slot, window, guard) {
+                let start = found.offset as usize;
+                let copy = bytes.get(start..start + found.length).unwrap_or_default();
+                let claim = self.core.reserve_copy(HeadId::RELOCATED, copy)?;
+                let (to, length, end) = (claim.place(), claim.length(), claim.end());
+                claim.complete();
+                moved.push(Moved { node, from: Place::new(victim.slot, found.offset), to, length, end });
+            }
         }
         rot
     }
@@ -245,18 +249,26 @@ impl<F: Fragment> Inner<F> {
 
     /// Those of the records that are live, each with its node.
     ///
-    /// Each record's page lies somewhere else in memory. So this goes through all records three times, one step of the way
-    /// each time: the loads of one pass do not depend on each other, and the processor has many of them under way at once.
+    /// Each record's page lies somewhere else in memory. So this goes through the records in passes, one step of the way
+    /// each, and each pass asks for the memory that the next one needs: many loads are under way at once.
     fn live_nodes<'f, 'g>(
         &'g self,
         slot: SlotId,
         records: &'f [Found],
         guard: &'g epoch::Guard,
     ) -> Vec<(&'f Found, NodeRef<'g, F>)> {
-        let heads = records.iter().map(|found| (found, self.table.head(found.page_id, guard)));
-        let heads: Vec<_> = heads.filter_map(|(found, head)| Some((found, head?))).collect();
-        let nodes = heads.into_iter().map(|(found, head)| (found, head.node(found.version)));
-        let nodes: Vec<_> = nodes.filter_map(|(found, node)| Some((found, node?))).collect();
+        let heads = records.iter().filter_map(|found| {
+            let head = self.table.head(found.page_id, guard)?;
+            head.prefetch();
+            Some((found, head))
+        });
+        let heads: Vec<_> = heads.collect();
+        let nodes = heads.into_iter().filter_map(|(found, head)| {
+            let node = head.node(found.version)?;
+            node.prefetch();
+            Some((found, node))
+        });
+        let nodes: Vec<_> = nodes.collect();
         let is_here =
             |(found, node): &(&Found, NodeRef<'g, F>)| node.place() == Some(Place::new(slot, found.offset));
         nodes.into_iter().filter(is_here).collect()

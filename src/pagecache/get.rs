@@ -44,7 +44,11 @@ impl<F: Fragment> PageCache<F> {
         let guard = epoch::pin();
         match self.inner.table.head(page_id, &guard) {
             Some(_) if page_id == PageId::META => Err(Error::ReservedPageId),
-            Some(head) if !head.is_freed() => Ok(Some(head.version())),
+            Some(head) if !head.is_freed() => {
+                // Who asks for a version is about to write.
+                head.prefetch_link();
+                Ok(Some(head.version()))
+            }
             _ => Ok(None),
         }
     }

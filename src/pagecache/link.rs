@@ -44,6 +44,7 @@ impl<F: Fragment> Inner<F> {
             Ok(head) => head,
             Err(stale) => return Ok(stale.with(fragment)),
         };
+        head.prefetch_link();
         if self.is_chain_full(head) {
             return self.consolidate(page_id, head, fragment, &guard);
         }

@@ -25,6 +25,8 @@ use crate::sync::{Mutex, epoch};
 
 /// Pages that are walked under one guard.
 const PAGES_PER_GUARD: u64 = 256;
+/// How many pages ahead of the walk their memory is asked for.
+const AHEAD: u64 = 8;
 /// How many times its own size a snapshot lets the log grow before the next one.
 const PACE: u64 = 16;
 
@@ -182,6 +184,9 @@ impl<F: Fragment> Inner<F> {
             let guard = epoch::pin();
             let next = (first + PAGES_PER_GUARD).min(bound.0);
             for page_id in (first..next).map(PageId) {
+                if let Some(ahead) = self.table.head(PageId(page_id.0 + AHEAD), &guard) {
+                    ahead.prefetch();
+                }
                 if let Some(base) = self.look_at_page(page_id, &guard, &mut records) {
                     deliver(&base, &records)?;
                 }

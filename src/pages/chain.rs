@@ -62,6 +62,12 @@ impl<'g, F: Fragment> NodeRef<'g, F> {
         self.target
     }
 
+    /// Asks for the node's memory.
+    #[inline]
+    pub(crate) fn prefetch(self) {
+        self.target.prefetch();
+    }
+
     pub(super) fn word(self) -> Word<F> {
         match self.target {
             Target::Base(base) => Word::of_base(base),
@@ -286,6 +292,18 @@ impl<'g, F: Fragment> Head<'g, F> {
 
     pub(crate) fn page_id(self) -> PageId {
         self.0.site.page_id()
+    }
+
+    /// Asks for the memory of the newest node, for those who go on with another page first.
+    #[inline]
+    pub(crate) fn prefetch(self) {
+        self.0.prefetch();
+    }
+
+    /// Asks for the memory that a link will write. All that a link touches then is on its way at once.
+    #[inline]
+    pub(crate) fn prefetch_link(self) {
+        self.0.target.prefetch_above();
     }
 
     #[inline]

@@ -14,6 +14,7 @@
 //! | `free_list` | ids to use again |
 //! | `budget` | how many bytes all that takes |
 //! | `eviction` | which page's contents to drop next |
+//! | `prefetch` | telling the processor what will be needed |
 
 pub(crate) mod budget;
 pub(crate) mod cell;
@@ -23,6 +24,7 @@ pub(crate) mod eviction;
 mod fragment;
 pub(crate) mod free_list;
 pub(crate) mod node;
+mod prefetch;
 pub(crate) mod publish;
 pub(crate) mod restore;
 pub(crate) mod retire;

@@ -43,6 +43,7 @@ use std::mem::{MaybeUninit, offset_of};
 use std::ptr::{self, NonNull};
 
 use crate::pages::cell::LocationCell;
+use crate::pages::prefetch::prefetch;
 use crate::sync::SharedCell;
 use crate::sync::atomic::{AtomicPtr, AtomicU8, AtomicU32, Ordering};
 
@@ -115,6 +116,29 @@ impl<F> Word<F> {
         }
         let chunk = self.0.map_addr(|address| address & !TAG);
         NonNull::new(chunk.cast()).map(|chunk| Target::Slot(chunk, tag - 1))
+    }
+}
+
+impl<F> Target<F> {
+    /// Asks for what a look at the node will touch.
+    #[inline]
+    pub(super) fn prefetch(self) {
+        match self {
+            Self::Base(base) => prefetch(base.as_ptr()),
+            Self::Slot(chunk, index) => {
+                prefetch(chunk.as_ptr());
+                prefetch(Chunk::slot_address(chunk, index));
+            }
+        }
+    }
+
+    /// Asks for the memory that a link on top of the node will write.
+    #[inline]
+    pub(super) fn prefetch_above(self) {
+        if let Self::Slot(chunk, index) = self {
+            // Behind the last slot there is something else, and then this is for nothing.
+            prefetch(Chunk::slot_address(chunk, index + 1));
+        }
     }
 }
 
@@ -306,6 +330,12 @@ impl<F> Chunk<F> {
     pub(super) unsafe fn slot(this: NonNull<Self>, index: usize) -> NonNull<Slot<F>> {
         // SAFETY: by the contract, this stays inside the allocation.
         unsafe { this.byte_add(Self::SLOTS).cast::<Slot<F>>().add(index) }
+    }
+
+    /// Where a slot is or would be: to be asked for only, not to be looked at.
+    #[inline]
+    fn slot_address(this: NonNull<Self>, index: usize) -> *const Slot<F> {
+        this.as_ptr().wrapping_byte_add(Self::SLOTS).cast::<Slot<F>>().wrapping_add(index)
     }
 
     /// Takes a reference (E).

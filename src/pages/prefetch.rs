@@ -1,0 +1,31 @@
+//! Asking the processor to load memory before it is needed.
+//!
+//! Pages lie all over memory, and a load that misses all caches takes longer than everything else that a link does. Who
+//! knows the next address early says so here, and does something else meanwhile.
+
+use std::mem::size_of;
+
+/// What is loaded at once.
+const LINE: usize = 64;
+/// Of something larger, only so many lines: the rest is found by the processor's own guess, or is not worth it.
+const LINES: usize = 3;
+
+/// Asks for the memory behind a pointer. A hint without any other effect, also if nothing lies there.
+#[inline]
+pub(super) fn prefetch<T>(at: *const T) {
+    for line in 0..size_of::<T>().div_ceil(LINE).min(LINES) {
+        hint(at.cast::<u8>().wrapping_add(line * LINE));
+    }
+}
+
+#[cfg(all(target_arch = "x86_64", not(miri)))]
+#[inline]
+fn hint(at: *const u8) {
+    use std::arch::x86_64::{_MM_HINT_T0, _mm_prefetch};
+    // SAFETY: the instruction reads nothing and faults on no address.
+    unsafe { _mm_prefetch::<_MM_HINT_T0>(at.cast()) };
+}
+
+#[cfg(not(all(target_arch = "x86_64", not(miri))))]
+#[inline]
+fn hint(_: *const u8) {}
