@@ -20,8 +20,6 @@ mod budget;
 mod close;
 mod flush;
 mod free;
-#[cfg(all(test, not(loom)))]
-mod frozen_tests;
 mod gc;
 mod get;
 mod guard;

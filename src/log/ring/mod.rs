@@ -9,6 +9,8 @@
 //! sealed takes a buffer from the pool, describes the next stretch of the log in it, and offers it as the successor;
 //! one offer wins, all others go back to the pool; then anyone moves `current` on.
 //!
+//! This file has the appending end; `drain` the writing one, `registry` the buffers by number, `words` the names in atomics.
+//!
 //! # Invariants
 //!
 //! * **(A) The log has one order.** A successor's stretch follows from its sealed predecessor alone: the same segment from
@@ -24,90 +26,23 @@
 //!   reservations, and a thread that is stopped between its reservation and its completion stops nobody.
 //! * **(F) Memory of buffer headers is never freed while the ring lives**, so a sleeper may look at any of them.
 
-use std::ptr;
+mod drain;
+mod registry;
+mod words;
 
 use crossbeam_utils::CachePadded;
 
+use self::registry::Registry;
+pub(crate) use self::words::Armed;
+use self::words::{BufferRef, INCARNATION_MASK, Link};
 use super::buffer::{Buffer, Stretch};
-use super::buffer_state::{BufferState, Entry, INCARNATION_BITS};
+use super::buffer_state::{BufferState, Entry};
 use super::event::Event;
 use crate::error::{Error, Result};
-use crate::format::record::MIN_LENGTH;
 use crate::geometry::Geometry;
 use crate::ids::{HeadId, Lsn, SegmentId, SlotId};
-use crate::sync::atomic::{AtomicBool, AtomicI64, AtomicPtr, AtomicU64, Ordering, fence};
-use crate::sync::{Mutex, MutexGuard};
-
-const INDEX_BITS: u32 = 18;
-/// How many buffers a ring can grow to, in blocks. A buffer has at least 512 bytes, usually 256 KiB.
-const BLOCKS: usize = if cfg!(loom) { 2 } else { 512 };
-const BLOCK: usize = if cfg!(loom) { 2 } else { 64 };
-const _: () = assert!(BLOCKS * BLOCK < 1 << INDEX_BITS);
-const INCARNATION_MASK: u32 = (1 << INCARNATION_BITS) - 1;
-
-/// Names a buffer in one of its lives.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct BufferRef {
-    index: u32,
-    incarnation: u32,
-}
-
-impl BufferRef {
-    const fn pack(self) -> u64 {
-        ((self.incarnation as u64) << INDEX_BITS) | self.index as u64
-    }
-
-    const fn unpack(word: u64) -> Self {
-        Self {
-            index: (word & ((1 << INDEX_BITS) - 1)) as u32,
-            incarnation: ((word >> INDEX_BITS) as u32) & INCARNATION_MASK,
-        }
-    }
-}
-
-/// A buffer's link: its own incarnation, and what follows, if anything does yet.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct Link {
-    own: u32,
-    next: Option<BufferRef>,
-}
-
-impl Link {
-    /// `own` (23 bits) | next incarnation (23 bits) | next index + 1 (18 bits, 0 = none)
-    const fn pack(self) -> u64 {
-        let next = match self.next {
-            Some(next) => BufferRef { index: next.index + 1, ..next }.pack(),
-            None => 0,
-        };
-        ((self.own as u64) << (INDEX_BITS + INCARNATION_BITS)) | next
-    }
-
-    const fn unpack(word: u64) -> Self {
-        let own = (word >> (INDEX_BITS + INCARNATION_BITS)) as u32;
-        let next = BufferRef::unpack(word);
-        let next = if next.index == 0 { None } else { Some(BufferRef { index: next.index - 1, ..next }) };
-        Self { own, next }
-    }
-}
-
-const _: () = assert!(INDEX_BITS + 2 * INCARNATION_BITS == 64);
-
-/// A segment that is claimed and not yet begun, as a word; zero is none.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Armed {
-    pub(crate) slot: SlotId,
-    pub(crate) segment: SegmentId,
-}
-
-impl Armed {
-    const fn pack(self) -> u64 {
-        (self.segment.0 << 24) | self.slot.0 as u64
-    }
-
-    const fn unpack(word: u64) -> Self {
-        Self { slot: SlotId((word & 0xFF_FFFF) as u32), segment: SegmentId(word >> 24) }
-    }
-}
+use crate::sync::Mutex;
+use crate::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering, fence};
 
 /// What a ring needs from the log around it.
 pub(crate) trait RingHost {
@@ -439,201 +374,5 @@ impl Ring {
             self.memory.fetch_sub(i64::from(given_back), Ordering::Relaxed);
         }
         pool.push(index);
-    }
-
-    /// Seals the current buffer if it holds records that begin below `bound`. Needs no segment and no buffer.
-    pub(crate) fn seal_below(&self, bound: Lsn) {
-        let current = self.current();
-        let Some(buffer) = self.registry.get(current.index) else { return };
-        let last = |offset| buffer.is_last(self.geometry, offset, MIN_LENGTH as u32);
-        buffer.state.seal(current.incarnation, last, |state| {
-            let stretch = buffer.stretch();
-            !buffer.is_empty_at(state.offset) && self.geometry.lsn(stretch.segment, stretch.start) < bound
-        });
-    }
-
-    /// Writes what is drained, without waiting for anyone. False if another thread is at it.
-    pub(crate) fn try_drain(&self, host: &impl RingHost) -> Result<bool> {
-        let Some(guard) = self.drain.try_lock() else { return Ok(false) };
-        self.drain_under(guard, host, Lsn(0)).map(|()| true)
-    }
-
-    /// Writes everything below `bound`, which must be sealed, waiting for its writers to leave; and what else is drained.
-    pub(crate) fn drain_below(&self, host: &impl RingHost, bound: Lsn) -> Result<()> {
-        self.drain_under(self.drain.lock(), host, bound)
-    }
-
-    fn drain_under(&self, guard: MutexGuard<'_, ()>, host: &impl RingHost, bound: Lsn) -> Result<()> {
-        self.draining.store(true, Ordering::Release);
-        let result = self.drain_locked(host, bound);
-        self.draining.store(false, Ordering::Release);
-        drop(guard);
-        self.freed.notify();
-        result
-    }
-
-    fn drain_locked(&self, host: &impl RingHost, bound: Lsn) -> Result<()> {
-        loop {
-            let oldest = BufferRef::unpack(self.oldest.load(Ordering::Acquire));
-            let Some(buffer) = self.registry.get(oldest.index) else { return Ok(()) };
-            if buffer.is_written() {
-                let Some(next) = Link::unpack(buffer.successor.load(Ordering::Acquire)).next else {
-                    return Ok(());
-                };
-                // `current` may still name the buffer if the one who linked sleeps; nobody must find it recycled there.
-                self.move_current(oldest, next);
-                self.oldest.store(next.pack(), Ordering::Release);
-                self.recycle(oldest.index);
-                self.freed.notify();
-                continue;
-            }
-            let state = buffer.state.load();
-            if !state.sealed {
-                return Ok(());
-            }
-            if state.writers > 0 {
-                if self.written() >= bound {
-                    return Ok(());
-                }
-                self.drained.wait_while(|| !buffer.state.load().is_drained() && host.check().is_ok());
-                host.check()?;
-                continue;
-            }
-            host.check()?;
-            host.write(self, buffer, state)?;
-            self.written.store(buffer.end(self.geometry, state.offset).0, Ordering::Release);
-            buffer.set_written();
-        }
-    }
-
-    /// Waits until every reservation made before this call has been completed or aborted. Returns where the log ended
-    /// then: whatever lies below has had its effect on memory.
-    pub(crate) fn settle(&self, host: &impl RingHost) -> Result<Lsn> {
-        let end = self.tail();
-        self.seal_below(Lsn(u64::MAX));
-        if !cfg!(weakened = "settle_without_waiting") {
-            self.wait_written(host, end)?;
-        }
-        Ok(end)
-    }
-
-    /// Waits until every reservation below `bound`, which must be sealed, has been completed or aborted.
-    pub(crate) fn wait_written(&self, host: &impl RingHost, bound: Lsn) -> Result<()> {
-        while self.written() < bound {
-            self.drain_below(host, bound)?;
-        }
-        Ok(())
-    }
-
-    /// Whether the current buffer takes nobody any more.
-    #[cfg(all(test, not(loom)))]
-    pub(crate) fn is_sealed(&self) -> bool {
-        self.look_at_current(|_, state| state.sealed)
-    }
-
-    /// Waits for who is writing now.
-    pub(crate) fn pass_drain(&self) {
-        drop(self.drain.lock());
-    }
-
-    /// Lets all waiters look again, after writing has stopped.
-    pub(crate) fn wake(&self) {
-        self.freed.notify();
-        self.drained.notify();
-    }
-}
-
-/// All buffers of a ring, by number. Grows, never shrinks, so a reference stays good (invariant F).
-#[derive(Debug)]
-struct Registry {
-    blocks: Box<[AtomicPtr<Block>]>,
-    count: Mutex<u32>,
-}
-
-type Block = [AtomicPtr<Buffer>; BLOCK];
-
-impl Registry {
-    fn new() -> Self {
-        let blocks = (0..BLOCKS).map(|_| AtomicPtr::new(ptr::null_mut())).collect();
-        Self { blocks, count: Mutex::new(0) }
-    }
-
-    #[inline]
-    fn get(&self, index: u32) -> Option<&Buffer> {
-        let block = self.blocks.get(index as usize / BLOCK)?.load(Ordering::Acquire);
-        // SAFETY: a block pointer is null or came from Box::into_raw in `allocate`, and is freed only with the registry.
-        let block = unsafe { block.as_ref() }?;
-        let buffer = block.get(index as usize % BLOCK)?.load(Ordering::Acquire);
-        // SAFETY: as above, for the buffer.
-        unsafe { buffer.as_ref() }
-    }
-
-    /// One more buffer. `None` when all numbers are taken.
-    fn allocate(&self, state: BufferState) -> Option<u32> {
-        let mut count = self.count.lock();
-        let index = *count as usize;
-        let entry = self.blocks.get(index / BLOCK)?;
-        let mut block = entry.load(Ordering::Acquire);
-        if block.is_null() {
-            block = Box::into_raw(Box::new(std::array::from_fn(|_| AtomicPtr::new(ptr::null_mut()))));
-            entry.store(block, Ordering::Release);
-        }
-        let buffer = Box::into_raw(Box::new(Buffer::new(state)));
-        // SAFETY: not null, allocated here or by an earlier call, alive as long as the registry.
-        let block = unsafe { &*block };
-        block.get(index % BLOCK)?.store(buffer, Ordering::Release);
-        *count += 1;
-        u32::try_from(index).ok()
-    }
-}
-
-impl Drop for Registry {
-    fn drop(&mut self) {
-        for entry in &self.blocks {
-            let block = entry.load(Ordering::Acquire);
-            if block.is_null() {
-                continue;
-            }
-            // SAFETY: from Box::into_raw; `&mut self` says that nobody holds a reference.
-            let block = unsafe { Box::from_raw(block) };
-            for buffer in block.iter() {
-                let buffer = buffer.load(Ordering::Acquire);
-                if !buffer.is_null() {
-                    // SAFETY: as for the block.
-                    drop(unsafe { Box::from_raw(buffer) });
-                }
-            }
-        }
-    }
-}
-
-#[cfg(all(test, not(loom)))]
-mod tests {
-    use super::{Armed, BufferRef, Link};
-    use crate::ids::{SegmentId, SlotId};
-
-    #[test]
-    fn references_and_links_survive_packing_at_both_ends() {
-        for index in [0, 1, (1 << 18) - 2] {
-            for incarnation in [0, 1, (1 << 23) - 1] {
-                let reference = BufferRef { index, incarnation };
-                assert_eq!(BufferRef::unpack(reference.pack()), reference);
-                for own in [0, 1, (1 << 23) - 1] {
-                    for next in [None, Some(reference)] {
-                        assert_eq!(Link::unpack(Link { own, next }.pack()), Link { own, next });
-                    }
-                }
-            }
-        }
-    }
-
-    #[test]
-    fn an_armed_segment_survives_packing() {
-        for slot in [0, (1 << 24) - 1] {
-            for segment in [1, (1 << 40) - 1] {
-                let armed = Armed { slot: SlotId(slot), segment: SegmentId(segment) };
-                assert_eq!(Armed::unpack(armed.pack()), armed);
-            }
-        }
     }
 }

@@ -2,41 +2,19 @@
 
 use std::sync::Arc;
 
-use super::{Cas, PageCache};
+use super::{TRACELESS, Text};
 use crate::config::Config;
 use crate::ids::{PageId, SlotId, Version};
-use crate::pages::{Codec, CodecError, Fragment};
+use crate::pagecache::{Cas, PageCache};
 use crate::storage::MemoryStorage;
 
-struct Bytes(Vec<u8>);
-struct Raw;
-
-impl Codec<Bytes> for Raw {
-    fn encode(fragment: &Bytes, into: &mut Vec<u8>) -> Result<(), CodecError> {
-        into.extend_from_slice(&fragment.0);
-        Ok(())
-    }
-
-    fn decode(bytes: &[u8]) -> Result<Bytes, CodecError> {
-        Ok(Bytes(bytes.to_vec()))
-    }
-}
-
-impl Fragment for Bytes {
-    type Codec = Raw;
-
-    fn merge(oldest_to_newest: &[&Self]) -> Self {
-        Self(oldest_to_newest.last().map(|newest| newest.0.clone()).unwrap_or_default())
-    }
-}
-
-fn open(storage: &MemoryStorage) -> PageCache<Bytes> {
+fn open(storage: &MemoryStorage) -> PageCache<Text> {
     let config = Config::with_storage(Arc::new(storage.clone())).segment_size(1000).io_buffer_size(512);
     config.cache_capacity(256).max_chain_length(4).space_target(1.1).open().unwrap()
 }
 
 /// Everything must be written, for records count when they are.
-fn compare(cache: &PageCache<Bytes>, when: &str) {
+fn compare(cache: &PageCache<Text>, when: &str) {
     cache.flush().unwrap();
     let (inner, mut recounted) = (&cache.inner, cache.inner.recount_live());
     let accountant = inner.core.accountant();
@@ -61,7 +39,7 @@ fn every_segment_is_charged_with_exactly_the_records_that_are_live_in_it() {
             random = random.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
             let (choice, length) = ((random >> 33) % 100, (random >> 48) as usize % 90);
             let at = (random >> 40) as usize % pages.len().max(1);
-            let bytes = Bytes(vec![step as u8; length]);
+            let bytes = Text([TRACELESS, &vec![step as u8; length]].concat());
             match (choice, pages.get(at).copied()) {
                 (0..15, _) | (_, None) => {
                     let allocated = cache.allocate(bytes).unwrap();

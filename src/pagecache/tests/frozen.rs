@@ -15,45 +15,20 @@ use std::sync::{Arc, Barrier};
 use std::thread;
 use std::time::Duration;
 
-use super::outcome::Cas;
-use super::shared::{Inner, Killer, PageCache, encode};
+use super::Text;
 use crate::config::Config;
 use crate::format::RecordKind;
 use crate::ids::{HeadId, PageId, Version};
 use crate::log::Privilege;
+use crate::pagecache::Cas;
+use crate::pagecache::shared::{Inner, Killer, PageCache, encode};
 use crate::pages::publish::PreparedBase;
 use crate::pages::table::Entry;
-use crate::pages::{Codec, CodecError, Fragment};
 use crate::storage::MemoryStorage;
 use crate::sync::epoch;
 
-#[derive(Debug)]
-struct Text(Vec<u8>);
-
-const SHARED: &[u8] = b"shared";
-
-struct Raw;
-
-impl Codec<Text> for Raw {
-    fn encode(fragment: &Text, into: &mut Vec<u8>) -> Result<(), CodecError> {
-        into.extend_from_slice(&fragment.0);
-        Ok(())
-    }
-
-    fn decode(bytes: &[u8]) -> Result<Text, CodecError> {
-        Ok(Text(bytes.to_vec()))
-    }
-}
-
-impl Fragment for Text {
-    type Codec = Raw;
-
-    fn merge(oldest_to_newest: &[&Self]) -> Self {
-        // What everybody links to the shared page leaves no trace, else the page would outgrow a segment.
-        let kept = oldest_to_newest.iter().filter(|text| text.0 != SHARED);
-        Text(kept.flat_map(|text| text.0.iter().copied()).collect())
-    }
-}
+/// What everybody links to the shared page.
+const SHARED: &[u8] = b"traceless, for it is shared";
 
 /// Where the thread is stopped.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
