@@ -96,7 +96,8 @@ impl Config {
     }
 
     /// How large the log file may be, as a multiple of the live bytes in it, before garbage collection works on
-    /// making segments free: 1.05 to 100. Default 1.25. A few segments come on top.
+    /// making segments free: 1.05 to 100. Default 1.25. A few segments come on top. A file that is clearly larger, because much
+    /// was deleted, is made shorter.
     #[must_use]
     pub fn space_target(mut self, ratio: f64) -> Self {
         self.space_target = ratio;

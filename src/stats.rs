@@ -72,6 +72,8 @@ counters! {
     SegmentReused => segments_reused,
     /// Segments opened.
     SegmentOpened => segments_opened,
+    /// Times that the log file was made shorter.
+    Shrink => shrinks,
     /// Snapshots published.
     Snapshot => snapshots,
     /// Batches sealed.

@@ -99,7 +99,8 @@ fn racing_links_and_replaces_add_up_and_every_version_is_given_once() {
 #[test]
 fn readers_see_each_page_move_only_forward_while_it_is_evicted_and_moved() {
     let storage = Arc::new(MemoryStorage::new());
-    let cache: PageCache<Sum> = tiny(&storage).cache_capacity(256).open().unwrap();
+    let config = tiny(&storage).cache_capacity(256).max_chain_length(10);
+    let cache: PageCache<Sum> = config.open().unwrap();
     let pages: Vec<PageId> = (0..40).map(|_| cache.allocate(Sum(0)).unwrap().page_id).collect();
     let stop = AtomicBool::new(false);
     let reads = AtomicU64::new(0);

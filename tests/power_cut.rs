@@ -35,7 +35,9 @@
 //! - a snapshot published before what it names is stable
 //! - an id bound that is not written down; a batch's boundary that counts as live
 //!
-//! These survived. A slot reused before its own end is stable, and a relocated copy that loses its race and stays charged,
+//! - a file cut before the entry that releases its slots is synced, or without that entry
+//!
+//! These survived. A release without the stable LSNs loses proof that only rot would need. A slot reused before its own end is stable, and a relocated copy that loses its race and stays charged,
 //! take threads that race; here there is one. An unused snapshot that is not removed, and a snapshot that is not synced before
 //! it gets its name, cost an opening its speed and nothing else, for a snapshot that is damaged is not used.
 
@@ -64,6 +66,7 @@ struct Tally {
     cut_batch: u64,
     used_snapshot: u64,
     reused: u64,
+    shrunk: u64,
     relocated: u64,
     evicted: u64,
     paged_in: u64,
@@ -75,6 +78,7 @@ impl Tally {
     fn count(&mut self, session: &Session) {
         let counts = session.cache.stats().counts;
         self.reused += counts.segments_reused;
+        self.shrunk += counts.shrinks;
         self.relocated += counts.relocated_records;
         self.evicted += counts.evictions;
         self.paged_in += counts.misses;
@@ -333,6 +337,7 @@ fn random_workloads_survive_power_cuts_at_every_operation() {
     if wanted >= 10_000 {
         let reached = [
             ("a segment reused", tally.reused),
+            ("a file made shorter", tally.shrunk),
             ("a record relocated", tally.relocated),
             ("an eviction", tally.evicted),
             ("a page read back", tally.paged_in),

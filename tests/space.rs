@@ -1,13 +1,15 @@
-//! Overwriting the same pages for ever does not grow the file for ever.
+//! The file is as long as what is in it justifies: overwriting the same pages for ever does not grow it for ever, and what is
+//! deleted is given back.
 //!
 //! The long form: `PAGELOG_SPACE_PAGES=100000 cargo test --release --test space -- --nocapture`
 
 mod common;
 
+use std::path::Path;
 use std::time::Instant;
 
 use common::{Bytes, Dice, alone, read, replace};
-use pagelog::{Config, PageCache, PageId, Stats, Version};
+use pagelog::{Cas, Config, Log, PageCache, PageId, Stats, Version};
 
 const LENGTH: usize = 1024;
 const TIMES: usize = 10;
@@ -91,4 +93,209 @@ fn overwriting_mostly_a_tenth_keeps_the_file_bounded() {
         let pages = pages as u64;
         (if dice.below(10) > 0 { dice.below(pages / 10) } else { dice.below(pages) }) as usize
     });
+}
+
+/// The bytes of all files of a directory: as long as they are, and as much of the disk as they take.
+fn bytes_of(directory: &Path) -> (u64, u64) {
+    let files = std::fs::read_dir(directory).unwrap().map(|entry| entry.unwrap().metadata().unwrap());
+    let both = |metadata: std::fs::Metadata| {
+        #[cfg(unix)]
+        let taken = std::os::unix::fs::MetadataExt::blocks(&metadata) * 512;
+        #[cfg(not(unix))]
+        let taken = metadata.len();
+        (metadata.len(), taken)
+    };
+    files.map(both).fold((0, 0), |sum, file| (sum.0 + file.0, sum.1 + file.1))
+}
+
+fn collect_all(cache: &PageCache<Bytes>) {
+    cache.flush().unwrap();
+    let mut steps = 0;
+    while cache.attempt_gc().unwrap() {
+        cache.flush().unwrap();
+        steps += 1;
+        assert!(steps < 10_000, "it does not come to an end: {:?}", cache.stats());
+    }
+}
+
+#[test]
+fn a_fresh_store_with_defaults_takes_less_than_a_mebibyte() {
+    let _turn = alone();
+    let place = tempfile::tempdir().unwrap();
+    let check = |when: &str| {
+        let (length, taken) = bytes_of(place.path());
+        println!("{when}: {} KiB long, {} KiB of disk", length >> 10, taken >> 10);
+        assert!(length < 1 << 20 && taken < 1 << 20, "{when}: {length} bytes, {taken} of disk");
+    };
+    let cache: PageCache<Bytes> = Config::new(place.path()).open().unwrap();
+    check("created");
+    let page = cache.allocate(Bytes(vec![1; 100])).unwrap();
+    cache.flush().unwrap();
+    check("with a page");
+    let all: Vec<_> = (0..100).map(|n| cache.allocate(Bytes(vec![n; 1024])).unwrap()).collect();
+    cache.flush().unwrap();
+    check("with a hundred");
+    assert_eq!(cache.size_on_disk(), std::fs::metadata(place.path().join("log")).unwrap().len());
+    cache.close().unwrap();
+    check("closed");
+    let cache: PageCache<Bytes> = Config::new(place.path()).open().unwrap();
+    assert_eq!(cache.size_on_disk(), std::fs::metadata(place.path().join("log")).unwrap().len());
+    assert_eq!(read(&cache, page.page_id).unwrap(), [1; 100]);
+    // What comes now makes the first segment whole, and goes into others.
+    let more: Vec<_> = (0..3000).map(|_| cache.allocate(Bytes(vec![7; 1024])).unwrap()).collect();
+    cache.close().unwrap();
+    let cache: PageCache<Bytes> = Config::new(place.path()).open().unwrap();
+    all.iter().zip(0..).for_each(|(page, n)| assert_eq!(read(&cache, page.page_id).unwrap(), [n; 1024]));
+    more.iter().for_each(|page| assert_eq!(read(&cache, page.page_id).unwrap(), [7; 1024]));
+    assert_eq!(cache.size_on_disk(), std::fs::metadata(place.path().join("log")).unwrap().len());
+}
+
+#[test]
+fn the_first_segment_takes_more_space_as_it_fills() {
+    let _turn = alone();
+    let place = tempfile::tempdir().unwrap();
+    let log = Log::open(Config::new(place.path()).io_buffer_size(16 << 10)).unwrap();
+    let mut sizes = Vec::new();
+    for n in 0..1500_u32 {
+        log.append(&[n as u8; 1024]).unwrap();
+        sizes.push(log.size_on_disk() >> 10);
+    }
+    sizes.dedup();
+    log.flush().unwrap();
+    assert!(sizes.len() > 10 && sizes.starts_with(&[128]), "{sizes:?}");
+    assert_eq!(log.size_on_disk(), std::fs::metadata(place.path().join("log")).unwrap().len());
+    let entries: Vec<_> =
+        log.iter_from(log.first_lsn()).unwrap().map(|entry| entry.unwrap().payload).collect();
+    assert!(entries.len() == 1500 && entries.iter().zip(0_u32..).all(|(entry, n)| entry == &[n as u8; 1024]));
+}
+
+type Pages = Vec<(PageId, Version)>;
+
+fn fill(cache: &PageCache<Bytes>, pages: usize) -> Pages {
+    let allocate = |n: usize| {
+        let allocated = cache.allocate(Bytes(vec![n as u8; LENGTH])).unwrap();
+        (allocated.page_id, allocated.version)
+    };
+    (0..pages).map(allocate).collect()
+}
+
+fn overwrite_all(cache: &PageCache<Bytes>, pages: &mut Pages, rounds: usize, dice: &mut Dice) {
+    for _ in 0..rounds * pages.len() {
+        let at = dice.below(pages.len() as u64) as usize;
+        pages[at].1 = replace(cache, pages[at].0, pages[at].1, &[at as u8; LENGTH]);
+    }
+}
+
+fn free_all(cache: &PageCache<Bytes>, pages: impl IntoIterator<Item = (PageId, Version)>) {
+    for (page_id, version) in pages {
+        assert!(matches!(cache.free(page_id, version).unwrap(), Cas::Done { .. }));
+    }
+}
+
+#[test]
+fn the_file_follows_what_is_in_it() {
+    const SEGMENT: u32 = 16 << 10;
+    let _turn = alone();
+    let place = tempfile::tempdir().unwrap();
+    let config = || Config::new(place.path()).segment_size(SEGMENT).io_buffer_size(SEGMENT / 4);
+    let file = || std::fs::metadata(place.path().join("log")).unwrap().len();
+    let mut cache: PageCache<Bytes> = config().open().unwrap();
+    let mut dice = Dice::new(8);
+    for (round, pages) in [2000, 500, 3000].into_iter().enumerate() {
+        let mut all = fill(&cache, pages);
+        overwrite_all(&cache, &mut all, 3, &mut dice);
+        let full = cache.stats();
+        assert_eq!(full.log_file_bytes, file());
+        let allowed = 1.33 * full.live_bytes as f64 + 24.0 * f64::from(SEGMENT);
+        assert!(full.log_file_bytes as f64 <= allowed, "{full:?}");
+        for (at, (page_id, version)) in all.iter().enumerate() {
+            assert_eq!(cache.version(*page_id).unwrap(), Some(*version));
+            assert_eq!(read(&cache, *page_id).unwrap(), [at as u8; LENGTH]);
+        }
+        free_all(&cache, all);
+        collect_all(&cache);
+        let empty = cache.stats();
+        println!(
+            "round {round}: {} segments with {pages} pages, {} with none ({} live bytes); {} victims, {} cuts",
+            full.segments,
+            empty.segments,
+            empty.live_bytes,
+            empty.counts.victims - full.counts.victims,
+            empty.counts.shrinks - full.counts.shrinks
+        );
+        // The traces of the freed pages stay, until their ids are used again.
+        let traces = empty.live_bytes.div_ceil(SEGMENT.into()) as u32;
+        assert!(empty.segments <= 7 + 2 * traces, "{empty:?}");
+        assert_eq!(empty.log_file_bytes, file());
+        // Another look finds nothing to do, and writes nothing.
+        assert!(!cache.attempt_gc().unwrap());
+        assert_eq!(cache.stats().counts.written_bytes, empty.counts.written_bytes);
+        if round == 1 {
+            cache.close().unwrap();
+            cache = config().open().unwrap();
+            assert_eq!(cache.size_on_disk(), file());
+        }
+    }
+}
+
+/// Nobody asks for collection here: whoever overwrites what is left makes the file shorter in passing.
+#[test]
+fn writers_make_the_file_shorter_when_most_of_it_was_deleted() {
+    const SEGMENT: u32 = 8 << 10;
+    let _turn = alone();
+    let place = tempfile::tempdir().unwrap();
+    let cache: PageCache<Bytes> =
+        Config::new(place.path()).segment_size(SEGMENT).io_buffer_size(SEGMENT / 4).open().unwrap();
+    let mut dice = Dice::new(9);
+    let mut pages = fill(&cache, 4000);
+    overwrite_all(&cache, &mut pages, 1, &mut dice);
+    let full = cache.stats();
+    assert!(full.counts.shrinks <= 2, "{full:?}");
+    dice.shuffle(&mut pages);
+    let deleted = pages.split_off(1000);
+    free_all(&cache, deleted);
+    cache.flush().unwrap();
+    for (round, allowed) in [(1, 6.0), (2, 2.0), (3, 1.7), (4, 1.6)] {
+        overwrite_all(&cache, &mut pages, 1, &mut dice);
+        let stats = cache.stats();
+        report("after deleting", round, &stats, Instant::now());
+        assert!(stats.space_amplification() < allowed, "{stats:?}");
+    }
+    let settled = cache.stats().counts;
+    overwrite_all(&cache, &mut pages, 4, &mut dice);
+    let after = cache.stats();
+    // It does not swing: once it has its length it keeps it.
+    assert!(after.counts.shrinks <= settled.shrinks + 1, "{settled:?} {after:?}");
+    for (at, (page_id, _)) in pages.iter().enumerate() {
+        assert_eq!(read(&cache, *page_id).unwrap()[..4], [at as u8; 4]);
+    }
+}
+
+#[test]
+fn a_log_that_is_truncated_gives_its_file_back() {
+    let _turn = alone();
+    let place = tempfile::tempdir().unwrap();
+    let config = || Config::new(place.path()).segment_size(4096).io_buffer_size(1024);
+    let file = || std::fs::metadata(place.path().join("log")).unwrap().len();
+    let log = Log::open(config()).unwrap();
+    for _ in 0..3 {
+        let lsns: Vec<_> = (0..1000).map(|n| log.append(&[n as u8; 500]).unwrap()).collect();
+        log.flush().unwrap();
+        assert!(file() > 500_000);
+        // The head is at the end of the file, and leaves it.
+        log.truncate_before(lsns[990]).unwrap();
+        let more = log.append(b"more").unwrap();
+        log.flush().unwrap();
+        let kept: Vec<_> = log.iter_from(lsns[990]).unwrap().map(|entry| entry.unwrap().lsn).collect();
+        assert_eq!(kept[..10], lsns[990..]);
+        assert_eq!(kept[10], more);
+        log.truncate_before(more).unwrap();
+        log.append(b"and more").unwrap();
+        log.flush().unwrap();
+        log.truncate_before(more).unwrap();
+        println!("{} bytes", file());
+        assert_eq!(log.size_on_disk(), file());
+        assert!(file() < 16 * 4096, "{}", file());
+    }
+    log.close().unwrap();
 }

@@ -83,6 +83,7 @@ embed! {
     "src/pagecache/page.rs",
     "src/pagecache/replace.rs",
     "src/pagecache/shared.rs",
+    "src/pagecache/shrink.rs",
     "src/pagecache/snapshot.rs",
     "src/pagecache/statistics.rs",
     "src/pagecache/tests/accounts.rs",

@@ -159,10 +159,12 @@ impl Log {
         let geometry = self.core.geometry();
         let place = Place::new(slot, geometry.offset(lsn));
         let mut bytes = vec![0; length as usize];
-        self.core.read_slot(place, &mut bytes)?;
-        if self.core.accountant().segment(slot) != geometry.segment(lsn) {
+        let read = self.core.read_slot(place, &mut bytes);
+        // Truncated meanwhile, so the slot may be in another life, or cut off.
+        if lsn < self.first_lsn() || self.core.accountant().segment(slot) != geometry.segment(lsn) {
             return Err(Error::Truncated { first: self.first_lsn() });
         }
+        read?;
         let seed = self.core.seed().at(geometry.segment(lsn), place.offset);
         match record::decode(&bytes, seed) {
             Ok(record) if record.kind == RecordKind::Entry => Ok(Some(record.payload.to_vec())),
@@ -191,7 +193,8 @@ impl Log {
         Ok(LogIter::new(&self.core, lsn))
     }
 
-    /// Gives up everything before `lsn`, durably, and reuses its space. Entries are given up by whole segments on disk, but
+    /// Gives up everything before `lsn`, durably, and reuses its space; what is at the end of the file, and more than the log
+    /// will soon need, is cut off. Entries are given up by whole segments on disk, but
     /// none before `lsn` can be read any more. Nothing that is not stable is given up.
     ///
     /// # Errors
@@ -217,6 +220,13 @@ impl Log {
             }
         }
         self.core.supply().harvest(&self.core);
+        // The head is in one segment, and the next one is claimed.
+        for _ in 0..2 {
+            if self.core.shrink_to_what_is_used()? {
+                // What it leaves behind keeps the file as it is for now; the next truncation can cut it off.
+                self.core.leave_segment(HeadId::FRESH)?;
+            }
+        }
         Ok(())
     }
 
@@ -229,7 +239,7 @@ impl Log {
     /// The size of the log file in bytes.
     #[must_use]
     pub fn size_on_disk(&self) -> u64 {
-        self.core.geometry().file_length(self.core.supply().figures().slots)
+        self.core.file_length()
     }
 
     /// Flushes, closes, and releases the lock. Later calls fail with [`Error::Closed`]; closing twice does nothing.
@@ -244,7 +254,8 @@ impl Log {
             Ok(())
         } else {
             let tail = self.core.tail();
-            refuse_holder(&self.core).and_then(|()| self.core.make_stable_below(tail))
+            let flushed = refuse_holder(&self.core).and_then(|()| self.core.make_stable_below(tail));
+            flushed.and_then(|()| self.core.shrink_to_what_is_used().map(drop))
         };
         self.core.stop();
         *self.lock.lock() = None;

@@ -16,7 +16,7 @@ use super::durability::{Durability, Leader};
 use super::gate::{Gate, Privilege};
 use super::manifest_file::ManifestFile;
 use super::ring::{Ring, RingHost};
-use super::supply::{Supply, SupplyStart};
+use super::supply::{RESERVE, Supply, SupplyStart, claimed_at_once};
 use crate::config::Config;
 use crate::error::{Error, Result};
 use crate::format::record::{self, END_LENGTH, MARK_LENGTH};
@@ -24,7 +24,7 @@ use crate::format::{ManifestEntry, RecordKind, RecordSeed, SegmentHeader, StoreI
 use crate::geometry::Geometry;
 use crate::ids::{HeadId, HeadLsns, Lsn, SegmentId, SlotId};
 use crate::location::Place;
-use crate::segments::SegmentAccountant;
+use crate::segments::{SegmentAccountant, SegmentState};
 use crate::stats::{Counter, Counters};
 use crate::storage::{Storage, StorageFile};
 use crate::sync::atomic::{AtomicBool, Ordering};
@@ -274,6 +274,19 @@ impl LogCore {
         Ok(())
     }
 
+    /// Lets the segment that a head is in end, however much of it is left, and the fresh head begin the next one; the other
+    /// begins one when it needs it. What that takes is a record or two without meaning.
+    pub(crate) fn leave_segment(&self, head: HeadId) -> Result<()> {
+        let pass = || self.reserve(head, Privilege::Relocation, &RecordKind::Cancelled, &[]).map(drop);
+        // A segment that nothing was put in can't end.
+        pass()?;
+        self.ring(head).end_segment();
+        if head == HeadId::FRESH {
+            pass()?;
+        }
+        self.write_out()
+    }
+
     /// Makes durable what is written now, up to an open batch: one round, however far it gets.
     pub(crate) fn sync_now(&self) -> Result<()> {
         self.gate.check_poison()?;
@@ -402,13 +415,12 @@ impl LogCore {
         })
     }
 
-    /// Fills a slot at the end of the file with zeros.
-    pub(crate) fn zero_slot(&self, slot: SlotId) -> io::Result<()> {
-        let size = self.geometry.segment_size();
-        let zeros = vec![0; size.min(1 << 20) as usize];
-        let mut offset = 0;
-        while offset < size {
-            let length = (size - offset).min(zeros.len() as u32);
+    /// Fills the bytes `from .. to` of a slot at the end of the file with zeros.
+    pub(crate) fn zero(&self, slot: SlotId, from: u32, to: u32) -> io::Result<()> {
+        let zeros = vec![0; to.saturating_sub(from).min(1 << 20) as usize];
+        let mut offset = from;
+        while offset < to {
+            let length = (to - offset).min(zeros.len() as u32);
             let chunk = zeros.get(..length as usize).unwrap_or_default();
             self.file.write_at(chunk, self.geometry.file_offset(slot, offset))?;
             offset += length;
@@ -416,11 +428,32 @@ impl LogCore {
         Ok(())
     }
 
-    /// Gives back what the file has behind its slots. An error does no harm: the next slot is written over it.
-    pub(crate) fn cut_file(&self, slots: u32) {
-        if let Err(error) = self.file.set_len(self.geometry.file_length(slots)) {
-            ::log::debug!("a part of a segment stays behind the end of {}: {error}", self.log_path());
+    /// Gives back what the file has from there on. An error does no harm: the next slot is written over it.
+    pub(crate) fn cut_file(&self, length: u64) {
+        if let Err(error) = self.file.set_len(length) {
+            ::log::debug!("{} stays longer than it need be: {error}", self.log_path());
         }
+    }
+
+    /// Makes the file of a log without pages shorter, if it is clearly longer than what is in use and a stock beside it.
+    /// Returns whether the head is in the way of that.
+    pub(crate) fn shrink_to_what_is_used(&self) -> Result<bool> {
+        let figures = self.supply.figures();
+        let fitting = figures.used() + RESERVE as u32 + claimed_at_once(figures.slots) + 1;
+        if figures.slots <= fitting + 2 + fitting / 8 {
+            return Ok(false);
+        }
+        match self.supply.shrink(self, fitting, 1) {
+            Err(Error::DiskFull { .. }) | Ok(_) => {}
+            Err(error) => return Err(error),
+        }
+        let in_the_way = self.supply.in_the_way(fitting, usize::MAX);
+        Ok(in_the_way.iter().any(|slot| self.accountant.state(*slot) == SegmentState::Active))
+    }
+
+    /// The log file's length in bytes.
+    pub(crate) fn file_length(&self) -> u64 {
+        self.supply.figures().file_length(self.geometry)
     }
 
     /// Reads bytes of a slot.
@@ -450,12 +483,24 @@ impl RingHost for Host<'_> {
         armed
     }
 
-    fn begun(&self, ring: &Ring, segment: SegmentId) {
-        self.core.counters.one(Counter::SegmentOpened);
-        if ring.head == HeadId::FRESH {
-            self.core.housekeeping.store(true, Ordering::Relaxed);
+    fn cover(&self, slot: SlotId, end: u32) -> Result<()> {
+        self.core.supply.cover(self.core, slot, end, self.privilege)
+    }
+
+    fn opened(&self, ring: &Ring, stretch: Stretch) {
+        let core = self.core;
+        if stretch.start == 0 {
+            core.counters.one(Counter::SegmentOpened);
+        }
+        if ring.head != HeadId::FRESH {
+            return;
+        }
+        if stretch.start == 0 {
+            core.housekeeping.store(true, Ordering::Relaxed);
+        }
+        if ring.armed_after(stretch.segment).is_none() && !core.supply.is_short(stretch.slot) {
             // A shortage is reported to the write that finds no segment, not to the one that looks ahead.
-            if let Err(error) = self.core.supply.arm(self.core, ring, segment, Privilege::Ordinary) {
+            if let Err(error) = core.supply.arm(core, ring, stretch.segment, Privilege::Ordinary) {
                 ::log::debug!("no segment could be claimed ahead: {error}");
             }
         }

@@ -74,11 +74,12 @@ impl<'a> LogIter<'a> {
         let length = own_end.min(self.end).0.saturating_sub(base.0).min(geometry.segment_size().into());
         // At most a segment.
         let mut bytes = vec![0; length as usize];
-        self.core.read_slot(Place::new(slot, 0), &mut bytes)?;
-        if accountant.segment(slot) != segment {
-            // Truncated and reused meanwhile, so what was read may be of another life.
+        let read = self.core.read_slot(Place::new(slot, 0), &mut bytes);
+        if accountant.segment(slot) != segment || !is_in_use(accountant.state(slot)) {
+            // Truncated meanwhile, and reused or cut off, so what was read may be of another life.
             return Err(Error::Truncated { first: geometry.base(SegmentId(segment.0 + 1)) });
         }
+        read?;
         let header = SegmentHeader::LENGTH as u32;
         for item in Records::new(&bytes, self.core.seed(), segment, header) {
             let (offset, record) = item.map_err(|fault| {

@@ -22,6 +22,22 @@
 //!
 //! New slots are filled with zeros rather than reserved by `fallocate`: that claims the space on every file system that
 //! allocates when it writes, and blocks that were written before commit faster than blocks that only were reserved.
+//!
+//! # The short slot
+//!
+//! The very first slot of a file is filled in steps, so that a store with little in it takes little. So
+//!
+//! * **(C)** only the last slot of the file can be *short*; the file ends where its zeros, or its records, end;
+//! * **(D)** a stretch of a short slot is filled with zeros before a write buffer is opened for it, and a step beyond, which
+//!   ordinary writes leave to those who make space. So here, too, a full disk is met before a record is;
+//! * **(E)** before the file gets another slot, and before a segment is claimed ahead, the short one is made whole.
+//!
+//! # Giving space back
+//!
+//! Free slots at the end of the file are cut off when the file has more than it needs; how many that is, the caller says. All
+//! that ever lay in them was stable and is not needed, and *a synced entry of the manifest says so before the file is cut*:
+//! else a power cut could keep the cut and lose the entry, and recovery would miss segments that the manifest still claims.
+//! Segments that are claimed ahead and not armed have never been written to; they are given up by the same entry.
 
 use std::collections::{BTreeSet, VecDeque};
 use std::sync::Arc;
@@ -31,7 +47,9 @@ use super::gate::Privilege;
 use super::manifest_file::RESERVE_ENTRIES;
 use super::ring::{Armed, Ring};
 use crate::error::{Error, Result};
+use crate::format::record::END_LENGTH;
 use crate::format::{Claim, ManifestEntry};
+use crate::geometry::Geometry;
 use crate::ids::{HeadId, SegmentId, SlotId};
 use crate::location::Place;
 use crate::stats::Counter;
@@ -45,6 +63,14 @@ pub(crate) const RESERVE: usize = 2;
 /// The most segments that one claim takes ahead.
 const MAX_AHEAD: u32 = 8;
 
+/// A short slot grows in steps of so many bytes.
+fn step_of(segment_size: u32) -> u32 {
+    (segment_size / 16).clamp(512, 64 << 10)
+}
+
+/// The most bytes that are cut off at a time: file systems take a while to free them.
+const LARGEST_CUT: u64 = 256 << 20;
+
 #[derive(Debug, Default)]
 struct State {
     /// Slots that hold nothing anyone needs.
@@ -57,10 +83,14 @@ struct State {
     quarantine: VecDeque<(Arc<AtomicBool>, Vec<SlotId>)>,
     /// Slots that the file has room for.
     slots: u32,
+    /// By how many bytes the last of them is short (C).
+    short: u32,
     /// The file could not grow when it was last tried.
     full: bool,
     next_segment: u64,
     newest: [SegmentId; HeadId::COUNT],
+    /// The newest that was armed, or that was there before.
+    armed: [SegmentId; HeadId::COUNT],
     /// Segments that are claimed and not yet armed.
     ahead: [VecDeque<Armed>; HeadId::COUNT],
 }
@@ -70,6 +100,8 @@ struct State {
 pub(crate) struct SupplyStart {
     pub(crate) free: BTreeSet<SlotId>,
     pub(crate) slots: u32,
+    /// By how many bytes the last slot is longer than the file.
+    pub(crate) short: u32,
     pub(crate) next_segment: u64,
     pub(crate) newest: [SegmentId; HeadId::COUNT],
 }
@@ -79,6 +111,8 @@ pub(crate) struct SupplyStart {
 pub(crate) struct SupplyFigures {
     /// Slots in the file.
     pub(crate) slots: u32,
+    /// By how many bytes the last slot is longer than the file.
+    pub(crate) short: u32,
     /// Slots that can be claimed at once.
     pub(crate) free: u32,
     /// Slots that will be free when what killed their records is stable, or readers have moved on.
@@ -87,22 +121,40 @@ pub(crate) struct SupplyFigures {
     pub(crate) full: bool,
 }
 
+impl SupplyFigures {
+    /// Slots that hold something, or are about to.
+    pub(crate) fn used(&self) -> u32 {
+        self.slots.saturating_sub(self.free + self.emptied)
+    }
+
+    /// The length of the file in bytes.
+    pub(crate) fn file_length(&self, geometry: Geometry) -> u64 {
+        geometry.file_length(self.slots) - u64::from(self.short)
+    }
+}
+
 /// The supply of segments.
 #[derive(Debug)]
-pub(crate) struct Supply(Mutex<State>);
+pub(crate) struct Supply {
+    state: Mutex<State>,
+    /// The last slot may be short. Set under the lock before a segment in a short slot can be found, so who writes there sees it.
+    may_be_short: AtomicBool,
+}
 
 impl Supply {
     pub(crate) fn new(start: SupplyStart) -> Self {
-        let SupplyStart { free, slots, next_segment, newest } = start;
-        Self(Mutex::new(State { free, slots, next_segment, newest, ..State::default() }))
+        let SupplyStart { free, slots, short, next_segment, newest } = start;
+        let state = State { free, slots, short, next_segment, newest, armed: newest, ..State::default() };
+        Self { state: Mutex::new(state), may_be_short: AtomicBool::new(short > 0) }
     }
 
     pub(crate) fn figures(&self) -> SupplyFigures {
-        let state = self.0.lock();
+        let state = self.state.lock();
         let quarantined: usize = state.quarantine.iter().map(|(_, slots)| slots.len()).sum();
         let count = |n: usize| u32::try_from(n).unwrap_or(u32::MAX);
         SupplyFigures {
             slots: state.slots,
+            short: state.short,
             free: count(state.free.len()),
             emptied: count(state.emptied.len() + quarantined),
             full: state.full,
@@ -120,7 +172,7 @@ impl Supply {
         if ring.armed_after(after).is_none() {
             self.ripen(core);
         }
-        let mut state = self.0.lock();
+        let mut state = self.state.lock();
         if ring.armed_after(after).is_some() {
             return Ok(());
         }
@@ -128,9 +180,14 @@ impl Supply {
         let head = ring.head.index();
         if state.ahead.get(head).is_none_or(VecDeque::is_empty) {
             state.take_ripe(core);
-            state.claim(core, ring.head, privilege)?;
+            let claimed = state.claim(core, ring.head, privilege);
+            self.may_be_short.store(state.short > 0, Ordering::Relaxed);
+            claimed?;
         }
         if let Some(armed) = state.ahead.get_mut(head).and_then(VecDeque::pop_front) {
+            if let Some(newest) = state.armed.get_mut(head) {
+                *newest = armed.segment;
+            }
             ring.set_armed(armed);
         }
         Ok(())
@@ -139,7 +196,7 @@ impl Supply {
     /// Looks which slots have become free. Returns how many wait for what a sync would bring.
     pub(crate) fn harvest(&self, core: &LogCore) -> u32 {
         self.ripen(core);
-        let mut state = self.0.lock();
+        let mut state = self.state.lock();
         state.take_ripe(core);
         u32::try_from(state.emptied.len()).unwrap_or(u32::MAX)
     }
@@ -150,7 +207,7 @@ impl Supply {
         let some_wait = {
             // Pinned before the lock is taken, for pinning can move the epoch too; dropped after it.
             let guard = epoch::pin();
-            let mut state = self.0.lock();
+            let mut state = self.state.lock();
             state.bury(core, &guard);
             !state.quarantine.is_empty()
         };
@@ -162,13 +219,13 @@ impl Supply {
 
     /// Waits for who is claiming now.
     pub(crate) fn pass(&self) {
-        drop(self.0.lock());
+        drop(self.state.lock());
     }
 
     /// Tries to have the reserve again, and admits ordinary writes if it succeeds.
     pub(crate) fn restore_reserve(&self, core: &LogCore) -> Result<()> {
         self.ripen(core);
-        let mut state = self.0.lock();
+        let mut state = self.state.lock();
         core.gate().check_poison()?;
         state.take_ripe(core);
         while state.free.len() < state.reserve() {
@@ -177,9 +234,98 @@ impl Supply {
         core.gate().keep_reserve(false);
         Ok(())
     }
+
+    /// A segment in the slot is about to be written up to `end`: makes sure that the file has space for that (D).
+    #[inline]
+    pub(crate) fn cover(&self, core: &LogCore, slot: SlotId, end: u32, privilege: Privilege) -> Result<()> {
+        if !self.is_short(slot) {
+            return Ok(());
+        }
+        let mut state = self.state.lock();
+        let covered = if state.is_short(slot) { state.cover(core, end, privilege) } else { Ok(()) };
+        self.may_be_short.store(state.short > 0, Ordering::Relaxed);
+        covered
+    }
+
+    /// Whether the slot is the last and the file has only a part of it. For a slot that a segment was armed in.
+    #[inline]
+    pub(crate) fn is_short(&self, slot: SlotId) -> bool {
+        // Relaxed: the armed segment was read from what the holder of the lock published after it had set this.
+        self.may_be_short.load(Ordering::Relaxed) && self.state.lock().is_short(slot)
+    }
+
+    /// The highest slots that keep the file from being cut to `slots`, the highest first.
+    pub(crate) fn in_the_way(&self, slots: u32, most: usize) -> Vec<SlotId> {
+        let state = self.state.lock();
+        let above = (slots..state.slots).rev().map(SlotId);
+        above.filter(|slot| !state.is_idle(*slot)).take(most).collect()
+    }
+
+    /// Cuts the file to `slots`, or to what is in use and the reserve if that is more; of a large file at most
+    /// [`LARGEST_CUT`] bytes at a time. If that takes off less than `worthwhile` slots, and more remain to be cut later, nothing
+    /// is done. Returns whether anything was cut.
+    pub(crate) fn shrink(&self, core: &LogCore, slots: u32, worthwhile: u32) -> Result<bool> {
+        let mut state = self.state.lock();
+        core.gate().check_poison()?;
+        state.shrink(core, slots, worthwhile)
+    }
 }
 
 impl State {
+    /// Whether nothing was ever written in the slot's present life.
+    fn is_idle(&self, slot: SlotId) -> bool {
+        self.free.contains(&slot) || self.ahead.iter().flatten().any(|armed| armed.slot == slot)
+    }
+
+    fn is_short(&self, slot: SlotId) -> bool {
+        self.short > 0 && slot.0 + 1 == self.slots
+    }
+
+    fn shrink(&mut self, core: &LogCore, wanted: u32, worthwhile: u32) -> Result<bool> {
+        let segment = u64::from(core.geometry().segment_size());
+        let used = self.slots - u32::try_from(self.free.len()).unwrap_or(self.slots);
+        let step = u32::try_from(LARGEST_CUT / segment).unwrap_or(u32::MAX);
+        let least = wanted.max(used + RESERVE as u32).max(self.slots.saturating_sub(step));
+        let idle = (least..self.slots).rev().take_while(|slot| self.is_idle(SlotId(*slot)));
+        let slots = idle.last().unwrap_or(self.slots);
+        let gain = self.slots.saturating_sub(slots);
+        if gain == 0 || (gain < worthwhile && slots > least) {
+            return Ok(false);
+        }
+        let stable = core.durability().all_stable();
+        core.append_manifest(&ManifestEntry::Release { slots, stable })?;
+        let bound = SlotId(slots);
+        self.free.split_off(&bound);
+        self.untouched.split_off(&bound);
+        for head in 0..HeadId::COUNT {
+            self.give_up_claims(core, head, bound);
+        }
+        (self.slots, self.short, self.full) = (slots, 0, false);
+        core.cut_file(core.geometry().file_length(slots));
+        core.counters().one(Counter::Shrink);
+        Ok(true)
+    }
+
+    /// Forgets segments that are claimed ahead in slots from `bound` on. What the head's next claim names as its predecessor is
+    /// the newest that is left.
+    fn give_up_claims(&mut self, core: &LogCore, head: usize, bound: SlotId) {
+        let (Some(ahead), Some(newest)) = (self.ahead.get_mut(head), self.newest.get_mut(head)) else {
+            return;
+        };
+        if ahead.is_empty() {
+            return;
+        }
+        let before = self.armed.get(head).copied().unwrap_or_default();
+        ahead.retain(|armed| {
+            let keep = armed.slot < bound;
+            if !keep {
+                core.accountant().withdraw(armed.slot);
+            }
+            keep
+        });
+        *newest = ahead.back().map_or(before, |armed| armed.segment);
+    }
+
     /// How many free slots ordinary writes leave behind.
     fn reserve(&self) -> usize {
         RESERVE.min((self.slots as usize).saturating_sub(self.free.len()))
@@ -276,22 +422,51 @@ impl State {
         Err(Error::DiskFull { path: core.log_path() })
     }
 
-    /// Adds one slot at the end of the file.
+    /// Adds one slot at the end of the file (E). The first one begins short.
     fn grow(&mut self, core: &LogCore) -> Result<()> {
+        let segment = core.geometry().segment_size();
+        self.extend(core, segment)?;
         if self.slots >= Place::SLOT_LIMIT {
             return Err(Error::DiskFull { path: core.log_path() });
         }
-        match core.zero_slot(SlotId(self.slots)) {
+        let slot = SlotId(self.slots);
+        let length = if self.slots == 0 { step_of(segment).min(segment) } else { segment };
+        self.zero(core, slot, 0, length)?;
+        self.free.insert(slot);
+        self.untouched.insert(slot);
+        self.slots += 1;
+        self.short = segment - length;
+        Ok(())
+    }
+
+    /// See [`Supply::cover`].
+    fn cover(&mut self, core: &LogCore, end: u32, privilege: Privilege) -> Result<()> {
+        let step = step_of(core.geometry().segment_size());
+        let beyond = if privilege == Privilege::Ordinary { step } else { 0 };
+        self.extend(core, end.saturating_add(END_LENGTH as u32).saturating_add(beyond))
+    }
+
+    /// Makes the last slot at least so long, if it is short, in whole steps.
+    fn extend(&mut self, core: &LogCore, length: u32) -> Result<()> {
+        let segment = core.geometry().segment_size();
+        let there = segment.saturating_sub(self.short);
+        let wanted = length.checked_next_multiple_of(step_of(segment)).unwrap_or(segment).min(segment);
+        let Some(last) = self.slots.checked_sub(1).filter(|_| wanted > there) else { return Ok(()) };
+        self.zero(core, SlotId(last), there, wanted)?;
+        self.short = segment - wanted;
+        Ok(())
+    }
+
+    /// Fills a part of a slot at the end of the file with zeros.
+    fn zero(&mut self, core: &LogCore, slot: SlotId, from: u32, to: u32) -> Result<()> {
+        match core.zero(slot, from, to) {
             Ok(()) => {
-                self.free.insert(SlotId(self.slots));
-                self.untouched.insert(SlotId(self.slots));
-                self.slots += 1;
                 self.full = false;
                 Ok(())
             }
             Err(error) => {
-                // Whatever part of a slot was written, somebody may need its space.
-                core.cut_file(self.slots);
+                // Whatever was written of it, somebody may need its space.
+                core.cut_file(core.geometry().file_offset(slot, from));
                 if !is_full(&error) {
                     return Err(Error::io("extend", core.log_path(), error));
                 }

@@ -3,7 +3,7 @@
 use crate::error::Result;
 use crate::geometry::Geometry;
 use crate::ids::{HeadId, Lsn, SegmentId, SlotId};
-use crate::log::buffer::Buffer;
+use crate::log::buffer::{Buffer, Stretch};
 use crate::log::buffer_state::BufferState;
 use crate::log::ring::{Armed, Ring, RingHost};
 
@@ -19,7 +19,11 @@ impl RingHost for Host {
         Ok(())
     }
 
-    fn begun(&self, _: &Ring, _: SegmentId) {}
+    fn cover(&self, _: SlotId, _: u32) -> Result<()> {
+        Ok(())
+    }
+
+    fn opened(&self, _: &Ring, _: Stretch) {}
 
     fn write(&self, _: &Ring, _: &Buffer, _: BufferState) -> Result<()> {
         Ok(())

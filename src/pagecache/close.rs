@@ -38,7 +38,8 @@ impl<F: Fragment> Inner<F> {
             return Ok(());
         }
         self.core.make_stable_below(self.core.tail())?;
-        self.close_snapshot()
+        self.close_snapshot()?;
+        self.shrink_at_last()
     }
 }
 

@@ -22,6 +22,7 @@
 //! and cleans a few victims if so. Cleaning more than a share of writers' own work is not asked of any of them.
 
 use super::shared::{Inner, PageCache};
+use super::shrink::Haste;
 use crate::error::{Corruption, Error, Result};
 use crate::format::{RecordKind, SegmentHeader};
 use crate::ids::{HeadId, Lsn, PageId, SegmentId, SlotId, Version};
@@ -37,8 +38,12 @@ use crate::sync::{Mutex, MutexGuard, epoch};
 const VICTIMS_PER_SEGMENT: u32 = 12;
 /// So many segments behind the stable LSN are left alone when there are others to clean.
 const UNSTABLE_SEGMENTS: u64 = 2;
-/// A segment with more live bytes than this share is not worth cleaning.
-const WORTHWHILE: f64 = 0.97;
+/// A segment is worth cleaning if so large a share of it is dead,
+const DEAD_SHARE: f64 = 0.03;
+/// or if so little of it was ever used: its records can share a segment with others, whatever their size.
+const LITTLE_SHARE: f64 = 0.25;
+/// The most steps towards a shorter file that one writer takes when it begins a segment.
+const STEPS_OF_SHRINKING: u32 = 4;
 /// How many records of a victim are looked up together: enough to have many loads under way, and little enough for what is
 /// loaded to stay in the nearest caches until it is used.
 const WINDOW: usize = 128;
@@ -87,13 +92,20 @@ impl Collector {
 /// Free segments, or such that will be, that cleaning keeps in stock: the reserve, the next claim, and one for each head. With
 /// fewer, the copies that cleaning makes would find no free segment and the file would grow by them: then a victim
 /// counts as a segment gained while its copies took as much elsewhere.
-fn low_water(figures: &SupplyFigures) -> u32 {
+pub(super) fn low_water(figures: &SupplyFigures) -> u32 {
     RESERVE as u32 + claimed_at_once(figures.slots) + 1 + HeadId::COUNT as u32
 }
 
+/// Segments that the file may have beside those that its live bytes justify.
+pub(super) fn beside(figures: &SupplyFigures) -> u32 {
+    HeadId::COUNT as u32 + 2 + low_water(figures)
+}
+
 impl<F: Fragment> PageCache<F> {
-    /// One step of garbage collection: cleans at most one segment. Returns whether there was one worth cleaning. Its space can be
-    /// used again after the next flush.
+    /// One step of garbage collection: cleans at most one segment, or makes the log file shorter if it has more free segments
+    /// than the store will soon need. Returns whether there was anything to do. The space of a segment that was cleaned can be used
+    /// again, or cut off, after the next flush: so `while cache.attempt_gc()? { cache.flush()? }` leaves a store as small
+    /// as it gets.
     ///
     /// # Errors
     /// [`Corruption`](crate::Error::Corruption) if a live record is damaged; it stays where it is. I/O errors; one in
@@ -102,9 +114,10 @@ impl<F: Fragment> PageCache<F> {
         let inner = &*self.inner;
         inner.core.gate().admit_flush()?;
         let mut turn = inner.collector.hold();
-        let cleaned = inner.clean_one(&mut turn)?;
         inner.core.supply().harvest(&inner.core);
-        Ok(cleaned)
+        let done = inner.shrink_by_a_step(&mut turn, Haste::Asked)? || inner.clean_best(&mut turn)?;
+        inner.core.supply().harvest(&inner.core);
+        Ok(done)
     }
 }
 
@@ -122,7 +135,7 @@ impl<F: Fragment> Inner<F> {
             self.core.supply().harvest(&self.core);
         }
         for _ in 0..VICTIMS_PER_SEGMENT {
-            if !self.is_short_of_space() || !self.clean_one(&mut turn)? {
+            if !self.is_short_of_space() || !self.clean_best(&mut turn)? {
                 break;
             }
         }
@@ -131,6 +144,11 @@ impl<F: Fragment> Inner<F> {
             // What was emptied becomes free when its killers are stable: rather a sync than a larger file.
             self.core.sync_in_passing()?;
             self.core.supply().harvest(&self.core);
+        }
+        for _ in 0..STEPS_OF_SHRINKING {
+            if !self.shrink_by_a_step(&mut turn, Haste::Paced)? {
+                break;
+            }
         }
         Ok(())
     }
@@ -152,26 +170,52 @@ impl<F: Fragment> Inner<F> {
         if figures.full {
             return true;
         }
-        let segment = f64::from(self.core.geometry().segment_size());
-        let justified = self.collector.space_target * self.core.accountant().live_bytes() as f64 / segment;
-        f64::from(figures.slots) + 1.0 > justified + (HeadId::COUNT + 2) as f64 + f64::from(low)
+        let justified = self.justified_by(self.core.accountant().live_bytes());
+        f64::from(figures.slots) + 1.0 > justified + f64::from(beside(&figures))
+    }
+
+    /// So many segments are justified by so many live bytes.
+    pub(super) fn justified_by(&self, live: u64) -> f64 {
+        self.collector.space_target * live as f64 / f64::from(self.core.geometry().segment_size())
     }
 
     /// Cleans the best victim, if there is one worth it, with a buffer for its bytes.
-    fn clean_one(&self, bytes: &mut Vec<u8>) -> Result<bool> {
-        // Pinned before a victim is chosen: else its slot could be in another life before the work begins. From here on places
-        // found stay readable.
+    pub(super) fn clean_best(&self, bytes: &mut Vec<u8>) -> Result<bool> {
         let guard = epoch::pin();
         let stable = self.core.durability().all_stable();
         let newest = self.core.ring(HeadId::FRESH).newest_segment();
+        let victim = self.core.accountant().victims(&Greedy, &stable, newest, 1).into_iter().next();
+        match victim.filter(|victim| self.is_worthwhile(victim)) {
+            Some(victim) => self.clean_victim(&victim, &guard, bytes),
+            None => Ok(false),
+        }
+    }
+
+    /// Cleans the segment in a slot, whether it is worth it or not. False if that can't be done now.
+    pub(super) fn clean_slot(&self, slot: SlotId, bytes: &mut Vec<u8>) -> Result<bool> {
+        let guard = epoch::pin();
+        let stable = self.core.durability().all_stable();
+        let newest = self.core.ring(HeadId::FRESH).newest_segment();
+        match self.core.accountant().candidate(slot, &stable, newest) {
+            Some(victim) => self.clean_victim(&victim, &guard, bytes),
+            None => Ok(false),
+        }
+    }
+
+    fn is_worthwhile(&self, victim: &Candidate) -> bool {
+        let segment = f64::from(self.core.geometry().segment_size());
+        let dead = victim.filled.saturating_sub(victim.live);
+        dead as f64 > DEAD_SHARE * segment || (victim.live as f64) < LITTLE_SHARE * segment
+    }
+
+    /// Cleans a victim. The guard must have been there before it was chosen: else its slot could be in another life before the
+    /// work begins. Under it places that are found stay readable.
+    fn clean_victim(&self, victim: &Candidate, guard: &epoch::Guard, bytes: &mut Vec<u8>) -> Result<bool> {
         let accountant = self.core.accountant();
-        let worth = WORTHWHILE * f64::from(self.core.geometry().segment_size());
-        let victim = accountant.victims(&Greedy, &stable, newest, 1).into_iter().next();
-        let Some(victim) = victim.filter(|victim| (victim.live as f64) < worth) else { return Ok(false) };
         if !accountant.begin_cleaning(victim.slot) {
             return Ok(false);
         }
-        let cleaned = self.clean(&victim, &guard, bytes);
+        let cleaned = self.clean(victim, guard, bytes);
         if !matches!(cleaned, Err(Error::Corruption(_))) {
             accountant.end_cleaning(victim.slot);
         }

@@ -11,6 +11,7 @@
 //! | `meta`, `id` | named roots, generated ids |
 //! | `budget` | keeping to the memory budget |
 //! | `gc` | moving live records out of the way |
+//! | `shrink` | making the log file shorter |
 //! | `snapshot` | writing down the page table, so that opening is quick |
 //! | `statistics` | what an instance does and holds |
 
@@ -31,6 +32,7 @@ mod outcome;
 mod page;
 mod replace;
 mod shared;
+mod shrink;
 mod snapshot;
 mod statistics;
 #[cfg(all(test, not(loom)))]

@@ -97,7 +97,7 @@ impl<F: Fragment> Inner<F> {
             page_ids: self.next_page_id.load(Ordering::Relaxed).saturating_sub(1),
             free_page_ids: self.free_list.len(),
             live_bytes: core.accountant().live_bytes(),
-            log_file_bytes: core.geometry().file_length(figures.slots),
+            log_file_bytes: figures.file_length(core.geometry()),
             segments: figures.slots,
             free_segments: figures.free,
             emptied_segments: figures.emptied,

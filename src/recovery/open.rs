@@ -28,9 +28,12 @@ use super::replay::Replay;
 use super::snapshot_file;
 use crate::config::{Config, DEFAULT_SEGMENT_SIZE};
 use crate::error::{Corruption, Error, Result};
-use crate::format::{Claim, ManifestState, RecordSeed, StoreId, StoreKind, decode_roots, record};
+use crate::format::{
+    Claim, ManifestState, RecordSeed, SegmentHeader, StoreId, StoreKind, decode_roots, record,
+};
 use crate::geometry::Geometry;
 use crate::ids::{HeadId, HeadLsns, Lsn, PageId, SegmentId, SlotId, Version};
+use crate::location::Place;
 use crate::log::{LOG_FILE, LogCore, LogStart, ManifestFile, SupplyStart};
 use crate::segments::{RestoredSegment, SegmentAccountant};
 use crate::stats::Counters;
@@ -183,9 +186,10 @@ fn reopen(config: &Config, mut state: ManifestState) -> Result<Parts> {
         (0..).map(HeadId).take(HeadId::COUNT).map(|head| state.chain(head)).collect();
     let supply_newest = newest(&chains, &found, scene.geometry);
     cut(&mut state, &found, &live);
-    let slots = u32::try_from(scene.file_length / u64::from(state.segment_size)).unwrap_or(u32::MAX);
+    let (slots, short) = slots_of(&scene, &state);
     let free = (0..slots).map(SlotId).filter(|slot| !state.claims.contains_key(slot)).collect();
-    let supply = SupplyStart { free, slots, next_segment: state.next_segment.0, newest: supply_newest };
+    let supply =
+        SupplyStart { free, slots, short, next_segment: state.next_segment.0, newest: supply_newest };
     let accountant = restore_accountant(&state, &live);
     let restored = state.claims.iter().map(|(slot, claim)| (claim.segment, *slot)).collect();
     let (first_lsn, id_bound, version_floor) = (state.first_lsn, state.id_bound, state.version_floor);
@@ -299,6 +303,17 @@ fn cut(state: &mut ManifestState, found: &Tips, live: &BTreeMap<SegmentId, u64>)
     state.stable = found.tips;
 }
 
+/// How many slots the file has, and by how many bytes the last one is longer than the file. One that holds something is never
+/// left out, however long the file is: else its slot would be taken for new.
+fn slots_of(scene: &Scene, state: &ManifestState) -> (u32, u32) {
+    let segment = u64::from(state.segment_size);
+    let claimed = state.claims.last_key_value().map_or(0, |(slot, _)| u64::from(slot.0) + 1);
+    let slots = scene.file_length.div_ceil(segment).max(claimed).min(u64::from(Place::SLOT_LIMIT));
+    let short = (slots * segment).saturating_sub(scene.file_length).min(segment);
+    // Both are below their limits.
+    (slots as u32, short as u32)
+}
+
 fn restore_accountant(state: &ManifestState, live: &BTreeMap<SegmentId, u64>) -> SegmentAccountant {
     let (accountant, geometry) = (SegmentAccountant::new(), state.geometry());
     for (slot, claim) in &state.claims {
@@ -309,6 +324,8 @@ fn restore_accountant(state: &ManifestState, live: &BTreeMap<SegmentId, u64>) ->
             head: claim.head,
             live: bytes,
             end: geometry.lsn(claim.segment, claim.end),
+            // Marks are counted as if they were dead records.
+            filled: u64::from(claim.end).saturating_sub(SegmentHeader::LENGTH as u64),
             sealed: true,
         });
     }

@@ -57,6 +57,8 @@ pub(crate) struct RestoredSegment {
     pub(crate) head: HeadId,
     pub(crate) live: u64,
     pub(crate) end: Lsn,
+    /// The bytes of all records in it, dead ones included.
+    pub(crate) filled: u64,
     /// Whether nothing will be added to it.
     pub(crate) sealed: bool,
 }
@@ -122,7 +124,7 @@ impl SegmentAccountant {
     /// Sets a slot as recovery found it. A sealed one without live bytes is empty at once.
     pub(crate) fn restore(&self, found: &RestoredSegment) {
         let Some(state) = self.slot_or_new(found.slot) else { return };
-        state.restore(found.segment, found.head, found.live, found.end, found.sealed);
+        state.restore(found);
         self.add_live(found.live.cast_signed());
         if found.sealed && found.live == 0 {
             self.emptied(found.slot, state);
@@ -214,18 +216,13 @@ impl SegmentAccountant {
         newest: SegmentId,
         wanted: usize,
     ) -> Vec<Candidate> {
-        let stable = self.all().filter(|(_, state)| {
-            // Acquires: the figures are those of the sealed segment.
-            state.state() == SegmentState::Sealed && is_stable(state, stable)
-        });
-        let candidates = stable.map(|(slot, state)| Candidate {
-            slot,
-            segment: state.segment(),
-            head: state.head(),
-            live: state.live(),
-            age: newest.0.saturating_sub(state.segment().0),
-        });
+        let candidates = self.all().filter_map(|(slot, state)| candidate(slot, state, stable, newest));
         choose(candidates, policy, wanted)
+    }
+
+    /// The slot as a candidate for cleaning, if it is one.
+    pub(crate) fn candidate(&self, slot: SlotId, stable: &HeadLsns, newest: SegmentId) -> Option<Candidate> {
+        candidate(slot, self.slot(slot)?, stable, newest)
     }
 
     /// Takes a sealed segment for cleaning. False if it is not sealed (any more).
@@ -296,6 +293,20 @@ impl SegmentAccountant {
             shard.fetch_add(bytes, Ordering::Relaxed);
         }
     }
+}
+
+/// Only a segment that is sealed and stable as a whole is a candidate.
+fn candidate(slot: SlotId, state: &SlotState, stable: &HeadLsns, newest: SegmentId) -> Option<Candidate> {
+    // Acquires: the figures are those of the sealed segment.
+    let may_be_cleaned = state.state() == SegmentState::Sealed && is_stable(state, stable);
+    may_be_cleaned.then(|| Candidate {
+        slot,
+        segment: state.segment(),
+        head: state.head(),
+        live: state.live(),
+        filled: state.filled(),
+        age: newest.0.saturating_sub(state.segment().0),
+    })
 }
 
 fn is_stable(state: &SlotState, stable: &HeadLsns) -> bool {
@@ -428,6 +439,7 @@ mod tests {
             head: HeadId::FRESH,
             live,
             end: Lsn(500),
+            filled: live,
             sealed,
         };
         accountant.restore(&found(0, 0, true));

@@ -19,6 +19,7 @@
 use crossbeam_utils::CachePadded;
 
 use crate::ids::{HeadId, HeadLsns, Lsn, SegmentId};
+use crate::segments::accountant::RestoredSegment;
 use crate::sync::atomic::{AtomicI64, AtomicU8, AtomicU32, AtomicU64, Ordering, fence};
 
 /// The orderings that the models in `src/models` put to the test by weakening them, one at a time.
@@ -71,6 +72,8 @@ struct Figures {
     kill: [AtomicU64; HeadId::MAXIMUM],
     segment: AtomicU64,
     end: AtomicU64,
+    /// The bytes of records that were ever credited: with the live ones, it says how many are dead.
+    filled: AtomicU64,
     /// The next slot in the stack of empty ones.
     next_empty: AtomicU32,
     state: AtomicU8,
@@ -90,6 +93,7 @@ impl SlotState {
             kill: std::array::from_fn(|_| AtomicU64::new(0)),
             segment: AtomicU64::new(0),
             end: AtomicU64::new(0),
+            filled: AtomicU64::new(0),
             next_empty: AtomicU32::new(0),
             state: AtomicU8::new(SegmentState::Free as u8),
             head: AtomicU8::new(0),
@@ -99,24 +103,26 @@ impl SlotState {
 
     /// Begins a new life (E).
     pub(super) fn begin(&self, segment: SegmentId, head: HeadId) {
-        self.set(segment, head, Lsn(0), Self::BIAS, SegmentState::Active);
+        self.set(segment, head, Lsn(0), 0, Self::BIAS, SegmentState::Active);
     }
 
     /// Sets all figures, as recovery found them. A segment that is not sealed will be credited further.
-    pub(super) fn restore(&self, segment: SegmentId, head: HeadId, live: u64, end: Lsn, sealed: bool) {
-        let live = signed(live);
-        match sealed {
-            true => self.set(segment, head, end, live, SegmentState::Sealed),
-            false => self.set(segment, head, end, live + Self::BIAS, SegmentState::Active),
+    pub(super) fn restore(&self, found: &RestoredSegment) {
+        let RestoredSegment { segment, head, end, filled, .. } = *found;
+        let live = signed(found.live);
+        match found.sealed {
+            true => self.set(segment, head, end, filled, live, SegmentState::Sealed),
+            false => self.set(segment, head, end, filled, live + Self::BIAS, SegmentState::Active),
         }
     }
 
-    fn set(&self, segment: SegmentId, head: HeadId, end: Lsn, live: i64, state: SegmentState) {
+    fn set(&self, segment: SegmentId, head: HeadId, end: Lsn, filled: u64, live: i64, state: SegmentState) {
         let figures = &self.figures;
         figures.kill.iter().for_each(|kill| kill.store(0, Ordering::Relaxed));
         figures.segment.store(segment.0, Ordering::Relaxed);
         figures.head.store(head.0, Ordering::Relaxed);
         figures.end.store(end.0, Ordering::Relaxed);
+        figures.filled.store(filled, Ordering::Relaxed);
         // A release, for whoever comes to the slot by its state or counter instead of by a record in it.
         figures.live.store(live, Ordering::Release);
         figures.state.store(state as u8, Ordering::Release);
@@ -127,6 +133,7 @@ impl SlotState {
     #[must_use]
     pub(super) fn credit(&self, bytes: u64, last: bool, end: Lsn) -> bool {
         self.figures.end.fetch_max(end.0, Ordering::Relaxed);
+        self.figures.filled.fetch_add(bytes, Ordering::Relaxed);
         if last {
             // Before the counter changes: once it is zero, the state is the owner's to set.
             self.figures.state.store(SegmentState::Sealed as u8, Ordering::Release);
@@ -204,6 +211,10 @@ impl SlotState {
 
     pub(super) fn end(&self) -> Lsn {
         Lsn(self.figures.end.load(Ordering::Relaxed))
+    }
+
+    pub(super) fn filled(&self) -> u64 {
+        self.figures.filled.load(Ordering::Relaxed)
     }
 
     pub(super) fn kill_lsns(&self) -> HeadLsns {

@@ -12,6 +12,8 @@ pub(crate) struct Candidate {
     pub(crate) head: HeadId,
     /// Live bytes: what cleaning has to move.
     pub(crate) live: u64,
+    /// The bytes of all records, dead ones included.
+    pub(crate) filled: u64,
     /// How many segments were claimed since this one: the store's clock.
     pub(crate) age: u64,
 }
@@ -61,7 +63,14 @@ mod tests {
 
     fn candidate(segment: u64, live: u64) -> Candidate {
         let slot = SlotId(segment as u32);
-        Candidate { slot, segment: SegmentId(segment), head: HeadId::FRESH, live, age: 100 - segment }
+        Candidate {
+            slot,
+            segment: SegmentId(segment),
+            head: HeadId::FRESH,
+            live,
+            filled: 100,
+            age: 100 - segment,
+        }
     }
 
     fn segments(policy: &dyn VictimPolicy, wanted: usize) -> Vec<u64> {

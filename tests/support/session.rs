@@ -91,6 +91,10 @@ pub enum Op {
         back: usize,
     },
     Collect,
+    /// Frees all pages but so many, and collects until nothing more is to be gained.
+    Empty {
+        keep: usize,
+    },
     Snapshot,
     Batch(Vec<Op>),
     Reopen,
@@ -113,11 +117,12 @@ impl Op {
             75..=77 => Self::Root { name: random.below(3) as u8, page },
             78..=82 => Self::Flush,
             83..=85 => Self::MakeStable { back: random.below(8) as usize },
-            86..=89 => Self::Collect,
+            86..=87 => Self::Collect,
+            88..=89 => Self::Empty { keep: random.below(4) as usize },
             90..=91 => Self::Snapshot,
             92..=96 => {
                 let inner = |random: &mut Random| match Self::random(random, setting) {
-                    Self::Batch(_) | Self::Reopen => Self::Allocate { length: 10 },
+                    Self::Batch(_) | Self::Reopen | Self::Empty { .. } => Self::Allocate { length: 10 },
                     op => op,
                 };
                 Self::Batch((0..1 + random.below(8)).map(|_| inner(random)).collect())
@@ -235,6 +240,7 @@ impl Session {
             Op::Flush => self.flush(),
             Op::MakeStable { back } => self.make_stable(*back),
             Op::Collect => Ok(self.cache.attempt_gc().map(|_| ())?),
+            Op::Empty { keep } => self.empty(*keep),
             Op::Snapshot => match self.cache.snapshot() {
                 Err(Error::BatchOpen) if self.in_batch => Ok(()),
                 other => Ok(other?),
@@ -402,6 +408,20 @@ impl Session {
                 Ok(())
             }
         }
+    }
+
+    fn empty(&mut self, keep: usize) -> Outcome {
+        while self.journal.now.live().count() > keep {
+            self.free(keep)?;
+        }
+        self.flush()?;
+        let mut steps = 0;
+        while self.cache.attempt_gc()? {
+            self.flush()?;
+            steps += 1;
+            ensure!(steps < 1000, "collection does not come to an end: {:?}", self.cache.stats());
+        }
+        Ok(())
     }
 
     /// Every step of a batch is taken, also behind one that is refused.

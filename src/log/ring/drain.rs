@@ -1,5 +1,6 @@
 //! The ring's other end: writing what is drained, and waiting for it.
 
+use super::super::buffer_state::BufferState;
 use super::words::{BufferRef, Link};
 use super::{Ring, RingHost};
 use crate::error::Result;
@@ -18,6 +19,14 @@ impl Ring {
             let stretch = buffer.stretch();
             !buffer.is_empty_at(state.offset) && self.geometry.lsn(stretch.segment, stretch.start) < bound
         });
+    }
+
+    /// Seals the current buffer, and lets its segment end with it, unless nothing was ever put in that segment.
+    pub(crate) fn end_segment(&self) {
+        let current = self.current();
+        let Some(buffer) = self.registry.get(current.index) else { return };
+        let begun = |state: BufferState| buffer.end_in_segment(state.offset) > 0;
+        buffer.state.seal(current.incarnation, |_| true, begun);
     }
 
     /// Writes what is drained, without waiting for anyone. False if another thread is at it.

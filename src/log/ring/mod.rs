@@ -48,8 +48,10 @@ use crate::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering, fence};
 pub(crate) trait RingHost {
     /// Makes a segment newer than `after` armed in the ring, or says why not. May do I/O.
     fn arm(&self, ring: &Ring, after: SegmentId) -> Result<()>;
-    /// A segment was begun: the next one should be armed soon.
-    fn begun(&self, ring: &Ring, segment: SegmentId);
+    /// A buffer is about to be opened for a stretch that ends there: makes sure that the file has space for it.
+    fn cover(&self, slot: SlotId, end: u32) -> Result<()>;
+    /// A buffer was opened. Behind the last of a segment the next segment is needed: it should be armed soon.
+    fn opened(&self, ring: &Ring, stretch: Stretch);
     /// Writes a drained buffer to the file. Called with the drain lock held.
     fn write(&self, ring: &Ring, buffer: &Buffer, state: BufferState) -> Result<()>;
     /// Fails if writing has stopped.
@@ -260,6 +262,7 @@ impl Ring {
         let rest = self.geometry.segment_size().saturating_sub(start);
         let wanted = self.buffer_size.max(Stretch::overhead(start).saturating_add(length));
         let capacity = wanted.min(rest);
+        host.cover(slot, start + capacity)?;
         Ok(Some(Stretch { slot, segment, start, capacity, previous_end, predecessor }))
     }
 
@@ -292,9 +295,7 @@ impl Ring {
         if 2 * self.in_use.load(Ordering::Relaxed) >= self.nominal {
             self.try_drain(host)?;
         }
-        if stretch.start == 0 {
-            host.begun(self, stretch.segment);
-        }
+        host.opened(self, stretch);
         Ok(())
     }
 

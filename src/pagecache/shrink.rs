@@ -1,0 +1,157 @@
+//! Giving space back: making the log file shorter.
+//!
+//! The file has a *fitting* length: what its live bytes justify, and a stock of free segments for the next claims and for
+//! collection. A store that holds little has a small stock. A file that is longer than fits by more than a slack is made shorter, a
+//! step at a time:
+//!
+//! 1. Free segments at its end are cut off, if that is a good piece or all there is to do.
+//! 2. If the live bytes are scattered over more segments than fit, the best victims are cleaned.
+//! 3. Otherwise there is room further down, and what lies behind the fitting length moves there: the last segments are cleaned,
+//!    even if all of them is live. A head that is in the middle of such a segment leaves it.
+//!
+//! The slack is there lest a file swing between growing, which means writing zeros, and shrinking. It is larger for writers, who do
+//! this as they go, than for those who ask for it; closing knows none, but cuts off only what is free at the end already.
+//!
+//! No step makes the file longer: copies go to the lowest free segments, and there are some, for whatever lies behind the
+//! fitting length leaves as much free before it.
+
+use super::gc::beside;
+use super::shared::Inner;
+use crate::error::{Error, Result};
+use crate::ids::{HeadId, SlotId};
+use crate::log::{RESERVE, SupplyFigures};
+use crate::pages::Fragment;
+use crate::segments::SegmentState;
+
+/// How many segments at the end are looked at for one that can be cleaned now.
+const LOOK_AT: usize = 16;
+
+/// Who makes the file shorter.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Haste {
+    /// A writer, in passing.
+    Paced,
+    /// Somebody who asked for it.
+    Asked,
+}
+
+impl Haste {
+    /// How much longer than fitting a file may be.
+    const fn slack(self, fitting: u32) -> u32 {
+        match self {
+            Self::Paced => 4 + fitting / 16,
+            Self::Asked => 1 + fitting / 32,
+        }
+    }
+}
+
+/// The length that fits, in segments.
+struct Fitting {
+    /// What the live bytes justify, and a stock.
+    justified: u32,
+    /// What is in use, and the reserve.
+    used: u32,
+}
+
+impl Fitting {
+    fn slots(&self) -> u32 {
+        self.justified.max(self.used)
+    }
+}
+
+impl<F: Fragment> Inner<F> {
+    fn fitting(&self, figures: &SupplyFigures) -> Fitting {
+        // Live bytes count when they are written.
+        let unwritten = self.core.tail().0.saturating_sub(self.core.ring(HeadId::FRESH).written().0);
+        let live = self.justified_by(self.core.accountant().live_bytes() + unwritten).ceil();
+        let stock = beside(figures).min(figures.used());
+        // Saturates far above the number of slots that can be.
+        Fitting { justified: (live as u32).saturating_add(stock), used: figures.used() + RESERVE as u32 }
+    }
+
+    /// One step towards a file of fitting length. Returns whether there was one to take.
+    pub(super) fn shrink_by_a_step(&self, bytes: &mut Vec<u8>, haste: Haste) -> Result<bool> {
+        let supply = self.core.supply();
+        let mut figures = supply.figures();
+        let fitting = self.fitting(&figures);
+        if figures.slots <= fitting.justified.saturating_add(haste.slack(fitting.justified)) {
+            return Ok(false);
+        }
+        if figures.emptied > haste.slack(figures.slots) {
+            // So many segments are only waiting to be stable: users may flush seldom or never.
+            self.core.sync_in_passing()?;
+            supply.harvest(&self.core);
+            figures = supply.figures();
+        }
+        if supply.shrink(&self.core, fitting.slots(), 4 + figures.slots / 16)? {
+            return Ok(true);
+        }
+        if fitting.used > fitting.justified && self.clean_best(bytes)? {
+            return Ok(true);
+        }
+        self.clear_the_end(fitting.slots(), bytes, haste)
+    }
+
+    /// Moves something from behind the fitting length to where there is room.
+    fn clear_the_end(&self, slots: u32, bytes: &mut Vec<u8>, haste: Haste) -> Result<bool> {
+        let (core, supply) = (&self.core, self.core.supply());
+        let in_the_way = supply.in_the_way(slots, LOOK_AT);
+        if supply.figures().free > RESERVE as u32 {
+            for slot in &in_the_way {
+                if self.clean_slot(*slot, bytes)? {
+                    return Ok(true);
+                }
+            }
+        }
+        for slot in &in_the_way {
+            if self.leave(*slot, haste)? {
+                return Ok(true);
+            }
+        }
+        if haste == Haste::Asked && !in_the_way.is_empty() {
+            // Perhaps a sync is all that is missing, for a segment to be cleaned or to be free.
+            let (before, stable) = (supply.figures(), core.durability().all_stable());
+            core.sync_in_passing()?;
+            supply.harvest(core);
+            if supply.figures().free != before.free || core.durability().all_stable() != stable {
+                return Ok(true);
+            }
+        }
+        supply.shrink(core, slots, 1)
+    }
+
+    /// Makes the head that is in a segment leave it, or come nearer to leaving it. False if none is in it.
+    fn leave(&self, slot: SlotId, haste: Haste) -> Result<bool> {
+        let accountant = self.core.accountant();
+        let (head, segment) = (accountant.head(slot), accountant.segment(slot));
+        // Writers move the fresh head on by themselves.
+        if accountant.state(slot) != SegmentState::Active || (head == HeadId::FRESH && haste == Haste::Paced)
+        {
+            return Ok(false);
+        }
+        let ring = self.core.ring(head);
+        let newest = ring.newest_segment();
+        if segment < newest {
+            // It has been left, and is not written as a whole.
+            self.core.write_out()?;
+        } else {
+            self.core.leave_segment(head)?;
+        }
+        Ok(accountant.state(slot) != SegmentState::Active || ring.newest_segment() > newest)
+    }
+
+    /// Cuts off what is free at the end of the file when the store is closed, unless nothing was written: then the file stays as
+    /// it was found.
+    pub(super) fn shrink_at_last(&self) -> Result<()> {
+        if self.core.counters().read().segments_opened == 0 {
+            return Ok(());
+        }
+        let supply = self.core.supply();
+        supply.harvest(&self.core);
+        let fitting = self.fitting(&supply.figures());
+        match supply.shrink(&self.core, fitting.slots(), 1) {
+            Err(Error::DiskFull { .. }) | Ok(_) => Ok(()),
+            Err(error) => Err(error),
+        }
+    }
+}
