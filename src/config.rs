@@ -27,12 +27,41 @@ pub struct Config {
     pub(crate) io_buffers: u32,
     pub(crate) space_target: f64,
     pub(crate) garbage_collection: bool,
+    pub(crate) victim_policy: VictimPolicy,
     pub(crate) snapshots: bool,
     pub(crate) snapshot_interval: u64,
     pub(crate) max_chain_length: u32,
     pub(crate) max_chain_ratio: f64,
     pub(crate) read_only: bool,
     pub(crate) temporary: bool,
+}
+
+/// How garbage collection chooses the segments that it cleans: see [`Config::victim_policy`]. This decides how many bytes are moved for
+/// each byte that is written, and nothing else; a store can be opened with one and then with another.
+///
+/// ```
+/// use std::sync::Arc;
+/// use pagelog::{Config, Log, MemoryStorage, VictimPolicy};
+///
+/// # fn main() -> pagelog::Result<()> {
+/// let config = Config::with_storage(Arc::new(MemoryStorage::new()));
+/// let log = Log::open(config.victim_policy(VictimPolicy::Greedy))?;
+/// # log.close()
+/// # }
+/// ```
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum VictimPolicy {
+    /// The segment with the fewest live bytes. The best choice if all pages are written equally often.
+    Greedy,
+    /// Weighs what there is to gain with the age of a segment: old ones are cleaned while they are fuller than young ones. From
+    /// Rosenblum and Ousterhout, "The Design and Implementation of a Log-Structured File System" (1992).
+    CostBenefit,
+    /// The segment that waiting would make cheaper least, by how fast its bytes have died so far. Moves fewest
+    /// bytes if some pages are written more often than others, and hardly more than `Greedy` if not. From Lomet and Luo,
+    /// "Efficiently Reclaiming Space in a Log Structured Store" (ICDE 2021).
+    #[default]
+    MinimumDecliningCost,
 }
 
 /// Bytes of a segment unless [`Config::segment_size`] says otherwise.
@@ -54,6 +83,7 @@ impl Config {
             io_buffers: 4,
             space_target: 1.25,
             garbage_collection: true,
+            victim_policy: VictimPolicy::default(),
             snapshots: true,
             snapshot_interval: 128 << 20,
             max_chain_length: 128,
@@ -109,6 +139,14 @@ impl Config {
     #[must_use]
     pub fn garbage_collection(mut self, on: bool) -> Self {
         self.garbage_collection = on;
+        self
+    }
+
+    /// How garbage collection chooses the segments that it cleans.
+    /// Default [`MinimumDecliningCost`](VictimPolicy::MinimumDecliningCost).
+    #[must_use]
+    pub fn victim_policy(mut self, policy: VictimPolicy) -> Self {
+        self.victim_policy = policy;
         self
     }
 

@@ -66,7 +66,7 @@ mod stats;
 mod storage;
 mod sync;
 
-pub use config::Config;
+pub use config::{Config, VictimPolicy};
 pub use error::{Corruption, Error, Result};
 pub use ids::{Lsn, PageId, Version};
 pub use location::Location;

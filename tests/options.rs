@@ -5,7 +5,7 @@ mod common;
 use std::sync::Arc;
 
 use common::{Bytes, Dice, alone, link, open, read, replace};
-use pagelog::{Config, Error, Log, MemoryStorage, PageCache, PageId, Stats, Storage, Version};
+use pagelog::{Config, Error, Log, MemoryStorage, PageCache, PageId, Stats, Storage, Version, VictimPolicy};
 
 fn config(storage: &Arc<MemoryStorage>) -> Config {
     Config::with_storage(Arc::clone(storage) as Arc<dyn Storage>)
@@ -132,6 +132,30 @@ fn space_target_trades_space_for_writing() {
     assert!(tight.space_amplification() < 1.5, "{tight:?}");
     assert!(loose.space_amplification() > 1.9 && loose.space_amplification() < 3.0, "{loose:?}");
     assert!(tight.counts.relocated_bytes > 2 * loose.counts.relocated_bytes);
+}
+
+/// What a policy is good for: `cargo bench --bench gc` measures it with care.
+#[test]
+fn victim_policy_decides_how_much_is_moved_when_some_pages_are_written_more_often() {
+    let _turn = alone();
+    let moved = |policy| {
+        let config = new().victim_policy(policy).segment_size(4096).io_buffer_size(4096);
+        let cache = open(config.snapshots(false));
+        let (mut pages, mut dice) = (fill(&cache, 6000, 60), Dice::new(5));
+        for _ in 0..60_000 {
+            // Four fifths of the writes go to a tenth of the pages.
+            let at = if dice.below(5) > 0 { dice.below(600) } else { dice.below(6000) } as usize;
+            pages[at].1 = replace(&cache, pages[at].0, pages[at].1, &[1; 60]);
+        }
+        let stats = cache.stats();
+        assert!(stats.space_amplification() < 1.5, "{stats:?}");
+        stats.counts.relocated_bytes as f64 / stats.counts.fresh_bytes as f64
+    };
+    let greedy = moved(VictimPolicy::Greedy);
+    let (benefit, declining) = (moved(VictimPolicy::CostBenefit), moved(VictimPolicy::MinimumDecliningCost));
+    println!("greedy {greedy:.2}, cost-benefit {benefit:.2}, minimum declining cost {declining:.2}");
+    assert!(benefit < 0.95 * greedy && declining < 0.9 * greedy);
+    assert_eq!(VictimPolicy::default(), VictimPolicy::MinimumDecliningCost);
 }
 
 #[test]

@@ -23,14 +23,16 @@
 
 use super::shared::{Inner, PageCache};
 use super::shrink::Haste;
+use crate::config::Config;
 use crate::error::{Corruption, Error, Result};
 use crate::format::{RecordKind, SegmentHeader};
+use crate::geometry::Geometry;
 use crate::ids::{HeadId, Lsn, PageId, SegmentId, SlotId, Version};
 use crate::location::Place;
 use crate::log::{RESERVE, Records, SupplyFigures, claimed_at_once};
 use crate::pages::Fragment;
 use crate::pages::chain::NodeRef;
-use crate::segments::{Candidate, Greedy};
+use crate::segments::{Candidate, Chooser};
 use crate::stats::Counter;
 use crate::sync::{Mutex, MutexGuard, epoch};
 
@@ -48,10 +50,18 @@ const STEPS_OF_SHRINKING: u32 = 4;
 /// loaded to stay in the nearest caches until it is used.
 const WINDOW: usize = 128;
 
-/// Whose turn it is to clean, and the memory for it, which is taken once.
+/// What whose turn it is to clean works with.
+#[derive(Debug)]
+pub(super) struct Turn {
+    /// The bytes of a victim; the memory is taken once.
+    bytes: Vec<u8>,
+    chooser: Chooser,
+}
+
+/// Whose turn it is to clean.
 #[derive(Debug)]
 pub(crate) struct Collector {
-    turn: Mutex<Vec<u8>>,
+    turn: Mutex<Turn>,
     pub(super) space_target: f64,
     pub(super) paced: bool,
 }
@@ -74,17 +84,19 @@ struct Moved<'g, F: Fragment> {
 }
 
 impl Collector {
-    pub(super) fn new(space_target: f64, paced: bool) -> Self {
-        Self { turn: Mutex::new(Vec::new()), space_target, paced }
+    pub(super) fn new(config: &Config, geometry: Geometry) -> Self {
+        let turn = Turn { bytes: Vec::new(), chooser: Chooser::new(config.victim_policy, geometry) };
+        let (space_target, paced) = (config.space_target, config.garbage_collection);
+        Self { turn: Mutex::new(turn), space_target, paced }
     }
 
     /// As [`hold`](Self::hold), unless that means waiting.
-    pub(super) fn try_hold(&self) -> Option<MutexGuard<'_, Vec<u8>>> {
+    pub(super) fn try_hold(&self) -> Option<MutexGuard<'_, Turn>> {
         self.turn.try_lock()
     }
 
     /// Keeps relocation from happening as long as the returned guard lives.
-    pub(super) fn hold(&self) -> MutexGuard<'_, Vec<u8>> {
+    pub(super) fn hold(&self) -> MutexGuard<'_, Turn> {
         self.turn.lock()
     }
 }
@@ -135,7 +147,11 @@ impl<F: Fragment> Inner<F> {
             self.core.supply().harvest(&self.core);
         }
         for _ in 0..VICTIMS_PER_SEGMENT {
-            if !self.is_short_of_space() || !self.clean_best(&mut turn)? {
+            if !self.is_short_of_space() {
+                break;
+            }
+            self.spare_the_reserve()?;
+            if !self.clean_best(&mut turn)? {
                 break;
             }
         }
@@ -149,6 +165,17 @@ impl<F: Fragment> Inner<F> {
             if !self.shrink_by_a_step(&mut turn, Haste::Paced)? {
                 break;
             }
+        }
+        Ok(())
+    }
+
+    /// Copies take free segments before those that they come from are free. When few are left, rather a sync, that makes those free
+    /// which are empty by now, than a larger file.
+    fn spare_the_reserve(&self) -> Result<()> {
+        let figures = self.core.supply().figures();
+        if figures.emptied > 0 && figures.free <= RESERVE as u32 + 1 {
+            self.core.sync_in_passing()?;
+            self.core.supply().harvest(&self.core);
         }
         Ok(())
     }
@@ -179,25 +206,23 @@ impl<F: Fragment> Inner<F> {
         self.collector.space_target * live as f64 / f64::from(self.core.geometry().segment_size())
     }
 
-    /// Cleans the best victim, if there is one worth it, with a buffer for its bytes.
-    pub(super) fn clean_best(&self, bytes: &mut Vec<u8>) -> Result<bool> {
+    /// Cleans the best victim, if there is one worth it.
+    pub(super) fn clean_best(&self, turn: &mut Turn) -> Result<bool> {
         let guard = epoch::pin();
-        let stable = self.core.durability().all_stable();
-        let newest = self.core.ring(HeadId::FRESH).newest_segment();
-        let victim = self.core.accountant().victims(&Greedy, &stable, newest, 1).into_iter().next();
-        match victim.filter(|victim| self.is_worthwhile(victim)) {
-            Some(victim) => self.clean_victim(&victim, &guard, bytes),
+        let (core, stable) = (&self.core, self.core.durability().all_stable());
+        let is_worthwhile = |victim: &Candidate| self.is_worthwhile(victim);
+        match turn.chooser.next(core.accountant(), &stable, core.tail(), is_worthwhile) {
+            Some(victim) => self.clean_victim(&victim, &guard, &mut turn.bytes),
             None => Ok(false),
         }
     }
 
     /// Cleans the segment in a slot, whether it is worth it or not. False if that can't be done now.
-    pub(super) fn clean_slot(&self, slot: SlotId, bytes: &mut Vec<u8>) -> Result<bool> {
+    pub(super) fn clean_slot(&self, slot: SlotId, turn: &mut Turn) -> Result<bool> {
         let guard = epoch::pin();
         let stable = self.core.durability().all_stable();
-        let newest = self.core.ring(HeadId::FRESH).newest_segment();
-        match self.core.accountant().candidate(slot, &stable, newest) {
-            Some(victim) => self.clean_victim(&victim, &guard, bytes),
+        match self.core.accountant().candidate(slot, &stable) {
+            Some(victim) => self.clean_victim(&victim, &guard, &mut turn.bytes),
             None => Ok(false),
         }
     }

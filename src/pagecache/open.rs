@@ -59,7 +59,7 @@ impl<F: Fragment> Inner<F> {
             hand: Hand::new(),
             meta: Mutex::new(Meta::default()),
             ids: IdGenerator::new(id_bound),
-            collector: Collector::new(config.space_target, config.garbage_collection),
+            collector: Collector::new(config, core.geometry()),
             snapshots: Snapshots::new(interval, config.snapshots, recovered.snapshot_serial, ends),
             max_chain_length: config.max_chain_length,
             max_chain_ratio: config.max_chain_ratio,

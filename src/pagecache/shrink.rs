@@ -15,7 +15,7 @@
 //! No step makes the file longer: copies go to the lowest free segments, and there are some, for whatever lies behind the
 //! fitting length leaves as much free before it.
 
-use super::gc::beside;
+use super::gc::{Turn, beside};
 use super::shared::Inner;
 use crate::error::{Error, Result};
 use crate::ids::{HeadId, SlotId};
@@ -39,8 +39,8 @@ impl Haste {
     /// How much longer than fitting a file may be.
     const fn slack(self, fitting: u32) -> u32 {
         match self {
-            Self::Paced => 4 + fitting / 16,
-            Self::Asked => 1 + fitting / 32,
+            Self::Paced => 4 + fitting / 32,
+            Self::Asked => 1 + fitting / 64,
         }
     }
 }
@@ -70,7 +70,7 @@ impl<F: Fragment> Inner<F> {
     }
 
     /// One step towards a file of fitting length. Returns whether there was one to take.
-    pub(super) fn shrink_by_a_step(&self, bytes: &mut Vec<u8>, haste: Haste) -> Result<bool> {
+    pub(super) fn shrink_by_a_step(&self, turn: &mut Turn, haste: Haste) -> Result<bool> {
         let supply = self.core.supply();
         let mut figures = supply.figures();
         let fitting = self.fitting(&figures);
@@ -86,19 +86,19 @@ impl<F: Fragment> Inner<F> {
         if supply.shrink(&self.core, fitting.slots(), 4 + figures.slots / 16)? {
             return Ok(true);
         }
-        if fitting.used > fitting.justified && self.clean_best(bytes)? {
+        if fitting.used > fitting.justified && self.clean_best(turn)? {
             return Ok(true);
         }
-        self.clear_the_end(fitting.slots(), bytes, haste)
+        self.clear_the_end(fitting.slots(), turn, haste)
     }
 
     /// Moves something from behind the fitting length to where there is room.
-    fn clear_the_end(&self, slots: u32, bytes: &mut Vec<u8>, haste: Haste) -> Result<bool> {
+    fn clear_the_end(&self, slots: u32, turn: &mut Turn, haste: Haste) -> Result<bool> {
         let (core, supply) = (&self.core, self.core.supply());
         let in_the_way = supply.in_the_way(slots, LOOK_AT);
         if supply.figures().free > RESERVE as u32 {
             for slot in &in_the_way {
-                if self.clean_slot(*slot, bytes)? {
+                if self.clean_slot(*slot, turn)? {
                     return Ok(true);
                 }
             }

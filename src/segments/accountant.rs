@@ -16,8 +16,7 @@ use crossbeam_utils::CachePadded;
 
 use crate::ids::{HeadId, HeadLsns, Lsn, SegmentId, SlotId};
 use crate::location::Place;
-use crate::segments::state::{SegmentState, SlotState};
-use crate::segments::victim::{Candidate, VictimPolicy, choose};
+use crate::segments::state::{RestoredSegment, SegmentState, SlotState};
 use crate::stats::shard_of_thread;
 use crate::sync::atomic::{AtomicI64, AtomicU32, Ordering};
 
@@ -49,18 +48,16 @@ impl Totals {
     }
 }
 
-/// What recovery found of a segment.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct RestoredSegment {
+/// A segment that may be cleaned.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Candidate {
     pub(crate) slot: SlotId,
     pub(crate) segment: SegmentId,
     pub(crate) head: HeadId,
+    /// Live bytes: what cleaning has to move.
     pub(crate) live: u64,
-    pub(crate) end: Lsn,
-    /// The bytes of all records in it, dead ones included.
+    /// The bytes of all records, dead ones included.
     pub(crate) filled: u64,
-    /// Whether nothing will be added to it.
-    pub(crate) sealed: bool,
 }
 
 /// The accounts of all slots.
@@ -207,22 +204,14 @@ impl SegmentAccountant {
 
     // Cleaning.
 
-    /// The segments that are best cleaned, best first: only sealed ones that are stable as a whole. One pass over all
-    /// slots, so ask for a few at a time.
-    pub(crate) fn victims(
-        &self,
-        policy: &dyn VictimPolicy,
-        stable: &HeadLsns,
-        newest: SegmentId,
-        wanted: usize,
-    ) -> Vec<Candidate> {
-        let candidates = self.all().filter_map(|(slot, state)| candidate(slot, state, stable, newest));
-        choose(candidates, policy, wanted)
+    /// The segments that can be cleaned: only sealed ones that are stable as a whole. One pass over all slots.
+    pub(crate) fn candidates<'a>(&'a self, stable: &'a HeadLsns) -> impl Iterator<Item = Candidate> + 'a {
+        self.all().filter_map(|(slot, state)| candidate(slot, state, stable))
     }
 
     /// The slot as a candidate for cleaning, if it is one.
-    pub(crate) fn candidate(&self, slot: SlotId, stable: &HeadLsns, newest: SegmentId) -> Option<Candidate> {
-        candidate(slot, self.slot(slot)?, stable, newest)
+    pub(crate) fn candidate(&self, slot: SlotId, stable: &HeadLsns) -> Option<Candidate> {
+        candidate(slot, self.slot(slot)?, stable)
     }
 
     /// Takes a sealed segment for cleaning. False if it is not sealed (any more).
@@ -296,7 +285,7 @@ impl SegmentAccountant {
 }
 
 /// Only a segment that is sealed and stable as a whole is a candidate.
-fn candidate(slot: SlotId, state: &SlotState, stable: &HeadLsns, newest: SegmentId) -> Option<Candidate> {
+fn candidate(slot: SlotId, state: &SlotState, stable: &HeadLsns) -> Option<Candidate> {
     // Acquires: the figures are those of the sealed segment.
     let may_be_cleaned = state.state() == SegmentState::Sealed && is_stable(state, stable);
     may_be_cleaned.then(|| Candidate {
@@ -305,7 +294,6 @@ fn candidate(slot: SlotId, state: &SlotState, stable: &HeadLsns, newest: Segment
         head: state.head(),
         live: state.live(),
         filled: state.filled(),
-        age: newest.0.saturating_sub(state.segment().0),
     })
 }
 
@@ -338,11 +326,10 @@ mod tests {
     use std::collections::BTreeSet;
     use std::sync::atomic::{AtomicU64, Ordering};
 
-    use super::{BUCKETS, FIRST_BITS, RestoredSegment, SegmentAccountant, bucket_of};
+    use super::{BUCKETS, FIRST_BITS, SegmentAccountant, bucket_of};
     use crate::ids::{HeadId, Lsn, SegmentId, SlotId};
     use crate::location::Place;
-    use crate::segments::state::SegmentState;
-    use crate::segments::victim::Greedy;
+    use crate::segments::state::{RestoredSegment, SegmentState};
 
     const SLOT: SlotId = SlotId(3);
 
@@ -410,8 +397,8 @@ mod tests {
         let accountant = SegmentAccountant::new();
         accountant.open(SLOT, SegmentId(1), HeadId::FRESH);
         accountant.credit(SLOT, 10, true, Lsn(200));
-        let victims = |fresh| accountant.victims(&Greedy, &stable(fresh, 0), SegmentId(1), 8).len();
-        assert_eq!((victims(199), victims(200)), (0, 1));
+        let candidates = |fresh| accountant.candidates(&stable(fresh, 0)).count();
+        assert_eq!((candidates(199), candidates(200)), (0, 1));
         accountant.kill(SLOT, 10, HeadId::FRESH, Lsn(100));
         assert!(!accountant.reusable(SLOT, &stable(199, 0)));
     }

@@ -10,6 +10,6 @@ mod accountant;
 mod state;
 mod victim;
 
-pub(crate) use accountant::{RestoredSegment, SegmentAccountant};
-pub(crate) use state::SegmentState;
-pub(crate) use victim::{Candidate, Greedy};
+pub(crate) use accountant::{Candidate, SegmentAccountant};
+pub(crate) use state::{RestoredSegment, SegmentState};
+pub(crate) use victim::Chooser;

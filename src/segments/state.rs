@@ -18,8 +18,7 @@
 
 use crossbeam_utils::CachePadded;
 
-use crate::ids::{HeadId, HeadLsns, Lsn, SegmentId};
-use crate::segments::accountant::RestoredSegment;
+use crate::ids::{HeadId, HeadLsns, Lsn, SegmentId, SlotId};
 use crate::sync::atomic::{AtomicI64, AtomicU8, AtomicU32, AtomicU64, Ordering, fence};
 
 /// The orderings that the models in `src/models` put to the test by weakening them, one at a time.
@@ -57,6 +56,20 @@ impl SegmentState {
     fn from_byte(byte: u8) -> Self {
         Self::ALL.into_iter().find(|state| *state as u8 == byte).unwrap_or(Self::Free)
     }
+}
+
+/// What recovery found of a segment.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct RestoredSegment {
+    pub(crate) slot: SlotId,
+    pub(crate) segment: SegmentId,
+    pub(crate) head: HeadId,
+    pub(crate) live: u64,
+    pub(crate) end: Lsn,
+    /// The bytes of all records in it, dead ones included.
+    pub(crate) filled: u64,
+    /// Whether nothing will be added to it.
+    pub(crate) sealed: bool,
 }
 
 /// The figures of a slot.
