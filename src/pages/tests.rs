@@ -175,7 +175,7 @@ impl World {
             if Instant::now() > patience {
                 break;
             }
-            std::thread::yield_now();
+            std::thread::sleep(Duration::from_millis(1));
         }
         assert_eq!(self.ledger.load(Ordering::SeqCst), 0, "fragments left");
         assert_eq!((self.budget.used_exactly(), self.budget.dead_exactly()), (0, 0));
