@@ -20,7 +20,7 @@ use super::supply::{Supply, SupplyStart};
 use crate::config::Config;
 use crate::error::{Error, Result};
 use crate::format::record::{self, END_LENGTH, MARK_LENGTH};
-use crate::format::{ManifestEntry, RecordKind, RecordSeed, SegmentHeader, StoreId};
+use crate::format::{ManifestEntry, Payload, RecordKind, RecordSeed, SegmentHeader, StoreId};
 use crate::geometry::Geometry;
 use crate::ids::{HeadId, HeadLsns, Lsn, SegmentId, SlotId};
 use crate::location::Place;
@@ -185,9 +185,9 @@ impl LogCore {
         head: HeadId,
         privilege: Privilege,
         kind: &RecordKind,
-        payload: &[u8],
+        payload: Payload<'_>,
     ) -> Result<Claim<'_>> {
-        let length = record::encoded_length(kind, payload.len());
+        let length = record::encoded_length(kind, payload.bytes.len());
         let claim = self.claim(head, privilege, length)?;
         // SAFETY: the ring handed this range out to the claim alone.
         let bytes = unsafe { claim.buffer.bytes(claim.offset, claim.length) };
@@ -514,12 +514,12 @@ impl LogCore {
             let at = if stretch.start == 0 { self.put_header(ring, stretch, stable, bytes) } else { 0 };
             let seed = self.seed.at(stretch.segment, stretch.start + at as u32);
             if let Some(mark) = bytes.get_mut(at..at + MARK_LENGTH) {
-                record::encode(mark, seed, &RecordKind::mark(end, stable), &[]);
+                record::encode(mark, seed, &RecordKind::mark(end, stable), Payload::NONE);
             }
         }
         if ends_here {
             if let Some(last) = bytes.get_mut(used as usize..) {
-                record::encode(last, self.seed.at(stretch.segment, end), &RecordKind::End, &[]);
+                record::encode(last, self.seed.at(stretch.segment, end), &RecordKind::End, Payload::NONE);
             }
             used += END_LENGTH as u32;
         }

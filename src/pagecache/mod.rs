@@ -12,6 +12,7 @@
 //! | `budget` | keeping to the memory budget |
 //! | `gc` | moving live records out of the way |
 //! | `snapshot` | writing down the page table, so that opening is quick |
+//! | `train` | learning a compression dictionary |
 //! | `statistics` | what an instance does and holds |
 
 mod allocate;
@@ -35,6 +36,8 @@ mod snapshot;
 mod statistics;
 #[cfg(all(test, not(loom)))]
 mod tests;
+#[cfg(feature = "compression")]
+mod train;
 
 pub use guard::Guard;
 pub use meta::{RootCas, Roots};

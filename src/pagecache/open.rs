@@ -7,6 +7,7 @@ use super::id::IdGenerator;
 use super::meta::Meta;
 use super::shared::{Inner, PageCache};
 use super::snapshot::Snapshots;
+use crate::compression::Compression;
 use crate::config::Config;
 use crate::error::{Error, Result};
 use crate::format::StoreKind;
@@ -61,6 +62,7 @@ impl<F: Fragment> Inner<F> {
             ids: IdGenerator::new(id_bound),
             collector: Collector::new(config.space_target, config.garbage_collection),
             snapshots: Snapshots::new(interval, config.snapshots, recovered.snapshot_serial, ends),
+            compression: Compression::open(config, core.store_id())?,
             max_chain_length: config.max_chain_length,
             max_chain_ratio: config.max_chain_ratio,
             was_recovered,

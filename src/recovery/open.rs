@@ -268,7 +268,7 @@ fn check_roots(scene: &Scene, state: &ManifestState, replay: &Replay) -> Result<
     let read = scene.file.read_at(&mut bytes, file_offset);
     read.map_err(|error| Error::io("read", &scene.log_path, error))?;
     let reason = match record::decode(&bytes, RecordSeed::new(state.store_id).at(segment, offset)) {
-        Ok(record) if decode_roots(record.payload).is_some() => return Ok(()),
+        Ok(record) if decode_roots(record.payload.bytes).is_some() => return Ok(()),
         Ok(_) => "the named roots can't be decoded".to_owned(),
         Err(fault) => format!("the record of the named roots {}", fault.reason()),
     };
