@@ -32,6 +32,10 @@ use crate::sync::atomic::{AtomicBool, Ordering};
 /// The name of the file that holds the segments.
 pub(crate) const LOG_FILE: &str = "log";
 
+/// Each time that so many bytes of fresh log were reserved, somebody does a step of the housekeeping: 64 KiB, small enough for a
+/// step to be short.
+const STEP: u64 = 1 << 16;
+
 /// What recovery hands over.
 #[derive(Debug)]
 pub(crate) struct LogStart {
@@ -65,7 +69,7 @@ pub(crate) struct LogCore {
     counters: Arc<Counters>,
     /// The segments that recovery found, and their slots.
     restored: BTreeMap<SegmentId, SlotId>,
-    /// A segment was begun since the last look: there may be housekeeping to do.
+    /// There may be housekeeping to do: a segment was begun, or the log grew by a [`STEP`], since the last look.
     housekeeping: AtomicBool,
 }
 
@@ -157,7 +161,7 @@ impl LogCore {
         (self.geometry.segment_size() as usize).saturating_sub(SegmentHeader::LENGTH + MARK_LENGTH)
     }
 
-    /// Whether a segment was begun since this was last asked.
+    /// Whether it is time for a step of the housekeeping. Says so once.
     #[inline]
     pub(crate) fn take_housekeeping(&self) -> bool {
         self.housekeeping.load(Ordering::Relaxed) && self.housekeeping.swap(false, Ordering::Relaxed)
@@ -218,6 +222,9 @@ impl LogCore {
         let stretch = buffer.stretch();
         let place = buffer.place(offset);
         let lsn = self.geometry.lsn(stretch.segment, place.offset);
+        if head == HeadId::FRESH && lsn.0 / STEP != (lsn.0 + u64::from(length)) / STEP {
+            self.housekeeping.store(true, Ordering::Relaxed);
+        }
         let seed = self.seed.at(stretch.segment, place.offset);
         Ok(Claim { core: self, buffer, head, offset, length, lsn, place, seed })
     }
