@@ -63,6 +63,7 @@ fn apply(
     let path = storage.describe(&snapshot_name(serial));
     let snapshot = Snapshot::open(bytes, store_id, serial).map_err(|fault| fault.into_corruption(&path))?;
     let spot = |record: SnapshotRecord| Spot { lsn: record.lsn, length: record.length };
+    replay.expect_pages(snapshot.footer().next_page_id);
     for page in snapshot.pages() {
         let page = page.map_err(|fault| fault.into_corruption(&path))?;
         let found = page.base;
