@@ -34,6 +34,8 @@ pub struct Config {
     pub(crate) max_chain_ratio: f64,
     pub(crate) read_only: bool,
     pub(crate) temporary: bool,
+    /// The level; `None` is off.
+    pub(crate) compression: Option<i32>,
 }
 
 /// How garbage collection chooses the segments that it cleans: see [`Config::victim_policy`]. This decides how many bytes are moved for
@@ -90,6 +92,7 @@ impl Config {
             max_chain_ratio: 4.0,
             read_only: false,
             temporary: false,
+            compression: None,
         }
     }
 
@@ -182,6 +185,19 @@ impl Config {
         self
     }
 
+    /// Compresses the payloads of pages and links by zstd, at a level from -7 (fastest) to 22: each record by itself, and only
+    /// if that saves an eighth of it. Default: not at all. Records that exist stay as they are, and can be read at any
+    /// setting. Short payloads gain most with a dictionary,
+    /// [`train_dictionary`](crate::PageCache::train_dictionary).
+    ///
+    /// Each thread that compresses keeps buffers of some hundred KiB, which are not on the cache's budget.
+    #[cfg(feature = "compression")]
+    #[must_use]
+    pub fn compression(mut self, level: i32) -> Self {
+        self.compression = Some(level);
+        self
+    }
+
     /// Opens without writing a byte. Default false.
     #[must_use]
     pub fn read_only(mut self, on: bool) -> Self {
@@ -207,6 +223,8 @@ impl Config {
         require("snapshot_interval", self.snapshot_interval >= 4096, "must be at least 4096 bytes")?;
         require("max_chain_length", (1..=10_000).contains(&self.max_chain_length), "must be 1 to 10000")?;
         require("max_chain_ratio", (0.1..=1000.0).contains(&self.max_chain_ratio), "must be 0.1 to 1000")?;
+        let level = self.compression.unwrap_or(0);
+        require("compression", (-7..=22).contains(&level), "must be a level from -7 to 22")?;
         require("temporary", !(self.temporary && self.read_only), "can't be combined with read_only")
     }
 }

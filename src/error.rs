@@ -89,6 +89,8 @@ pub enum Error {
     ReservedPageId,
     /// All page ids are in use.
     TooManyPages,
+    /// The store has had 255 compression dictionaries, and keeps all of them.
+    TooManyDictionaries,
     /// This thread has a batch open; what it asked for would wait for its own end.
     BatchOpen,
     /// A batch was dropped unsealed after its thread had logged something. Poisons the instance.
@@ -202,6 +204,7 @@ impl fmt::Display for Error {
             Self::DiskFull { path } => write!(formatter, "no space for another segment of {path}"),
             Self::ReservedPageId => formatter.write_str("page id 0 is reserved for the store"),
             Self::TooManyPages => formatter.write_str("all page ids are in use"),
+            Self::TooManyDictionaries => formatter.write_str("the store has had 255 dictionaries"),
             Self::BatchOpen => formatter.write_str("this thread has a batch open"),
             Self::UnsealedBatch => formatter.write_str("a batch was dropped unsealed"),
             Self::ReservationOpen { lsn } => {

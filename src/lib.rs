@@ -48,7 +48,9 @@
 //!
 //! * `bincode` (on by default): `Bincode`, a codec for types with serde's traits. Never used for the store's own files.
 //! * `sim`: the simulated disk.
+//! * `compression`: zstd for pages and links.
 
+mod compression;
 mod config;
 mod error;
 mod format;

@@ -53,6 +53,10 @@ counters! {
     FreshBytes => fresh_bytes,
     /// Bytes of payload that users' calls handed in, as encoded; a consolidation counts with the fragment alone.
     PayloadBytes => payload_bytes,
+    /// Payloads that were compressed.
+    Compressed => payloads_compressed,
+    /// Bytes by which compression made payloads shorter.
+    CompressionSaved => compression_saved_bytes,
     /// Bytes written to the log file as records, marks and headers. The zeros that new segments are filled with once, the
     /// manifest and snapshots are not in it.
     WrittenBytes => written_bytes,

@@ -10,7 +10,7 @@ mod support;
 
 use std::sync::mpsc::{RecvTimeoutError, channel};
 use std::sync::{Arc, Mutex};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use pagelog::sim::{Call, CallKind, Fault, SimStorage, When};
 use pagelog::{Cas, Config, Error, Log, PageCache, PageId, Version};
@@ -318,7 +318,8 @@ fn done(session: &mut Session, op: &Op) {
 /// As [`done`], but for a segment that is only free when threads of other tests have moved on: all stores of a process share
 /// one collector.
 fn done_soon(session: &mut Session, op: &Op) {
-    for _ in 0..1000 {
+    let patience = Instant::now() + Duration::from_secs(30);
+    while Instant::now() < patience {
         match session.run(op) {
             Err(Trouble::Refused(Error::DiskFull { .. })) => {
                 done(session, &Op::Flush);

@@ -17,6 +17,7 @@ const FLOORS: &[&str] = &[
     "storage",
     "format",
     "config",
+    "compression",
     "pages",
     "segments",
     "log",

@@ -74,6 +74,7 @@ fn setting() -> Setting {
         collects: true,
         snapshots: true,
         chain: 6,
+        compression: None,
     }
 }
 

@@ -65,6 +65,28 @@ fn cache_capacity_bounds_what_stays_in_memory() {
     assert_eq!((small.cache_capacity, large.cache_capacity), (64 << 10, 16 << 20));
 }
 
+#[cfg(feature = "compression")]
+#[test]
+fn compression_makes_records_shorter_at_any_level_and_is_off_by_default() {
+    let _turn = alone();
+    let stats = |config: Config| {
+        let cache = open(config);
+        fill(&cache, 100, 1000);
+        cache.flush().unwrap();
+        cache.stats()
+    };
+    let plain = stats(new());
+    assert_eq!((plain.counts.payloads_compressed, plain.counts.compression_saved_bytes), (0, 0));
+    for level in [-7, 1, 22] {
+        let packed = stats(new().compression(level));
+        assert_eq!(packed.counts.payloads_compressed, 100);
+        // The length of a shorter record takes a byte less to write down.
+        let saved = packed.counts.compression_saved_bytes;
+        assert_eq!(packed.live_bytes + saved + 100, plain.live_bytes);
+        assert!(packed.live_bytes * 10 < plain.live_bytes, "{packed:?}");
+    }
+}
+
 #[test]
 fn segment_size_is_the_unit_of_the_file_and_bounds_a_record() {
     let _turn = alone();

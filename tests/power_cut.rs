@@ -373,6 +373,7 @@ fn all_short_workloads(length: u32, tally: &mut Tally) -> Result<(), String> {
         collects: true,
         snapshots: true,
         chain: 2,
+        compression: None,
     };
     let count = alphabet.len() as u64;
     for index in 0..count.pow(length) {

@@ -65,10 +65,19 @@ pub struct Subject {
 impl Subject {
     /// A new store on files, with pages of 1 KiB, durable.
     pub fn create(directory: &Path, pages: usize) -> Self {
+        Self::with_duties(directory, pages, crate::setting("GC", true), crate::setting("SNAPSHOTS", true))
+    }
+
+    /// One that neither collects garbage nor takes snapshots, to tell what that costs the others.
+    pub fn create_idle(directory: &Path, pages: usize) -> Self {
+        Self::with_duties(directory, pages, false, false)
+    }
+
+    fn with_duties(directory: &Path, pages: usize, collects: bool, snapshots: bool) -> Self {
         let config = Config::new(directory)
             .cache_capacity(4 << 30)
-            .garbage_collection(crate::setting("GC", true))
-            .snapshots(crate::setting("SNAPSHOTS", true))
+            .garbage_collection(collects)
+            .snapshots(snapshots)
             .max_chain_ratio(crate::setting("CHAIN_RATIO", 4.0));
         let cache: PageCache<Bytes> = config.open().expect("a new store");
         let allocate =

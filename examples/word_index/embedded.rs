@@ -11,6 +11,10 @@ macro_rules! embed {
 
 embed! {
     "README.md",
+    "src/compression/absent.rs",
+    "src/compression/dictionaries.rs",
+    "src/compression/mod.rs",
+    "src/compression/zstd.rs",
     "src/config.rs",
     "src/docs/architecture.md",
     "src/docs/durability.md",
@@ -19,6 +23,7 @@ embed! {
     "src/docs/log.md",
     "src/error.rs",
     "src/format/checksum.rs",
+    "src/format/dictionary.rs",
     "src/format/fields.rs",
     "src/format/manifest.rs",
     "src/format/manifest_entry.rs",
@@ -89,6 +94,7 @@ embed! {
     "src/pagecache/tests/accounts.rs",
     "src/pagecache/tests/frozen.rs",
     "src/pagecache/tests/mod.rs",
+    "src/pagecache/train.rs",
     "src/pages/budget.rs",
     "src/pages/cell.rs",
     "src/pages/chain.rs",

@@ -1,6 +1,8 @@
 //! The store's files as bytes: pure codecs over slices, described for readers in `docs/format.md`.
 
 mod checksum;
+#[cfg(any(test, feature = "compression"))]
+mod dictionary;
 mod fields;
 mod manifest;
 mod manifest_entry;
@@ -15,10 +17,14 @@ mod store_id;
 mod varint;
 
 pub(crate) use checksum::RecordSeed;
+#[cfg(feature = "compression")]
+pub(crate) use dictionary::{
+    MAX_DICTIONARIES, decode_dictionary, dictionary_name, dictionary_number, encode_dictionary,
+};
 pub(crate) use manifest::{ManifestState, Voided};
 pub(crate) use manifest_entry::{Claim, ENTRY_LENGTH, Entry as ManifestEntry, StoreKind, encode_entry};
 pub(crate) use manifest_reader::{ReadManifest, may_be_manifest, read_manifest};
-pub(crate) use record::{Record, RecordFault, RecordKind};
+pub(crate) use record::{Payload, Record, RecordFault, RecordKind};
 pub(crate) use roots::{decode_roots, encode_roots};
 pub(crate) use segment_header::{SegmentHeader, SegmentHeaderFault};
 pub(crate) use snapshot::{SnapshotBase, SnapshotHeader, SnapshotRecord, snapshot_name, snapshot_serial};

@@ -8,7 +8,7 @@
 //!  +--------+-----+------------+--------------------------------------+
 //!            |   |
 //!            |   +- bits 0..4: kind, never 0
-//!            +----- bits 4..8: flags, all 0 in this version
+//!            +----- bits 4..8: flags. 4: the payload is compressed (kinds 1 and 2 only); the others are 0 in this version
 //!
 //!  kind            rest
 //!  1 Replace       page id varint | version varint | age varint | payload
@@ -49,6 +49,9 @@ pub(crate) const MARK_LENGTH: usize = MIN_LENGTH + mark_body_length(HeadId::COUN
 
 const TAG_AT: usize = 4;
 const KIND_BITS: u32 = 4;
+const KIND_MASK: u8 = (1 << KIND_BITS) - 1;
+/// The flag of a record whose payload is compressed.
+const COMPRESSED: u8 = 1 << KIND_BITS;
 
 const REPLACE: u8 = 1;
 const LINK: u8 = 2;
@@ -144,14 +147,42 @@ impl RecordKind {
     const fn takes_payload(&self) -> bool {
         matches!(self, Self::Replace { .. } | Self::Link { .. } | Self::Entry | Self::Cancelled)
     }
+
+    /// Whether the payload may be compressed.
+    #[inline]
+    const fn takes_compressed(&self) -> bool {
+        matches!(self, Self::Replace { .. } | Self::Link { .. })
+    }
+}
+
+/// What a record carries.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Payload<'a> {
+    pub(crate) bytes: &'a [u8],
+    /// The bytes are not the user's, but what compression has made of them.
+    pub(crate) compressed: bool,
+}
+
+impl<'a> Payload<'a> {
+    pub(crate) const NONE: Self = Payload::plain(&[]);
+
+    #[inline]
+    pub(crate) const fn plain(bytes: &'a [u8]) -> Self {
+        Self { bytes, compressed: false }
+    }
+
+    #[cfg(any(test, feature = "compression"))]
+    pub(crate) const fn compressed(bytes: &'a [u8]) -> Self {
+        Self { bytes, compressed: true }
+    }
 }
 
 /// A record that verified.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Record<'a> {
     pub(crate) kind: RecordKind,
-    /// The user's bytes. Empty for kinds that carry none, also for cancelled records.
-    pub(crate) payload: &'a [u8],
+    /// Empty for kinds that carry none, also for cancelled records.
+    pub(crate) payload: Payload<'a>,
     /// The length of the whole record.
     pub(crate) length: usize,
 }
@@ -195,12 +226,14 @@ pub(crate) const fn encoded_length(kind: &RecordKind, payload_length: usize) -> 
 
 /// Writes a record over all of `into`, which has exactly its [`encoded_length`].
 #[inline]
-pub(crate) fn encode(into: &mut [u8], seed: u32, kind: &RecordKind, payload: &[u8]) {
+pub(crate) fn encode(into: &mut [u8], seed: u32, kind: &RecordKind, payload: Payload<'_>) {
+    let Payload { bytes: payload, compressed } = payload;
     debug_assert_eq!(into.len(), encoded_length(kind, payload.len()));
     debug_assert!(payload.is_empty() || kind.takes_payload());
+    debug_assert!(!compressed || kind.takes_compressed());
     let body = kind.fields_length() + payload.len();
     if let Some(tag) = into.get_mut(TAG_AT) {
-        *tag = kind.tag();
+        *tag = kind.tag() | if compressed { COMPRESSED } else { 0 };
     }
     let at = varint::put(into, TAG_AT + 1, body as u64);
     let at = put_fields(into, at, kind);
@@ -268,8 +301,8 @@ pub(crate) fn decode(bytes: &[u8], seed: u32) -> Result<Record<'_>, RecordFault>
     if fields.rest().is_empty() {
         return Err(RecordFault::TooShort);
     }
-    if tag == 0 || tag > END {
-        // Flags are the upper bits, so this refuses them too.
+    let (number, flags) = (tag & KIND_MASK, tag & !KIND_MASK);
+    if number == 0 || number > END || flags & !COMPRESSED != 0 {
         return Err(RecordFault::Invalid("has an unknown kind"));
     }
     let body_length = fields.varint().ok_or(RecordFault::Invalid("has an invalid length"))?;
@@ -281,8 +314,12 @@ pub(crate) fn decode(bytes: &[u8], seed: u32) -> Result<Record<'_>, RecordFault>
     if checksum(seed, covered) != crc {
         return Err(RecordFault::Checksum);
     }
-    let (kind, payload) = decode_body(tag, body).ok_or(RecordFault::Invalid("has invalid fields"))?;
-    Ok(Record { kind, payload, length: TAG_AT + covered.len() })
+    let (kind, bytes) = decode_body(number, body).ok_or(RecordFault::Invalid("has invalid fields"))?;
+    let compressed = flags & COMPRESSED != 0;
+    if compressed && !kind.takes_compressed() {
+        return Err(RecordFault::Invalid("is of a kind that is never compressed"));
+    }
+    Ok(Record { kind, payload: Payload { bytes, compressed }, length: TAG_AT + covered.len() })
 }
 
 /// The fields of a record whose checksum is right; `None` if no writer of this format makes them.
@@ -344,8 +381,8 @@ mod tests {
     use proptest::prelude::{Just, Strategy, any, prop_assert_eq, prop_oneof, proptest};
 
     use super::{
-        END_LENGTH, MARK_LENGTH, Record, RecordFault, RecordKind, cancel, decode, encode, encoded_length,
-        reseal,
+        END_LENGTH, MARK_LENGTH, Payload, Record, RecordFault, RecordKind, cancel, decode, encode,
+        encoded_length, reseal,
     };
     use crate::format::checksum::RecordSeed;
     use crate::format::store_id::StoreId;
@@ -359,7 +396,7 @@ mod tests {
 
     fn encoded(kind: &RecordKind, payload: &[u8]) -> Vec<u8> {
         let mut bytes = vec![0xEE; encoded_length(kind, payload.len())];
-        encode(&mut bytes, seed(), kind, payload);
+        encode(&mut bytes, seed(), kind, Payload::plain(payload));
         bytes
     }
 
@@ -390,10 +427,34 @@ mod tests {
         for (kind, payload, expected) in golden() {
             let bytes = encoded(&kind, payload);
             assert_eq!(bytes[4..], expected, "{kind:?}");
-            assert_eq!(decode(&bytes, seed()), Ok(Record { kind, payload, length: bytes.len() }));
+            assert_eq!(
+                decode(&bytes, seed()),
+                Ok(Record { kind, payload: Payload::plain(payload), length: bytes.len() })
+            );
         }
         assert_eq!(encoded(&RecordKind::mark(0, STABLE), b"").len(), MARK_LENGTH);
         assert_eq!(encoded(&RecordKind::End, b"").len(), END_LENGTH);
+    }
+
+    #[test]
+    fn a_compressed_payload_is_a_flag_in_the_tag_of_pages_and_links_only() {
+        for (kind, payload, expected) in golden() {
+            let mut bytes = encoded(&kind, payload);
+            bytes[4] |= 0x10;
+            reseal(&mut bytes, seed());
+            if matches!(kind, RecordKind::Replace { .. } | RecordKind::Link { .. }) {
+                let mut written = vec![0; bytes.len()];
+                encode(&mut written, seed(), &kind, Payload::compressed(payload));
+                assert_eq!((&written, &written[5..]), (&bytes, &expected[1..]));
+                let payload = Payload::compressed(payload);
+                assert_eq!(decode(&bytes, seed()), Ok(Record { kind, payload, length: bytes.len() }));
+            } else {
+                assert!(matches!(decode(&bytes, seed()), Err(RecordFault::Invalid(_))), "{kind:?}");
+            }
+            bytes[4] ^= 0x30;
+            reseal(&mut bytes, seed());
+            assert!(matches!(decode(&bytes, seed()), Err(RecordFault::Invalid(_))), "{kind:?}");
+        }
     }
 
     #[test]
@@ -477,7 +538,8 @@ mod tests {
             let mut bytes = encoded(&kind, payload);
             let before = bytes.clone();
             cancel(&mut bytes, seed());
-            let expected = Record { kind: RecordKind::Cancelled, payload: &[], length: before.len() };
+            let expected =
+                Record { kind: RecordKind::Cancelled, payload: Payload::NONE, length: before.len() };
             assert_eq!(decode(&bytes, seed()), Ok(expected));
             assert_eq!(bytes[5..], before[5..]);
         }
@@ -488,7 +550,7 @@ mod tests {
         let mut bytes = encoded(&RecordKind::Entry, b"moving");
         let before = bytes.clone();
         reseal(&mut bytes, 77);
-        assert_eq!(decode(&bytes, 77).unwrap().payload, b"moving");
+        assert_eq!(decode(&bytes, 77).unwrap().payload.bytes, b"moving");
         assert!(decode(&bytes, seed()).is_err());
         assert_eq!(bytes[4..], before[4..]);
     }
@@ -556,7 +618,7 @@ mod tests {
             let mut bytes = encoded(&kind, &payload);
             let length = bytes.len();
             bytes.extend(tail);
-            prop_assert_eq!(decode(&bytes, seed()), Ok(Record { kind, payload: &payload, length }));
+            prop_assert_eq!(decode(&bytes, seed()), Ok(Record { kind, payload: Payload::plain(&payload), length }));
         }
 
         #[test]
@@ -569,7 +631,7 @@ mod tests {
                 if let Ok(Record { kind, payload, .. }) = decode(&bytes, seed())
                     && kind != RecordKind::Cancelled
                 {
-                    prop_assert_eq!(encoded(&kind, payload), bytes);
+                    prop_assert_eq!(encoded(&kind, payload.bytes), bytes);
                 }
             }
         }

@@ -9,7 +9,7 @@ use super::gate::Privilege;
 use super::iter::LogIter;
 use super::reservation::{Reservation, refuse_holder};
 use crate::error::{Corruption, Error, Result};
-use crate::format::{ManifestEntry, RecordKind, record};
+use crate::format::{ManifestEntry, Payload, RecordKind, record};
 use crate::ids::{HeadId, Lsn, SlotId};
 use crate::location::{Location, Place};
 use crate::segments::SegmentState;
@@ -81,7 +81,12 @@ impl Log {
     /// [`Error::ValueTooLarge`], [`Error::DiskFull`], or what stopped writing; nothing was logged.
     pub fn reserve(&self, payload: &[u8]) -> Result<Reservation<'_>> {
         self.core.admit(Privilege::Ordinary)?;
-        let claim = self.core.reserve(HeadId::FRESH, Privilege::Ordinary, &RecordKind::Entry, payload)?;
+        let claim = self.core.reserve(
+            HeadId::FRESH,
+            Privilege::Ordinary,
+            &RecordKind::Entry,
+            Payload::plain(payload),
+        )?;
         let counters = self.core.counters();
         counters.add(Counter::FreshBytes, claim.length().into());
         counters.add(Counter::PayloadBytes, payload.len() as u64);
@@ -167,7 +172,7 @@ impl Log {
         read?;
         let seed = self.core.seed().at(geometry.segment(lsn), place.offset);
         match record::decode(&bytes, seed) {
-            Ok(record) if record.kind == RecordKind::Entry => Ok(Some(record.payload.to_vec())),
+            Ok(record) if record.kind == RecordKind::Entry => Ok(Some(record.payload.bytes.to_vec())),
             Ok(_) => Ok(None),
             Err(fault) => {
                 let corruption =
@@ -284,7 +289,7 @@ mod tests {
     use super::Log;
     use crate::config::Config;
     use crate::error::Error;
-    use crate::format::RecordKind;
+    use crate::format::{Payload, RecordKind};
     use crate::ids::HeadId;
     use crate::log::Privilege;
     use crate::storage::MemoryStorage;
@@ -300,7 +305,8 @@ mod tests {
         let log = open(&Arc::new(MemoryStorage::new()));
         let core = &*log.core;
         core.batches().take(|| Ok(())).unwrap();
-        let reserve = |kind: &RecordKind| core.reserve(HeadId::FRESH, Privilege::Reserve, kind, &[]).unwrap();
+        let reserve =
+            |kind: &RecordKind| core.reserve(HeadId::FRESH, Privilege::Reserve, kind, Payload::NONE).unwrap();
         let begin = reserve(&RecordKind::BatchBegin);
         let lsn = begin.lsn();
         thread::scope(|scope| {
@@ -334,7 +340,14 @@ mod tests {
         (0..200).for_each(|_| _ = next.append(&[2; 100]).unwrap());
         next.flush().unwrap();
         // As `append` does behind the gate.
-        let late = || log.core.reserve(HeadId::FRESH, Privilege::Ordinary, &RecordKind::Entry, &[3; 100]);
+        let late = || {
+            log.core.reserve(
+                HeadId::FRESH,
+                Privilege::Ordinary,
+                &RecordKind::Entry,
+                Payload::plain(&[3; 100]),
+            )
+        };
         let refused = (0..100).find_map(|_| late().map(Claim::complete).err());
         assert!(matches!(refused, Some(Error::Closed)), "{refused:?}");
         let entries = next.iter_from(next.first_lsn()).unwrap();

@@ -6,7 +6,7 @@ use std::marker::PhantomData;
 use super::core::LogCore;
 use super::gate::Privilege;
 use crate::error::{Error, Result};
-use crate::format::RecordKind;
+use crate::format::{Payload, RecordKind};
 use crate::ids::{HeadId, Lsn};
 use crate::stats::Counter;
 
@@ -38,7 +38,7 @@ impl<'a> Batch<'a> {
     pub(crate) fn begin(core: &'a LogCore) -> Result<Self> {
         core.admit(Privilege::Ordinary)?;
         core.batches().take(|| core.gate().check_poison())?;
-        let claim = core.reserve(HeadId::FRESH, Privilege::Ordinary, &RecordKind::BatchBegin, &[]);
+        let claim = core.reserve(HeadId::FRESH, Privilege::Ordinary, &RecordKind::BatchBegin, Payload::NONE);
         let claim = claim.inspect_err(|_| core.batches().abandoned())?;
         let begin = claim.lsn();
         core.batches().begun(begin, || claim.complete_dead());
@@ -59,7 +59,8 @@ impl<'a> Batch<'a> {
         let kind = RecordKind::BatchEnd { begin: self.begin };
         // An end that can't be made durable is none: who seals must hear of it.
         let admitted = self.core.gate().check_poison();
-        let claim = admitted.and_then(|()| self.core.reserve(HeadId::FRESH, Privilege::Reserve, &kind, &[]));
+        let claim = admitted
+            .and_then(|()| self.core.reserve(HeadId::FRESH, Privilege::Reserve, &kind, Payload::NONE));
         let claim = match claim {
             Ok(claim) => claim,
             Err(error) => {

@@ -20,7 +20,7 @@ use super::supply::{RESERVE, Supply, SupplyStart, claimed_at_once};
 use crate::config::Config;
 use crate::error::{Error, Result};
 use crate::format::record::{self, END_LENGTH, MARK_LENGTH};
-use crate::format::{ManifestEntry, RecordKind, RecordSeed, SegmentHeader, StoreId};
+use crate::format::{ManifestEntry, Payload, RecordKind, RecordSeed, SegmentHeader, StoreId};
 use crate::geometry::Geometry;
 use crate::ids::{HeadId, HeadLsns, Lsn, SegmentId, SlotId};
 use crate::location::Place;
@@ -31,6 +31,10 @@ use crate::sync::atomic::{AtomicBool, Ordering};
 
 /// The name of the file that holds the segments.
 pub(crate) const LOG_FILE: &str = "log";
+
+/// Each time that so many bytes of fresh log were reserved, somebody does a step of the housekeeping: 64 KiB, small enough for a
+/// step to be short.
+const STEP: u64 = 1 << 16;
 
 /// What recovery hands over.
 #[derive(Debug)]
@@ -65,7 +69,7 @@ pub(crate) struct LogCore {
     counters: Arc<Counters>,
     /// The segments that recovery found, and their slots.
     restored: BTreeMap<SegmentId, SlotId>,
-    /// A segment was begun since the last look: there may be housekeeping to do.
+    /// There may be housekeeping to do: a segment was begun, or the log grew by a [`STEP`], since the last look.
     housekeeping: AtomicBool,
 }
 
@@ -157,7 +161,7 @@ impl LogCore {
         (self.geometry.segment_size() as usize).saturating_sub(SegmentHeader::LENGTH + MARK_LENGTH)
     }
 
-    /// Whether a segment was begun since this was last asked.
+    /// Whether it is time for a step of the housekeeping. Says so once.
     #[inline]
     pub(crate) fn take_housekeeping(&self) -> bool {
         self.housekeeping.load(Ordering::Relaxed) && self.housekeeping.swap(false, Ordering::Relaxed)
@@ -185,9 +189,9 @@ impl LogCore {
         head: HeadId,
         privilege: Privilege,
         kind: &RecordKind,
-        payload: &[u8],
+        payload: Payload<'_>,
     ) -> Result<Claim<'_>> {
-        let length = record::encoded_length(kind, payload.len());
+        let length = record::encoded_length(kind, payload.bytes.len());
         let claim = self.claim(head, privilege, length)?;
         // SAFETY: the ring handed this range out to the claim alone.
         let bytes = unsafe { claim.buffer.bytes(claim.offset, claim.length) };
@@ -218,6 +222,9 @@ impl LogCore {
         let stretch = buffer.stretch();
         let place = buffer.place(offset);
         let lsn = self.geometry.lsn(stretch.segment, place.offset);
+        if head == HeadId::FRESH && lsn.0 / STEP != (lsn.0 + u64::from(length)) / STEP {
+            self.housekeeping.store(true, Ordering::Relaxed);
+        }
         let seed = self.seed.at(stretch.segment, place.offset);
         Ok(Claim { core: self, buffer, head, offset, length, lsn, place, seed })
     }
@@ -559,12 +566,12 @@ impl LogCore {
             let at = if stretch.start == 0 { self.put_header(ring, stretch, stable, bytes) } else { 0 };
             let seed = self.seed.at(stretch.segment, stretch.start + at as u32);
             if let Some(mark) = bytes.get_mut(at..at + MARK_LENGTH) {
-                record::encode(mark, seed, &RecordKind::mark(end, stable), &[]);
+                record::encode(mark, seed, &RecordKind::mark(end, stable), Payload::NONE);
             }
         }
         if ends_here {
             if let Some(last) = bytes.get_mut(used as usize..) {
-                record::encode(last, self.seed.at(stretch.segment, end), &RecordKind::End, &[]);
+                record::encode(last, self.seed.at(stretch.segment, end), &RecordKind::End, Payload::NONE);
             }
             used += END_LENGTH as u32;
         }

@@ -89,7 +89,7 @@ impl<'a> LogIter<'a> {
             let lsn = geometry.lsn(segment, offset);
             if record.kind == RecordKind::Entry && lsn >= self.from {
                 let location = Location { slot, lsn, length: record.length as u32 };
-                self.entries.push_back(LogEntry { lsn, location, payload: record.payload.to_vec() });
+                self.entries.push_back(LogEntry { lsn, location, payload: record.payload.bytes.to_vec() });
             }
         }
         Ok(())

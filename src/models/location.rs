@@ -9,6 +9,7 @@ use super::{Number, explore};
 use crate::ids::{HeadId, Lsn, PageId, SegmentId, SlotId, Version};
 use crate::location::Place;
 use crate::pages::budget::Budget;
+use crate::pages::node::Content;
 use crate::pages::publish::PreparedBase;
 use crate::pages::table::{Entry, PageTable};
 use crate::segments::SegmentAccountant;
@@ -42,7 +43,7 @@ impl World {
         let world = Self { table, accountant, log: [SharedCell::new(7), SharedCell::new(0)] };
         let guard = epoch::pin();
         let entry = world.table.entry(PAGE, &guard).unwrap();
-        let base = PreparedBase::page(Version(1), Version(1), Number::new(7));
+        let base = PreparedBase::page(Version(1), Version(1), Content::new(Number::new(7), 0));
         assert!(base.publish(&entry, OLD, LENGTH).is_ok_and(|retired| retired.is_none()));
         drop(guard);
         world
@@ -65,7 +66,7 @@ impl World {
     fn replace(&self) {
         let guard = epoch::pin();
         let head = self.table.head(PAGE, &guard).unwrap();
-        let base = PreparedBase::page(Version(2), Version(1), Number::new(8));
+        let base = PreparedBase::page(Version(2), Version(1), Content::new(Number::new(8), 0));
         let retired = base.publish(&Entry::Occupied(head), NEW, LENGTH).unwrap().unwrap();
         retired.retire(|place, length| {
             self.accountant.kill(place.slot, length, HeadId::FRESH, Lsn(500));
@@ -84,7 +85,7 @@ impl World {
         assert_ne!(place, NEW, "only the old record is evicted");
         // SAFETY: the place is known, so its bytes were written before.
         let bytes = self.log[place.slot.0 as usize].with(|bytes| unsafe { *bytes });
-        assert_eq!(head.newest().install(Number::new(bytes)).get(), expected);
+        assert_eq!(head.newest().install(Content::new(Number::new(bytes), 0)).get(), expected);
     }
 
     fn evict(&self) {

@@ -9,6 +9,7 @@ use crate::ids::{PageId, SlotId, Version};
 use crate::location::Place;
 use crate::pages::budget::Budget;
 use crate::pages::chain::Head;
+use crate::pages::node::Content;
 use crate::pages::publish::PreparedBase;
 use crate::pages::table::{Entry, PageTable};
 use crate::sync::epoch;
@@ -23,7 +24,7 @@ fn table() -> Arc<PageTable<Number>> {
     let table = PageTable::new(Arc::new(Budget::new(0)));
     let guard = epoch::pin();
     let entry = table.entry(PAGE, &guard).unwrap();
-    let base = PreparedBase::page(Version(1), Version(1), Number::new(1));
+    let base = PreparedBase::page(Version(1), Version(1), Content::new(Number::new(1), 0));
     assert!(base.publish(&entry, place(1), 1).is_ok_and(|retired| retired.is_none()));
     drop(entry);
     Arc::new(table)
@@ -99,7 +100,11 @@ fn of_a_link_and_a_replacement_of_one_version_one_wins() {
         let replacer = thread::spawn(move || {
             let guard = epoch::pin();
             let head = other.head(PAGE, &guard).unwrap();
-            let base = PreparedBase::page(Version(head.version().0 + 1), Version(1), Number::new(5));
+            let base = PreparedBase::page(
+                Version(head.version().0 + 1),
+                Version(1),
+                Content::new(Number::new(5), 0),
+            );
             match base.publish(&Entry::Occupied(head), place(5), 1) {
                 Ok(retired) => {
                     let mut killed = 0;

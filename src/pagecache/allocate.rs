@@ -1,12 +1,13 @@
 //! `allocate`: a new page.
 
 use super::outcome::Allocated;
-use super::shared::{Inner, Killer, PageCache, encode, with_scratch};
+use super::shared::{Inner, Killer, PageCache};
 use crate::error::{Error, Result};
 use crate::format::RecordKind;
 use crate::ids::{HeadId, PageId, Version};
 use crate::log::Privilege;
 use crate::pages::Fragment;
+use crate::pages::node::Content;
 use crate::pages::publish::PreparedBase;
 use crate::pages::table::Entry;
 use crate::stats::Counter;
@@ -54,16 +55,15 @@ impl<F: Fragment> Inner<F> {
             Entry::Occupied(head) => head.version(),
         };
         let version = Version(before.0 + 1);
-        with_scratch(|payload| {
-            encode(&fragment, payload)?;
-            let base = PreparedBase::page(version, version, fragment);
+        self.with_encoded(fragment, |fragment, length, payload| {
+            let base = PreparedBase::page(version, version, Content::new(fragment, length as u64));
             let kind = RecordKind::Replace { page_id, version, age: 0 };
             let claim = self.core.reserve(HeadId::FRESH, Privilege::Ordinary, &kind, payload)?;
             // The id is this thread's alone, so the entry is what it was.
             let freed =
                 base.publish(&entry, claim.place(), claim.length()).map_err(|_| Error::TooManyPages)?;
             let (lsn, killer) = (claim.lsn(), Killer { end: claim.end() });
-            self.count(Counter::Allocate, claim.length(), payload.len());
+            self.count(Counter::Allocate, claim.length(), length);
             claim.complete();
             if let Some(chain) = freed {
                 self.bury(chain, killer);

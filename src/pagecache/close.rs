@@ -23,7 +23,7 @@ impl<F: Fragment> Inner<F> {
         }
         let settled = self.settle();
         self.core.stop();
-        self.snapshots.pass();
+        self.snapshots.end();
         *self.lock.lock() = None;
         if self.temporary {
             let storage = self.core.storage();

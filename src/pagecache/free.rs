@@ -3,7 +3,7 @@
 use super::outcome::Cas;
 use super::shared::{Inner, Killer, PageCache};
 use crate::error::Result;
-use crate::format::RecordKind;
+use crate::format::{Payload, RecordKind};
 use crate::ids::{HeadId, PageId, Version};
 use crate::log::Privilege;
 use crate::pages::Fragment;
@@ -40,7 +40,7 @@ impl<F: Fragment> Inner<F> {
         let (next, birth) = (Version(version.0 + 1), head.birth());
         let base = PreparedBase::freed(next, birth);
         let kind = RecordKind::Free { page_id, version: next, age: next.0 - birth.0 };
-        let claim = self.core.reserve(HeadId::FRESH, Privilege::Reserve, &kind, &[])?;
+        let claim = self.core.reserve(HeadId::FRESH, Privilege::Reserve, &kind, Payload::NONE)?;
         match base.publish(&Entry::Occupied(head), claim.place(), claim.length()) {
             Ok(chain) => {
                 let (lsn, killer) = (claim.lsn(), Killer { end: claim.end() });

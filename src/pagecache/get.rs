@@ -11,6 +11,7 @@ use crate::error::{Error, Result};
 use crate::ids::{PageId, Version};
 use crate::pages::Fragment;
 use crate::pages::chain::ChainRead;
+use crate::pages::node::Content;
 use crate::stats::Counter;
 use crate::sync::epoch;
 
@@ -93,11 +94,11 @@ impl<F: Fragment> Inner<F> {
         page_id: PageId,
         chain: &ChainRead<'_, F>,
         on_top: Option<&F>,
-    ) -> Result<Option<F>> {
+    ) -> Result<Option<Content<F>>> {
         let mut fetched = Vec::new();
         for node in chain.missing() {
             match self.fetch(page_id, node)? {
-                Some(fragment) => fetched.push(fragment),
+                Some(content) => fetched.push(content),
                 None => return Ok(None),
             }
         }

@@ -48,15 +48,14 @@ impl<F: Fragment> Inner<F> {
         if self.is_chain_full(head) {
             return self.consolidate(page_id, head, fragment, &guard);
         }
-        with_scratch(|payload| {
-            encode(&fragment, payload)?;
-            let link = head.prepare_link(fragment, payload.len());
+        self.with_encoded(fragment, |fragment, length, payload| {
+            let link = head.prepare_link(fragment, length);
             let kind = RecordKind::Link { page_id, version: Version(version.0 + 1) };
             let claim = self.core.reserve(HeadId::FRESH, Privilege::Ordinary, &kind, payload)?;
             match link.publish(claim.place(), claim.length()) {
                 Ok(version) => {
                     let lsn = claim.lsn();
-                    self.count(Counter::Link, claim.length(), payload.len());
+                    self.count(Counter::Link, claim.length(), length);
                     claim.complete();
                     Ok(Cas::Done { version, lsn })
                 }
@@ -91,6 +90,7 @@ impl<F: Fragment> Inner<F> {
         };
         // Users are told how much is written for what they hand in: that is the fragment, not the page.
         let handed_in = with_scratch(|bytes| encode(&fragment, bytes).map(|()| bytes.len()))?;
+        let merged = merged.into_value();
         let outcome = self.put(page_id, head, merged, Counter::Consolidation, Some(handed_in))?;
         Ok(match outcome {
             Cas::Done { version, lsn } => Cas::Done { version, lsn },

@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 use super::shared::{Inner, Killer, PageCache};
 use crate::error::{Corruption, Result};
-use crate::format::{RecordKind, decode_roots, encode_roots};
+use crate::format::{Payload, RecordKind, decode_roots, encode_roots};
 use crate::ids::{HeadId, Lsn, PageId, Version};
 use crate::log::Privilege;
 use crate::pages::Fragment;
@@ -101,7 +101,7 @@ impl<F: Fragment> Inner<F> {
         let version = Version(before.0 + 1);
         let base = PreparedBase::unread(version, birth);
         let kind = RecordKind::Replace { page_id, version, age: version.0 - birth.0 };
-        let claim = self.core.reserve(HeadId::FRESH, Privilege::Ordinary, &kind, payload)?;
+        let claim = self.core.reserve(HeadId::FRESH, Privilege::Ordinary, &kind, Payload::plain(payload))?;
         let old = base.publish(&entry, claim.place(), claim.length());
         let old = old.map_err(|_| crate::error::Error::ReservedPageId)?;
         let (lsn, killer) = (claim.lsn(), Killer { end: claim.end() });

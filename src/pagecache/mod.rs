@@ -13,6 +13,7 @@
 //! | `gc` | moving live records out of the way |
 //! | `shrink` | making the log file shorter |
 //! | `snapshot` | writing down the page table, so that opening is quick |
+//! | `train` | learning a compression dictionary |
 //! | `statistics` | what an instance does and holds |
 
 mod allocate;
@@ -37,6 +38,8 @@ mod snapshot;
 mod statistics;
 #[cfg(all(test, not(loom)))]
 mod tests;
+#[cfg(feature = "compression")]
+mod train;
 
 pub use guard::Guard;
 pub use meta::{RootCas, Roots};

@@ -7,10 +7,11 @@ use super::id::IdGenerator;
 use super::meta::Meta;
 use super::shared::{Inner, PageCache};
 use super::snapshot::Snapshots;
+use crate::compression::Compression;
 use crate::config::Config;
 use crate::error::{Error, Result};
 use crate::format::StoreKind;
-use crate::ids::PageId;
+use crate::ids::{PageId, SegmentId, SlotId};
 use crate::location::Place;
 use crate::log::LogCore;
 use crate::pages::Fragment;
@@ -61,6 +62,7 @@ impl<F: Fragment> Inner<F> {
             ids: IdGenerator::new(id_bound),
             collector: Collector::new(config, core.geometry()),
             snapshots: Snapshots::new(interval, config.snapshots, recovered.snapshot_serial, ends),
+            compression: Compression::open(config, core.store_id())?,
             max_chain_length: config.max_chain_length,
             max_chain_ratio: config.max_chain_ratio,
             was_recovered,
@@ -76,7 +78,7 @@ impl<F: Fragment> Inner<F> {
 
     /// Fills the page table, and the free list with the ids that hold no page.
     fn restore(&self, replay: &Replay) -> Result<()> {
-        let mut links = Vec::new();
+        let (mut links, mut finder) = (Vec::new(), Finder::new(&self.core));
         let mut guard = epoch::pin();
         let mut next = PageId::FIRST;
         for (count, page) in replay.pages().enumerate() {
@@ -85,7 +87,7 @@ impl<F: Fragment> Inner<F> {
             }
             // Ids between were handed out, and their pages lost with the end of the log.
             (next.0..page.page_id.0).map(PageId).for_each(|id| self.free_list.push(id));
-            self.restore_page(&page, &mut links, &guard)?;
+            self.restore_page(&page, &mut finder, &mut links, &guard)?;
             if page.base.freed {
                 self.free_list.push(page.page_id);
             }
@@ -99,10 +101,11 @@ impl<F: Fragment> Inner<F> {
     fn restore_page(
         &self,
         page: &ReplayedPage<'_>,
+        finder: &mut Finder<'_>,
         links: &mut Vec<(Place, u32)>,
         guard: &epoch::Guard,
     ) -> Result<()> {
-        let place = |spot: Spot| place_of(&self.core, page.page_id, spot);
+        let mut place = |spot: Spot| finder.place(page.page_id, spot);
         links.clear();
         for (_, spot) in page.links {
             links.push((place(*spot)?, spot.length));
@@ -120,12 +123,30 @@ impl<F: Fragment> Inner<F> {
     }
 }
 
-/// Where a record lies in the file. Recovery has checked that its segment is there.
-fn place_of(core: &LogCore, page_id: PageId, spot: Spot) -> Result<Place> {
-    let geometry = core.geometry();
-    let slot = core.slot_of(geometry.segment(spot.lsn)).ok_or_else(|| {
-        let corruption = crate::error::Corruption::new(core.log_path(), "a record's segment is missing");
-        Error::from(corruption.at_lsn(spot.lsn).of_page(page_id))
-    })?;
-    Ok(Place::new(slot, geometry.offset(spot.lsn)))
+/// Finds where records lie in the file. Remembers the last segment, for the next record mostly lies in it, too.
+struct Finder<'a> {
+    core: &'a LogCore,
+    last: (SegmentId, SlotId),
+}
+
+impl<'a> Finder<'a> {
+    fn new(core: &'a LogCore) -> Self {
+        // No segment has this id.
+        Self { core, last: (SegmentId(0), SlotId(0)) }
+    }
+
+    /// Recovery has checked that the segment is there.
+    fn place(&mut self, page_id: PageId, spot: Spot) -> Result<Place> {
+        let geometry = self.core.geometry();
+        let segment = geometry.segment(spot.lsn);
+        if segment != self.last.0 {
+            let slot = self.core.slot_of(segment).ok_or_else(|| {
+                let corruption =
+                    crate::error::Corruption::new(self.core.log_path(), "a record's segment is missing");
+                Error::from(corruption.at_lsn(spot.lsn).of_page(page_id))
+            })?;
+            self.last = (segment, slot);
+        }
+        Ok(Place::new(self.last.1, geometry.offset(spot.lsn)))
+    }
 }

@@ -12,9 +12,13 @@ use crate::pages::chain::{ChainRead, Head, Part};
 pub struct Page<'g, F: Fragment> {
     inner: &'g Inner<F>,
     head: Head<'g, F>,
-    merged: OnceCell<&'g F>,
-    /// What to merge, if that was not done.
-    chain: Option<ChainRead<'g, F>>,
+    contents: Contents<'g, F>,
+}
+
+enum Contents<'g, F: Fragment> {
+    Whole(&'g F),
+    /// All of it is in memory, to be merged when that is asked for.
+    Chain(ChainRead<'g, F>, OnceCell<&'g F>),
 }
 
 impl<F: Fragment> fmt::Debug for Page<'_, F> {
@@ -31,11 +35,11 @@ impl<F: Fragment> fmt::Debug for Page<'_, F> {
 impl<'g, F: Fragment> Page<'g, F> {
     #[inline]
     pub(super) fn whole(inner: &'g Inner<F>, head: Head<'g, F>, content: &'g F) -> Self {
-        Self { inner, head, merged: OnceCell::from(content), chain: None }
+        Self { inner, head, contents: Contents::Whole(content) }
     }
 
     pub(super) fn chain(inner: &'g Inner<F>, head: Head<'g, F>, chain: ChainRead<'g, F>) -> Self {
-        Self { inner, head, merged: OnceCell::new(), chain: Some(chain) }
+        Self { inner, head, contents: Contents::Chain(chain, OnceCell::new()) }
     }
 
     /// The whole page. If it was linked to since it was last merged, this merges it, and leaves the result for later
@@ -43,15 +47,15 @@ impl<'g, F: Fragment> Page<'g, F> {
     #[inline]
     #[must_use]
     pub fn merged(&self) -> &'g F {
-        self.merged.get_or_init(|| self.merge())
+        match &self.contents {
+            Contents::Whole(content) => content,
+            Contents::Chain(chain, merged) => merged.get_or_init(|| self.merge(chain)),
+        }
     }
 
     #[cold]
-    fn merge(&self) -> &'g F {
-        let parts = self.chain.as_ref().map(ChainRead::parts).unwrap_or_default();
-        let mut fragments: Vec<&F> = parts.iter().filter_map(resident).collect();
-        fragments.reverse();
-        let content = self.head.newest().install(F::merge(&fragments));
+    fn merge(&self, chain: &ChainRead<'g, F>) -> &'g F {
+        let content = self.head.newest().install(chain.merge_resident());
         let core = &self.inner.core;
         let _ = self.head.shed(|place, length| core.is_written(place, length));
         self.inner.keep_budget();
@@ -95,7 +99,7 @@ impl<'g, F: Fragment> Page<'g, F> {
 
 fn resident<'g, F: Fragment>(part: &Part<'g, F>) -> Option<&'g F> {
     match part {
-        Part::Resident(fragment) => Some(fragment),
+        Part::Resident { fragment, .. } => Some(fragment),
         Part::Missing(_) => None,
     }
 }
@@ -118,10 +122,9 @@ impl<'g, F: Fragment> Iterator for Fragments<'_, 'g, F> {
     fn next(&mut self) -> Option<&'g F> {
         let at = self.next;
         self.next += 1;
-        match &self.page.chain {
-            Some(chain) => chain.parts().get(at).and_then(resident),
-            None if at == 0 => self.page.merged.get().copied(),
-            None => None,
+        match &self.page.contents {
+            Contents::Chain(chain, _) => chain.parts().get(at).and_then(resident),
+            Contents::Whole(content) => (at == 0).then_some(*content),
         }
     }
 }

@@ -1,13 +1,14 @@
 //! `replace`: other contents for a page.
 
 use super::outcome::Cas;
-use super::shared::{Inner, Killer, PageCache, encode, with_scratch};
+use super::shared::{Inner, Killer, PageCache};
 use crate::error::Result;
 use crate::format::RecordKind;
 use crate::ids::{HeadId, PageId, Version};
 use crate::log::Privilege;
 use crate::pages::Fragment;
 use crate::pages::chain::Head;
+use crate::pages::node::Content;
 use crate::pages::publish::{LostRace, PreparedBase};
 use crate::pages::table::Entry;
 use crate::stats::Counter;
@@ -53,15 +54,14 @@ impl<F: Fragment> Inner<F> {
         handed_in: Option<usize>,
     ) -> Result<Cas<F>> {
         let (version, birth) = (Version(head.version().0 + 1), head.birth());
-        with_scratch(|payload| {
-            encode(&content, payload)?;
-            let base = PreparedBase::page(version, birth, content);
+        self.with_encoded(content, |content, length, payload| {
+            let base = PreparedBase::page(version, birth, Content::new(content, length as u64));
             let kind = RecordKind::Replace { page_id, version, age: version.0 - birth.0 };
             let claim = self.core.reserve(HeadId::FRESH, Privilege::Ordinary, &kind, payload)?;
             match base.publish(&Entry::Occupied(head), claim.place(), claim.length()) {
                 Ok(chain) => {
                     let (lsn, killer) = (claim.lsn(), Killer { end: claim.end() });
-                    self.count(verb, claim.length(), handed_in.unwrap_or(payload.len()));
+                    self.count(verb, claim.length(), handed_in.unwrap_or(length));
                     claim.complete();
                     if let Some(chain) = chain {
                         self.bury(chain, killer);

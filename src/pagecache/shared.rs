@@ -4,8 +4,9 @@ use std::cell::RefCell;
 use std::fmt;
 use std::sync::Arc;
 
+use crate::compression::{Compression, UnpackFault};
 use crate::error::{Corruption, Error, Result};
-use crate::format::{RecordKind, record};
+use crate::format::{Payload, RecordKind, record};
 use crate::ids::{HeadId, Lsn, PageId, Version};
 use crate::location::Place;
 use crate::log::{LogCore, Privilege};
@@ -13,6 +14,7 @@ use crate::pages::budget::Budget;
 use crate::pages::chain::{Head, NodeRef};
 use crate::pages::eviction::Hand;
 use crate::pages::free_list::FreeList;
+use crate::pages::node::Content;
 use crate::pages::retire::RetiredChain;
 use crate::pages::table::PageTable;
 use crate::pages::{Codec, Fragment};
@@ -97,6 +99,7 @@ pub(crate) struct Inner<F: Fragment> {
     pub(super) ids: IdGenerator,
     pub(super) collector: Collector,
     pub(super) snapshots: Snapshots,
+    pub(super) compression: Compression,
     pub(super) max_chain_length: u32,
     pub(super) max_chain_ratio: f64,
     pub(super) was_recovered: bool,
@@ -153,6 +156,26 @@ pub(super) fn encode<F: Fragment>(fragment: &F, into: &mut Vec<u8>) -> Result<()
 }
 
 impl<F: Fragment> Inner<F> {
+    /// Encodes a fragment, and hands it on with the length of its encoded form and with what is to be logged.
+    pub(super) fn with_encoded<R>(
+        &self,
+        fragment: F,
+        then: impl FnOnce(F, usize, Payload<'_>) -> Result<R>,
+    ) -> Result<R> {
+        with_scratch(|encoded| {
+            encode(&fragment, encoded)?;
+            let length = encoded.len();
+            self.compression.pack(encoded, self.core.max_record(), |payload| {
+                if payload.compressed {
+                    let saved = length.saturating_sub(payload.bytes.len());
+                    self.core.counters().one(Counter::Compressed);
+                    self.core.counters().add(Counter::CompressionSaved, saved as u64);
+                }
+                then(fragment, length, payload)
+            })
+        })
+    }
+
     /// Whether a verb may write, and the page is a user's.
     #[inline]
     pub(super) fn admit(&self, page_id: PageId, privilege: Privilege) -> Result<()> {
@@ -232,14 +255,28 @@ impl<F: Fragment> Inner<F> {
             if named != Some((page_id, node.version())) {
                 return Err(self.damage(page_id, place, "is of another page or version"));
             }
-            use_it(record.payload).map(Some)
+            let used = self.compression.unpack(record.payload, self.core.max_record(), use_it);
+            used.map_err(|fault| self.cannot_unpack(page_id, place, fault))?.map(Some)
         })
     }
 
+    #[cold]
+    fn cannot_unpack(&self, page_id: PageId, place: Place, fault: UnpackFault) -> Error {
+        match fault {
+            UnpackFault::Damaged(reason) => self.damage(page_id, place, &reason),
+            UnpackFault::Unsupported => {
+                let reason = "it is compressed, and this build lacks the feature `compression`".into();
+                Error::Decode { page_id, reason }
+            }
+        }
+    }
+
     /// Reads and decodes the fragment of a node.
-    pub(super) fn fetch(&self, page_id: PageId, node: NodeRef<'_, F>) -> Result<Option<F>> {
+    pub(super) fn fetch(&self, page_id: PageId, node: NodeRef<'_, F>) -> Result<Option<Content<F>>> {
         self.read_node(page_id, node, |payload| {
-            F::Codec::decode(payload).map_err(|error| Error::Decode { page_id, reason: error.to_string() })
+            let fragment = F::Codec::decode(payload);
+            let fragment = fragment.map_err(|error| Error::Decode { page_id, reason: error.to_string() })?;
+            Ok(Content::new(fragment, payload.len() as u64))
         })
     }
 

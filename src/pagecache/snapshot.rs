@@ -10,7 +10,9 @@
 //! A writer that takes a snapshot in passing waits for nobody, neither for a writer that was stopped in its reservation nor for
 //! somebody's batch. Its begin is where each head is *written* to: all below has been completed already. And if the walk's
 //! end can't be made stable at once, the snapshot lies ready until a later look finds it stable. Published late it is
-//! no worse than an old one: what was logged since its begin is replayed.
+//! no worse than an old one: what was logged since its begin is replayed. Nor does it walk the whole table at once, which would
+//! hold it up for as long as that takes: each writer that comes by goes on with a few pages. The walk takes a part of the
+//! interval between two snapshots, and what is logged meanwhile is replayed.
 
 use super::shared::{Inner, PageCache};
 use crate::error::Result;
@@ -18,7 +20,7 @@ use crate::format::{SnapshotBase, SnapshotHeader, SnapshotRecord};
 use crate::ids::{HeadLsns, PageId};
 use crate::pages::Fragment;
 use crate::pages::node::BaseKind;
-use crate::recovery::PendingSnapshot;
+use crate::recovery::{PendingSnapshot, SnapshotFile};
 use crate::stats::Counter;
 use crate::sync::atomic::Ordering;
 use crate::sync::{Mutex, epoch};
@@ -27,6 +29,11 @@ use crate::sync::{Mutex, epoch};
 const PAGES_PER_GUARD: u64 = 256;
 /// How many pages ahead of the walk their memory is asked for.
 const AHEAD: u64 = 8;
+/// Even the walk of a small table takes so many steps: nothing must depend on its being done at once.
+const STEPS: u64 = 4;
+/// How many nodes a writer looks at in passing at the most, every 64 KiB of log. So a walk is over well before the next one is due: in a
+/// snapshot, a node takes some ten bytes, and [`PACE`] times as much log comes between two.
+const NODES_PER_STEP: usize = 2048;
 /// How many times its own size a snapshot lets the log grow before the next one.
 const PACE: u64 = 16;
 
@@ -47,8 +54,30 @@ struct Last {
     size: u64,
     /// Where the log had come to, if there is a snapshot.
     end: Option<HeadLsns>,
+    /// A snapshot that is being written.
+    walk: Option<Walk>,
     /// A snapshot that is complete, but names what is not stable yet.
     ready: Option<Ready>,
+}
+
+#[derive(Debug)]
+struct Walk {
+    file: SnapshotFile,
+    /// The page that comes next, and the bound of all.
+    next: u64,
+    bound: PageId,
+}
+
+impl Last {
+    /// Gives up what is being written.
+    fn abandon(&mut self) {
+        if let Some(walk) = self.walk.take() {
+            walk.file.abandon();
+        }
+        if let Some(ready) = self.ready.take() {
+            ready.pending.abandon();
+        }
+    }
 }
 
 #[derive(Debug)]
@@ -65,9 +94,9 @@ impl Snapshots {
 }
 
 impl Snapshots {
-    /// Waits for who is taking one now.
-    pub(super) fn pass(&self) {
-        drop(self.last.lock());
+    /// Waits for who is at it now, and gives up what is not complete.
+    pub(super) fn end(&self) {
+        self.last.lock().abandon();
     }
 }
 
@@ -93,9 +122,20 @@ impl<F: Fragment> Inner<F> {
             return Ok(());
         }
         let Some(mut last) = self.snapshots.last.try_lock() else { return Ok(()) };
-        if last.ready.is_some() {
-            return self.publish_if_stable(&mut last);
+        if last.ready.is_none() && last.walk.is_none() {
+            return self.begin_snapshot_if_due(&mut last);
         }
+        if let Some(walk) = &last.walk {
+            let nodes = usize::try_from(walk.bound.0.div_ceil(STEPS)).unwrap_or(usize::MAX);
+            self.walk_on(&mut last, nodes.min(NODES_PER_STEP))?;
+            if last.ready.is_some() {
+                self.core.sync_in_passing()?;
+            }
+        }
+        self.publish_if_stable(&mut last)
+    }
+
+    fn begin_snapshot_if_due(&self, last: &mut Last) -> Result<()> {
         let written = self.core.counters().read().written_bytes.saturating_sub(last.written);
         if written < self.snapshots.interval.max(PACE * last.size) || self.core.batches().is_open() {
             return Ok(());
@@ -105,9 +145,7 @@ impl<F: Fragment> Inner<F> {
             self.core.write_out()?;
             self.core.written()
         };
-        last.ready = Some(self.write_snapshot(&mut last, begin)?);
-        self.core.sync_in_passing()?;
-        self.publish_if_stable(&mut last)
+        self.begin_walk(last, begin)
     }
 
     /// The last snapshot, on closing: unless nothing was logged since the one before.
@@ -120,14 +158,14 @@ impl<F: Fragment> Inner<F> {
     }
 
     fn take_snapshot(&self, last: &mut Last) -> Result<()> {
-        if let Some(ready) = last.ready.take() {
-            ready.pending.abandon();
-        }
+        last.abandon();
         let begin = {
             let _no_relocation = self.collector.hold();
             self.core.quiesce()?
         };
-        let ready = self.write_snapshot(last, begin)?;
+        self.begin_walk(last, begin)?;
+        self.walk_on(last, usize::MAX)?;
+        let Some(ready) = last.ready.take() else { return Ok(()) };
         if self.core.batches().is_open() && !self.core.gate().is_closed() {
             ready.pending.abandon();
             return Ok(());
@@ -136,21 +174,35 @@ impl<F: Fragment> Inner<F> {
         self.publish(last, ready)
     }
 
-    /// Writes a snapshot of the pages as they are now. All that was logged below `begin` is in the table.
-    fn write_snapshot(&self, last: &mut Last, begin: HeadLsns) -> Result<Ready> {
+    /// Begins a snapshot of the pages. All that was logged below `begin` is in the table.
+    fn begin_walk(&self, last: &mut Last, begin: HeadLsns) -> Result<()> {
         self.core.gate().check_poison()?;
         // Whatever comes of it, the next one gets another number, and is not tried before more was logged.
         last.serial += 1;
         last.written = self.core.counters().read().written_bytes;
         let header = SnapshotHeader { store_id: self.core.store_id(), serial: last.serial, begin };
-        let mut end = HeadLsns::default();
-        let pending = PendingSnapshot::write(self.core.storage(), &header, |writer| {
-            let next_page_id = PageId(self.next_page_id.load(Ordering::Acquire));
-            self.walk(next_page_id, |base, links| writer.page(base, links))?;
-            end = self.core.tails();
-            Ok((end, next_page_id))
-        })?;
-        Ok(Ready { pending, end })
+        let file = SnapshotFile::create(self.core.storage(), &header)?;
+        let bound = PageId(self.next_page_id.load(Ordering::Acquire));
+        last.walk = Some(Walk { file, next: 0, bound });
+        Ok(())
+    }
+
+    /// Goes on with the walk for about so many nodes.
+    fn walk_on(&self, last: &mut Last, nodes: usize) -> Result<()> {
+        let Some(mut walk) = last.walk.take() else { return Ok(()) };
+        let walked = self.core.gate().check_poison().and_then(|()| self.walk(&mut walk, nodes));
+        match walked {
+            Ok(()) if walk.next < walk.bound.0 => last.walk = Some(walk),
+            Ok(()) => {
+                let end = self.core.tails();
+                last.ready = Some(Ready { pending: walk.file.finish(&end, walk.bound)?, end });
+            }
+            Err(error) => {
+                walk.file.abandon();
+                return Err(error);
+            }
+        }
+        Ok(())
     }
 
     fn publish_if_stable(&self, last: &mut Last) -> Result<()> {
@@ -172,26 +224,25 @@ impl<F: Fragment> Inner<F> {
         Ok(())
     }
 
-    /// Delivers all pages below a bound, each as it is at some moment during the walk.
-    fn walk(
-        &self,
-        bound: PageId,
-        mut deliver: impl FnMut(&SnapshotBase, &[SnapshotRecord]) -> Result<()>,
-    ) -> Result<()> {
-        let mut records = Vec::new();
-        let mut first = 0;
-        while first < bound.0 {
+    /// Writes down pages, each as it is at some moment during the walk, until so many nodes were looked at or all pages.
+    fn walk(&self, walk: &mut Walk, nodes: usize) -> Result<()> {
+        let (mut records, mut seen) = (Vec::new(), 0);
+        while walk.next < walk.bound.0 && seen < nodes {
             let guard = epoch::pin();
-            let next = (first + PAGES_PER_GUARD).min(bound.0);
-            for page_id in (first..next).map(PageId) {
+            let next = (walk.next + PAGES_PER_GUARD).min(walk.bound.0);
+            while walk.next < next && seen < nodes {
+                let page_id = PageId(walk.next);
+                walk.next += 1;
+                // Also a page that is none takes its time.
+                seen += 1;
                 if let Some(ahead) = self.table.head(PageId(page_id.0 + AHEAD), &guard) {
                     ahead.prefetch();
                 }
                 if let Some(base) = self.look_at_page(page_id, &guard, &mut records) {
-                    deliver(&base, &records)?;
+                    walk.file.page(&base, &records)?;
+                    seen += records.len();
                 }
             }
-            first = next;
         }
         Ok(())
     }

@@ -13,8 +13,8 @@ use std::ptr;
 use crate::ids::{PageId, Version};
 use crate::location::Place;
 use crate::pages::cell::LocationCell;
-use crate::pages::fragment::{Fragment, heap_bytes};
-use crate::pages::node::{Base, BaseKind, Chunk, Slot, Target, Word};
+use crate::pages::fragment::Fragment;
+use crate::pages::node::{Base, BaseKind, Chunk, Content, Slot, Target, Word};
 use crate::pages::table::Site;
 use crate::sync::atomic::{AtomicPtr, AtomicU8, Ordering};
 
@@ -173,14 +173,32 @@ impl<'g, F: Fragment> NodeRef<'g, F> {
     /// The page as of this node, if it is in memory in one piece.
     #[inline]
     pub(crate) fn merged(self) -> Option<&'g F> {
+        self.merged_content().map(|content| &content.value)
+    }
+
+    #[inline]
+    fn merged_content(self) -> Option<&'g Content<F>> {
         let content = self.content().load(Ordering::Acquire);
         // SAFETY: null or a box that is dropped by a deferral only (node, F), which waits for the site's guard.
         unsafe { content.as_ref() }
     }
 
+    /// What this node gives to a read of the page, and whether older nodes are needed besides.
+    fn part(self) -> (Part<'g, F>, bool) {
+        if let Some(content) = self.merged_content() {
+            return (Part::Resident { fragment: &content.value, heap: content.heap() }, false);
+        }
+        let own = self.slot().and_then(|(_, slot)| Some((self.fragment()?, slot.charged)));
+        let part = own.map_or(Part::Missing(self), |(fragment, charged)| Part::Resident {
+            fragment,
+            heap: charged.into(),
+        });
+        (part, true)
+    }
+
     /// Where the merged page hangs.
     #[inline]
-    pub(super) fn content(self) -> &'g AtomicPtr<F> {
+    pub(super) fn content(self) -> &'g AtomicPtr<Content<F>> {
         self.slot().map_or_else(|| &self.base().content, |(_, slot)| &slot.merged)
     }
 
@@ -205,16 +223,10 @@ impl<'g, F: Fragment> NodeRef<'g, F> {
         self.touched().store(0, Ordering::Relaxed);
     }
 
-    /// What the page as of this node weighs on the budget.
-    pub(super) fn content_bytes(self, content: &F) -> u64 {
-        let encoded = u64::from(self.base().length) + u64::from(self.chain_bytes());
-        size_of::<F>() as u64 + heap_bytes(content, encoded)
-    }
-
     /// Puts the page as of this node in memory: a base's content as it was read from its record, or a page merged from
     /// this node and all below. If another thread was quicker, this content is dropped and the other's is returned.
-    pub(crate) fn install(self, content: F) -> &'g F {
-        let bytes = self.content_bytes(&content);
+    pub(crate) fn install(self, content: Content<F>) -> &'g F {
+        let bytes = content.weight;
         let fresh = Box::into_raw(Box::new(content));
         // Charged first, so that a quick eviction does not discharge more than there was.
         self.site.account().charge(bytes);
@@ -224,14 +236,14 @@ impl<'g, F: Fragment> NodeRef<'g, F> {
                 self.site.mark_resident();
                 self.drop_superseded();
                 // SAFETY: an eviction may have taken it out by now, but a deferral waits for the site's guard.
-                unsafe { &*fresh }
+                unsafe { &(*fresh).value }
             }
             Err(other) => {
                 self.site.account().discharge(bytes);
                 // SAFETY: ours, never published. The other is as in `merged`.
                 unsafe {
                     drop(Box::from_raw(fresh));
-                    &*other
+                    &(*other).value
                 }
             }
         }
@@ -371,11 +383,11 @@ impl<'g, F: Fragment> Head<'g, F> {
     pub(crate) fn read(self) -> ChainRead<'g, F> {
         let mut parts = Vec::with_capacity(self.depth().min(64) as usize + 1);
         for node in self.nodes() {
-            if let Some(merged) = node.merged() {
-                parts.push(Part::Resident(merged));
+            let (part, goes_on) = node.part();
+            parts.push(part);
+            if !goes_on {
                 break;
             }
-            parts.push(node.fragment().map_or(Part::Missing(node), Part::Resident));
         }
         ChainRead { parts }
     }
@@ -400,8 +412,8 @@ impl<'g, F: Fragment> Iterator for Nodes<'g, F> {
 /// One fragment of a read.
 #[derive(Debug)]
 pub(crate) enum Part<'g, F: Fragment> {
-    /// In memory.
-    Resident(&'g F),
+    /// In memory, with its heap bytes.
+    Resident { fragment: &'g F, heap: u64 },
     /// To be read from this node's place.
     Missing(NodeRef<'g, F>),
 }
@@ -422,13 +434,13 @@ impl<'g, F: Fragment> ChainRead<'g, F> {
     pub(crate) fn missing(&self) -> impl Iterator<Item = NodeRef<'g, F>> {
         self.parts.iter().filter_map(|part| match part {
             Part::Missing(node) => Some(*node),
-            Part::Resident(_) => None,
+            Part::Resident { .. } => None,
         })
     }
 
     /// The page in one piece, with one more fragment on top if there is one. `fetched` are the contents of the
     /// [`missing`](Self::missing) nodes, in that order. `None` if their number is wrong.
-    pub(crate) fn merge(&self, mut fetched: Vec<F>, on_top: Option<&F>) -> Option<F> {
+    pub(crate) fn merge(&self, mut fetched: Vec<Content<F>>, on_top: Option<&F>) -> Option<Content<F>> {
         if fetched.len() != self.missing().count() {
             return None;
         }
@@ -437,12 +449,27 @@ impl<'g, F: Fragment> ChainRead<'g, F> {
         }
         let mut supply = fetched.iter();
         let newest_to_oldest = self.parts.iter().map(|part| match part {
-            Part::Resident(fragment) => Some(*fragment),
-            Part::Missing(_) => supply.next(),
+            Part::Resident { fragment, heap } => Some((*fragment, *heap)),
+            Part::Missing(_) => supply.next().map(|content| (&content.value, content.heap())),
         });
-        let mut fragments =
-            on_top.map(Some).into_iter().chain(newest_to_oldest).collect::<Option<Vec<&F>>>()?;
-        fragments.reverse();
-        Some(F::merge(&fragments))
+        let on_top = on_top.map(|fragment| Some((fragment, 0)));
+        on_top.into_iter().chain(newest_to_oldest).collect::<Option<Vec<_>>>().map(merge)
     }
+
+    /// The page in one piece, if nothing of it has to be read.
+    pub(crate) fn merge_resident(&self) -> Content<F> {
+        let resident = self.parts.iter().filter_map(|part| match part {
+            Part::Resident { fragment, heap } => Some((*fragment, *heap)),
+            Part::Missing(_) => None,
+        });
+        merge(resident.collect())
+    }
+}
+
+/// Merges fragments, newest first, each with its heap bytes: their sum is the guess of the page's.
+fn merge<F: Fragment>(newest_to_oldest: Vec<(&F, u64)>) -> Content<F> {
+    let heap = newest_to_oldest.iter().map(|(_, heap)| heap).sum();
+    let oldest_to_newest: Vec<&F> =
+        newest_to_oldest.into_iter().rev().map(|(fragment, _)| fragment).collect();
+    Content::new(F::merge(&oldest_to_newest), heap)
 }

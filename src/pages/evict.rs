@@ -63,7 +63,7 @@ impl<F: Fragment> NodeRef<'_, F> {
         }
         let site = self.site();
         // SAFETY: the swap made the box ours (node, F); readers may still look.
-        let bytes = self.content_bytes(unsafe { &*content });
+        let bytes = unsafe { (*content).weight };
         let account = Arc::clone(site.account());
         let full = account.bury(bytes);
         // SAFETY: no reader comes to it after the swap, and those who have it hold guards. It owns all that it uses.

@@ -55,10 +55,7 @@ pub trait Fragment: Sized + Send + Sync + 'static {
     fn merge(oldest_to_newest: &[&Self]) -> Self;
 
     /// The bytes of heap memory that this fragment owns, for the cache's budget. With `None`, the length of
-    /// the encoded form is used as an estimate.
-    ///
-    /// It must stay the same for as long as the fragment is in the cache, which asks when it takes the fragment in and
-    /// again when it lets go of it, and it should be quick.
+    /// the encoded form is used as an estimate. Asked once, when the cache takes the fragment in; it should be quick.
     fn heap_size(&self) -> Option<usize> {
         None
     }

@@ -32,7 +32,8 @@
 //! - **(E) A chunk is freed by whoever brings its `references` to zero.** The chain holds one; every eviction that
 //!   deferred drops in the chunk holds one, because two deferrals of one epoch run in no order.
 //! - **(F) A content pointer owns a `Box`.** Null → box by compare-exchange; box → null by a swap, after which the swapper
-//!   alone owns the box and drops it by a deferral.
+//!   alone owns the box and drops it by a deferral. The box says what it was charged to the budget, so that the same is
+//!   taken off.
 //! - **(G) A merged content is never the only copy.** It was made from what lies at and below its node, and each of those is
 //!   still present or has a written record. So merged contents may be dropped at any time, while a node's *own*
 //!   content (a slot's fragment, a base's content) may be dropped only once its record can be read back.
@@ -43,6 +44,7 @@ use std::mem::{MaybeUninit, offset_of};
 use std::ptr::{self, NonNull};
 
 use crate::pages::cell::LocationCell;
+use crate::pages::fragment::{Fragment, heap_bytes};
 use crate::pages::prefetch::prefetch;
 use crate::sync::SharedCell;
 use crate::sync::atomic::{AtomicPtr, AtomicU8, AtomicU32, Ordering};
@@ -142,6 +144,31 @@ impl<F> Target<F> {
     }
 }
 
+/// A page in one piece, or a fragment on its way to become one, with what it weighs on the budget.
+#[derive(Debug)]
+pub(crate) struct Content<F> {
+    pub(super) value: F,
+    pub(super) weight: u64,
+}
+
+impl<F: Fragment> Content<F> {
+    /// `encoded` is the length of the encoded form: the best guess of the heap bytes of a type that does not tell.
+    pub(crate) fn new(value: F, encoded: u64) -> Self {
+        let weight = size_of::<F>() as u64 + heap_bytes(&value, encoded);
+        Self { value, weight }
+    }
+
+    /// The value, which then weighs nothing.
+    pub(crate) fn into_value(self) -> F {
+        self.value
+    }
+
+    /// The heap bytes.
+    pub(super) fn heap(&self) -> u64 {
+        self.weight.saturating_sub(size_of::<F>() as u64)
+    }
+}
+
 /// What a base says about its page.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u8)]
@@ -156,7 +183,7 @@ pub(crate) enum BaseKind {
 #[derive(Debug)]
 #[repr(C)]
 pub(super) struct Base<F> {
-    pub(super) content: AtomicPtr<F>,
+    pub(super) content: AtomicPtr<Content<F>>,
     pub(super) version: u64,
     pub(super) cell: LocationCell,
     pub(super) birth: u64,
@@ -169,7 +196,7 @@ pub(super) struct Base<F> {
 #[derive(Debug)]
 #[repr(C)]
 pub(super) struct Slot<F> {
-    pub(super) merged: AtomicPtr<F>,
+    pub(super) merged: AtomicPtr<Content<F>>,
     pub(super) cell: LocationCell,
     /// How many versions above the base, so at least 1.
     pub(super) depth: u32,

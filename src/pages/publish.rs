@@ -13,7 +13,7 @@ use crate::location::Place;
 use crate::pages::cell::LocationCell;
 use crate::pages::chain::{Head, NodeRef};
 use crate::pages::fragment::{Fragment, heap_bytes};
-use crate::pages::node::{Base, BaseKind, Chunk, DROPPED, Foot, PRESENT, Slot, Target, Word};
+use crate::pages::node::{Base, BaseKind, Chunk, Content, DROPPED, Foot, PRESENT, Slot, Target, Word};
 use crate::pages::retire::RetiredChain;
 use crate::pages::table::Entry;
 use crate::sync::SharedCell;
@@ -154,7 +154,7 @@ pub(crate) struct LostRace<F>(pub(crate) Option<F>);
 
 impl<F: Fragment> PreparedBase<F> {
     /// The whole contents of a page: of a new one (then `birth` is `version`), or in place of what a page is.
-    pub(crate) fn page(version: Version, birth: Version, content: F) -> Self {
+    pub(crate) fn page(version: Version, birth: Version, content: Content<F>) -> Self {
         Self::new(BaseKind::Page, version, birth, Box::into_raw(Box::new(content)))
     }
 
@@ -173,7 +173,7 @@ impl<F: Fragment> PreparedBase<F> {
         Self::new(kind, version, birth, ptr::null_mut())
     }
 
-    fn new(kind: BaseKind, version: Version, birth: Version, content: *mut F) -> Self {
+    fn new(kind: BaseKind, version: Version, birth: Version, content: *mut Content<F>) -> Self {
         Self(Base::allocate(Base {
             content: AtomicPtr::new(content),
             version: version.0,
@@ -185,10 +185,11 @@ impl<F: Fragment> PreparedBase<F> {
         }))
     }
 
-    /// The content, if there is any.
-    pub(crate) fn content(&self) -> Option<&F> {
+    /// What the content weighs, if there is any.
+    fn weight(&self) -> u64 {
         // SAFETY: the base is ours, and so is the box that it points at.
-        unsafe { self.0.as_ref().content.load(Ordering::Relaxed).as_ref() }
+        let content = unsafe { self.0.as_ref().content.load(Ordering::Relaxed).as_ref() };
+        content.map_or(0, |content| content.weight)
     }
 
     /// Fills in where the record lies.
@@ -209,8 +210,7 @@ impl<F: Fragment> PreparedBase<F> {
     ) -> Result<Option<RetiredChain<'g, F>>, LostRace<F>> {
         self.set_record(place, length);
         let (site, this) = (entry.site(), ManuallyDrop::new(self));
-        let node = NodeRef::new(site, Target::Base(this.0));
-        let bytes = this.content().map_or(0, |content| node.content_bytes(content));
+        let bytes = this.weight();
         // Charged first, so that a quick eviction does not discharge more than there was.
         site.account().charge(bytes);
         if !site.exchange(entry.word(), Word::of_base(this.0)) {
@@ -231,7 +231,7 @@ impl<F: Fragment> PreparedBase<F> {
     pub(crate) fn cancel(self) -> Option<F> {
         let this = ManuallyDrop::new(self);
         // SAFETY: the base is ours, and so is the box; `this` is not used again.
-        unsafe { this.dismantle().map(|content| *content) }
+        unsafe { this.dismantle().map(|content| content.value) }
     }
 
     pub(super) fn into_raw(self) -> NonNull<Base<F>> {
@@ -242,7 +242,7 @@ impl<F: Fragment> PreparedBase<F> {
     ///
     /// # Safety
     /// It was not published, and is not used again.
-    unsafe fn dismantle(&self) -> Option<Box<F>> {
+    unsafe fn dismantle(&self) -> Option<Box<Content<F>>> {
         // SAFETY: by the contract.
         unsafe {
             let content = self.0.as_ref().content.load(Ordering::Relaxed);

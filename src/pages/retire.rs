@@ -13,8 +13,8 @@ use std::sync::Arc;
 
 use crate::location::Place;
 use crate::pages::chain::Head;
-use crate::pages::fragment::{Fragment, heap_bytes};
-use crate::pages::node::{Base, Chunk, PRESENT, Slot, Target, Word};
+use crate::pages::fragment::Fragment;
+use crate::pages::node::{Base, Chunk, Content, PRESENT, Slot, Target, Word};
 use crate::sync::atomic::Ordering;
 
 /// A chain that was taken out of the table. Its records are to be declared dead and its memory to be freed, both by
@@ -116,14 +116,14 @@ pub(super) unsafe fn free_chain<F: Fragment>(head: Word<F>) -> Weight {
         while let Some(target) = word.target() {
             word = match target {
                 Target::Base(base) => {
-                    weight.contents += free_content(base.as_ref().content.load(Ordering::Acquire), base, 0);
+                    weight.contents += free_content(base.as_ref().content.load(Ordering::Acquire));
                     weight.nodes += Base::<F>::SIZE;
                     Base::free(base);
                     return weight;
                 }
                 Target::Slot(chunk, index) => {
                     let slot = Chunk::slot(chunk, index);
-                    weight.contents += free_slot(slot, chunk.as_ref().base);
+                    weight.contents += free_slot(slot);
                     if index > 0 {
                         Word::of_slot(chunk, slot.as_ref().next.into())
                     } else {
@@ -143,11 +143,11 @@ pub(super) unsafe fn free_chain<F: Fragment>(head: Word<F>) -> Weight {
 ///
 /// # Safety
 /// As for [`free_chain`].
-unsafe fn free_slot<F: Fragment>(slot: NonNull<Slot<F>>, base: NonNull<Base<F>>) -> u64 {
+unsafe fn free_slot<F: Fragment>(slot: NonNull<Slot<F>>) -> u64 {
     // SAFETY: the chain is ours, its slots are initialised; a fragment that is present was not evicted (node, D).
     unsafe {
         let this = slot.as_ref();
-        let mut bytes = free_content(this.merged.load(Ordering::Acquire), base, this.chain_bytes);
+        let mut bytes = free_content(this.merged.load(Ordering::Acquire));
         if this.state.load(Ordering::Acquire) == PRESENT {
             bytes += u64::from(this.charged);
             Slot::drop_fragment(slot);
@@ -160,12 +160,10 @@ unsafe fn free_slot<F: Fragment>(slot: NonNull<Slot<F>>, base: NonNull<Base<F>>)
 ///
 /// # Safety
 /// As for [`free_chain`]; the content is null or the node's box.
-unsafe fn free_content<F: Fragment>(content: *mut F, base: NonNull<Base<F>>, chain_bytes: u32) -> u64 {
+unsafe fn free_content<F: Fragment>(content: *mut Content<F>) -> u64 {
     if content.is_null() {
         return 0;
     }
     // SAFETY: by the contract.
-    let (content, length) = unsafe { (Box::from_raw(content), base.as_ref().length) };
-    // As in `NodeRef::content_bytes`.
-    size_of::<F>() as u64 + heap_bytes(&*content, u64::from(length) + u64::from(chain_bytes))
+    unsafe { Box::from_raw(content) }.weight
 }

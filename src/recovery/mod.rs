@@ -18,4 +18,4 @@ mod snapshot_file;
 
 pub(crate) use open::{Recovered, recover};
 pub(crate) use replay::{Replay, ReplayedPage, Spot};
-pub(crate) use snapshot_file::PendingSnapshot;
+pub(crate) use snapshot_file::{PendingSnapshot, SnapshotFile};

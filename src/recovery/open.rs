@@ -241,20 +241,29 @@ fn count_live(
 ) -> Result<BTreeMap<SegmentId, u64>> {
     let claims: BTreeMap<SegmentId, Claim> =
         state.claims.values().map(|claim| (claim.segment, *claim)).collect();
-    let mut live = BTreeMap::new();
+    let mut live: BTreeMap<SegmentId, u64> = BTreeMap::new();
+    // Pages with neighbouring ids mostly lie in one segment, so the one before is mostly the right one.
+    let (mut segment, mut claim, mut bytes) = (SegmentId(0), None, 0);
     for (page_id, spot) in replay.live_records(state.first_lsn) {
-        let segment = scene.geometry.segment(spot.lsn);
-        let claim = claims.get(&segment).filter(|claim| {
+        let lies_in = scene.geometry.segment(spot.lsn);
+        if lies_in != segment {
+            *live.entry(segment).or_default() += bytes;
+            (segment, claim, bytes) = (lies_in, claims.get(&lies_in), 0);
+        }
+        let has_room = claim.is_some_and(|claim| {
             let end = u64::from(scene.geometry.offset(spot.lsn)) + u64::from(spot.length);
             let below_tip = found.tips.get(claim.head.index()).is_some_and(|tip| spot.lsn < *tip);
             end <= u64::from(claim.end) && below_tip
         });
-        if claim.is_none() {
+        if !has_room {
             let reason = "a record that nothing supersedes lies where the log has no room for it";
             return Err(Corruption::new(&scene.log_path, reason).at_lsn(spot.lsn).of_page(page_id).into());
         }
-        *live.entry(segment).or_default() += u64::from(spot.length);
+        bytes += u64::from(spot.length);
     }
+    *live.entry(segment).or_default() += bytes;
+    // Where nothing lies yet.
+    live.remove(&SegmentId(0));
     Ok(live)
 }
 
@@ -272,7 +281,7 @@ fn check_roots(scene: &Scene, state: &ManifestState, replay: &Replay) -> Result<
     let read = scene.file.read_at(&mut bytes, file_offset);
     read.map_err(|error| Error::io("read", &scene.log_path, error))?;
     let reason = match record::decode(&bytes, RecordSeed::new(state.store_id).at(segment, offset)) {
-        Ok(record) if decode_roots(record.payload).is_some() => return Ok(()),
+        Ok(record) if decode_roots(record.payload.bytes).is_some() => return Ok(()),
         Ok(_) => "the named roots can't be decoded".to_owned(),
         Err(fault) => format!("the record of the named roots {}", fault.reason()),
     };

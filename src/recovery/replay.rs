@@ -85,6 +85,12 @@ impl Replay {
         }
     }
 
+    /// Takes memory for pages with ids below this at once.
+    pub(crate) fn expect_pages(&mut self, next_page_id: PageId) {
+        let count = usize::try_from(next_page_id.0.min(self.limit)).unwrap_or(0);
+        self.pages.reserve(count.saturating_sub(self.pages.len()));
+    }
+
     /// Applies a page of a snapshot.
     pub(crate) fn apply_snapshot(
         &mut self,

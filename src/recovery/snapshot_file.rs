@@ -3,13 +3,15 @@
 //! A snapshot only makes opening quicker. One that is torn, missing or rotten is not used, and then the whole log is read;
 //! an *older* one is never used in its place, for the records that it names may have been moved and their segments reused.
 
+use std::fmt;
 use std::sync::Arc;
 
 use super::identify::read_file;
 use super::replay::{Base, Replay, Spot};
 use crate::error::{Error, Result};
 use crate::format::{
-    Snapshot, SnapshotHeader, SnapshotRecord, SnapshotWriter, StoreId, snapshot_name, snapshot_serial,
+    Snapshot, SnapshotBase, SnapshotHeader, SnapshotRecord, SnapshotWriter, StoreId, snapshot_name,
+    snapshot_serial,
 };
 use crate::ids::{HeadLsns, PageId, Version};
 use crate::storage::{Storage, StorageFile};
@@ -61,6 +63,7 @@ fn apply(
     let path = storage.describe(&snapshot_name(serial));
     let snapshot = Snapshot::open(bytes, store_id, serial).map_err(|fault| fault.into_corruption(&path))?;
     let spot = |record: SnapshotRecord| Spot { lsn: record.lsn, length: record.length };
+    replay.expect_pages(snapshot.footer().next_page_id);
     for page in snapshot.pages() {
         let page = page.map_err(|fault| fault.into_corruption(&path))?;
         let found = page.base;
@@ -92,9 +95,24 @@ pub(crate) fn sweep(storage: &dyn Storage, used: Option<u64>) -> Result<()> {
 }
 
 /// Takes the bytes of a snapshot as they come.
-pub(crate) type Sink<'a> = Box<dyn FnMut(&[u8]) -> Result<()> + 'a>;
+type Sink = Box<dyn FnMut(&[u8]) -> Result<()> + Send>;
 
-/// A snapshot that is being written under a temporary name.
+/// So many bytes are synced at a time: whoever writes a snapshot in passing must not have to wait for all of it at the end.
+const SYNCED_AT_ONCE: u64 = 1 << 20;
+
+/// A snapshot that is being written under a temporary name, a few pages at a time.
+pub(crate) struct SnapshotFile {
+    writer: SnapshotWriter<Sink>,
+    pending: PendingSnapshot,
+}
+
+impl fmt::Debug for SnapshotFile {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.debug_tuple("SnapshotFile").field(&self.pending).finish()
+    }
+}
+
+/// A snapshot that is complete and synced, under its temporary name.
 #[derive(Debug)]
 pub(crate) struct PendingSnapshot {
     storage: Arc<dyn Storage>,
@@ -103,46 +121,72 @@ pub(crate) struct PendingSnapshot {
     length: u64,
 }
 
-impl PendingSnapshot {
-    /// Writes a snapshot whose pages `walk` delivers; it returns where the log had come to, and a bound of the page ids.
-    pub(crate) fn write(
-        storage: &Arc<dyn Storage>,
-        header: &SnapshotHeader,
-        walk: impl FnOnce(&mut SnapshotWriter<Sink<'_>>) -> Result<(HeadLsns, PageId)>,
-    ) -> Result<Self> {
+impl SnapshotFile {
+    /// Begins a snapshot.
+    pub(crate) fn create(storage: &Arc<dyn Storage>, header: &SnapshotHeader) -> Result<Self> {
         let name = format!("{}{TEMPORARY}", snapshot_name(header.serial));
-        let path = || storage.describe(&name);
-        let file = storage.create(&name).map_err(|error| Error::io("create", path(), error))?;
-        let written = Self::fill(storage, &name, &file, header, walk);
-        if written.is_err()
-            && let Err(error) = storage.remove(&name)
-        {
-            ::log::debug!("a part of a snapshot stays for now: {error}");
+        let path = storage.describe(&name);
+        let file = storage.create(&name).map_err(|error| Error::io("create", path.clone(), error))?;
+        let pending = PendingSnapshot {
+            storage: Arc::clone(storage),
+            file: Arc::clone(&file),
+            serial: header.serial,
+            length: 0,
+        };
+        match SnapshotWriter::begin(header, sink(file, path)) {
+            Ok(writer) => Ok(Self { writer, pending }),
+            Err(error) => {
+                pending.abandon();
+                Err(error)
+            }
         }
-        written
     }
 
-    fn fill(
-        storage: &Arc<dyn Storage>,
-        name: &str,
-        file: &Arc<dyn StorageFile>,
-        header: &SnapshotHeader,
-        walk: impl FnOnce(&mut SnapshotWriter<Sink<'_>>) -> Result<(HeadLsns, PageId)>,
-    ) -> Result<Self> {
-        let path = || storage.describe(name);
-        let mut offset = 0;
-        let sink: Sink<'_> = Box::new(|bytes: &[u8]| {
-            file.write_at(bytes, offset).map_err(|error| Error::io("write", path(), error))?;
-            offset += bytes.len() as u64;
-            Ok(())
+    /// Adds a page. Page ids rise from call to call; links go from the oldest to the newest.
+    pub(crate) fn page(&mut self, base: &SnapshotBase, links: &[SnapshotRecord]) -> Result<()> {
+        self.writer.page(base, links)
+    }
+
+    /// Completes the snapshot: `end` is where the log had come to, `next_page_id` is above all ids in it.
+    pub(crate) fn finish(self, end: &HeadLsns, next_page_id: PageId) -> Result<PendingSnapshot> {
+        let Self { writer, mut pending } = self;
+        let path = || pending.storage.describe(&format!("{}{TEMPORARY}", snapshot_name(pending.serial)));
+        let finished = writer.finish(end, next_page_id).and_then(|length| {
+            pending.file.sync().map_err(|error| Error::io("sync", path(), error))?;
+            Ok(length)
         });
-        let mut writer = SnapshotWriter::begin(header, sink)?;
-        let (end, next_page_id) = walk(&mut writer)?;
-        let length = writer.finish(&end, next_page_id)?;
-        file.sync().map_err(|error| Error::io("sync", path(), error))?;
-        Ok(Self { storage: Arc::clone(storage), file: Arc::clone(file), serial: header.serial, length })
+        match finished {
+            Ok(length) => {
+                pending.length = length;
+                Ok(pending)
+            }
+            Err(error) => {
+                pending.abandon();
+                Err(error)
+            }
+        }
     }
 
+    /// Gives up.
+    pub(crate) fn abandon(self) {
+        self.pending.abandon();
+    }
+}
+
+fn sink(file: Arc<dyn StorageFile>, path: String) -> Sink {
+    let (mut offset, mut synced) = (0, 0);
+    Box::new(move |bytes: &[u8]| {
+        file.write_at(bytes, offset).map_err(|error| Error::io("write", path.clone(), error))?;
+        offset += bytes.len() as u64;
+        if offset - synced >= SYNCED_AT_ONCE {
+            synced = offset;
+            file.sync().map_err(|error| Error::io("sync", path.clone(), error))?;
+        }
+        Ok(())
+    })
+}
+
+impl PendingSnapshot {
     /// Its length in bytes.
     pub(crate) fn length(&self) -> u64 {
         self.length

@@ -18,6 +18,8 @@ pub struct Setting {
     pub collects: bool,
     pub snapshots: bool,
     pub chain: u32,
+    /// Only in a build that can.
+    pub compression: Option<i32>,
 }
 
 impl Setting {
@@ -29,11 +31,18 @@ impl Setting {
             collects: !random.one_in(6),
             snapshots: !random.one_in(5),
             chain: random.pick(&[2, 5, 128]),
+            compression: if cfg!(feature = "compression") { random.pick(&[None, Some(1)]) } else { None },
         }
     }
 
     pub fn open(&self, disk: &SimStorage) -> pagelog::Result<PageCache<Bytes>> {
-        Config::with_storage(Arc::new(disk.clone()))
+        let config = Config::with_storage(Arc::new(disk.clone()));
+        #[cfg(feature = "compression")]
+        let config = match self.compression {
+            Some(level) => config.compression(level),
+            None => config,
+        };
+        config
             .segment_size(self.segment_size)
             .io_buffer_size(512)
             .io_buffers(2)
@@ -96,6 +105,8 @@ pub enum Op {
         keep: usize,
     },
     Snapshot,
+    /// Trains a dictionary.
+    Train,
     Batch(Vec<Op>),
     Reopen,
 }
@@ -119,6 +130,7 @@ impl Op {
             83..=85 => Self::MakeStable { back: random.below(8) as usize },
             86..=87 => Self::Collect,
             88..=89 => Self::Empty { keep: random.below(4) as usize },
+            90 if cfg!(feature = "compression") => Self::Train,
             90..=91 => Self::Snapshot,
             92..=96 => {
                 let inner = |random: &mut Random| match Self::random(random, setting) {
@@ -245,9 +257,20 @@ impl Session {
                 Err(Error::BatchOpen) if self.in_batch => Ok(()),
                 other => Ok(other?),
             },
+            Op::Train => match self.train() {
+                Err(Error::BatchOpen) if self.in_batch => Ok(()),
+                other => Ok(other?),
+            },
             Op::Batch(ops) => self.batch(ops),
             Op::Reopen => self.reopen(),
         }
+    }
+
+    /// Flushes, like every training, also where it can do no more.
+    fn train(&mut self) -> pagelog::Result<()> {
+        #[cfg(feature = "compression")]
+        self.cache.train_dictionary(256)?;
+        self.cache.flush()
     }
 
     fn changed(&mut self, began: u64, lsn: Lsn, page_id: u64, life: Life) {

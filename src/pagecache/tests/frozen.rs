@@ -17,11 +17,12 @@ use std::time::Duration;
 
 use super::Text;
 use crate::config::Config;
-use crate::format::RecordKind;
+use crate::format::{Payload, RecordKind};
 use crate::ids::{HeadId, PageId, Version};
 use crate::log::Privilege;
 use crate::pagecache::Cas;
 use crate::pagecache::shared::{Inner, Killer, PageCache, encode};
+use crate::pages::node::Content;
 use crate::pages::publish::PreparedBase;
 use crate::pages::table::Entry;
 use crate::storage::MemoryStorage;
@@ -61,7 +62,9 @@ fn step_by_step(
     let mut payload = Vec::new();
     encode(&fragment, &mut payload).unwrap();
     let next = Version(version.0 + 1);
-    let reserve = |kind| inner.core.reserve(HeadId::FRESH, Privilege::Ordinary, &kind, &payload).unwrap();
+    let reserve = |kind| {
+        inner.core.reserve(HeadId::FRESH, Privilege::Ordinary, &kind, Payload::plain(&payload)).unwrap()
+    };
     match verb {
         Verb::Link => {
             let link = head.prepare_link(fragment, payload.len());
@@ -75,7 +78,7 @@ fn step_by_step(
         }
         Verb::Replace => {
             let birth = head.birth();
-            let base = PreparedBase::page(next, birth, fragment);
+            let base = PreparedBase::page(next, birth, Content::new(fragment, payload.len() as u64));
             let claim = reserve(RecordKind::Replace { page_id, version: next, age: next.0 - birth.0 });
             reached(Step::Reserved);
             let chain = base.publish(&Entry::Occupied(head), claim.place(), claim.length()).ok()?;
