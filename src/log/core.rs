@@ -32,9 +32,19 @@ use crate::sync::atomic::{AtomicBool, Ordering};
 /// The name of the file that holds the segments.
 pub(crate) const LOG_FILE: &str = "log";
 
-/// Each time that so many bytes of fresh log were reserved, somebody does a step of the housekeeping: 64 KiB, small enough for a
-/// step to be short.
-const STEP: u64 = 1 << 16;
+/// Each time that so many bytes of fresh log were reserved, as a power of two, somebody does a step of the housekeeping: 64 KiB,
+/// little enough for a step to be short, and half of a segment at the most.
+const LARGEST_STEP: u32 = 16;
+
+/// What housekeeping there is to do.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Due {
+    Nothing,
+    /// The log grew by a step.
+    Step,
+    /// A segment was begun, or is missing.
+    Segment,
+}
 
 /// What recovery hands over.
 #[derive(Debug)]
@@ -69,8 +79,12 @@ pub(crate) struct LogCore {
     counters: Arc<Counters>,
     /// The segments that recovery found, and their slots.
     restored: BTreeMap<SegmentId, SlotId>,
-    /// There may be housekeeping to do: a segment was begun, or the log grew by a [`STEP`], since the last look.
-    housekeeping: AtomicBool,
+    /// How much log comes between two steps of the housekeeping, as a power of two.
+    step_bits: u32,
+    /// The log grew by a step since the last look, or a segment was begun.
+    step_due: AtomicBool,
+    /// A segment was begun since the last look, or is missing.
+    segment_due: AtomicBool,
 }
 
 impl LogCore {
@@ -97,7 +111,9 @@ impl LogCore {
             durability: Durability::new(&start.tips),
             counters,
             restored: start.restored,
-            housekeeping: AtomicBool::new(false),
+            step_bits: LARGEST_STEP.min((start.geometry.segment_size() / 2).ilog2()),
+            step_due: AtomicBool::new(false),
+            segment_due: AtomicBool::new(false),
         }
     }
 
@@ -161,10 +177,23 @@ impl LogCore {
         (self.geometry.segment_size() as usize).saturating_sub(SegmentHeader::LENGTH + MARK_LENGTH)
     }
 
-    /// Whether it is time for a step of the housekeeping. Says so once.
+    /// What housekeeping is due. Says so once.
     #[inline]
-    pub(crate) fn take_housekeeping(&self) -> bool {
-        self.housekeeping.load(Ordering::Relaxed) && self.housekeeping.swap(false, Ordering::Relaxed)
+    pub(crate) fn take_due(&self) -> Due {
+        if !self.step_due.load(Ordering::Relaxed) || !self.step_due.swap(false, Ordering::Relaxed) {
+            return Due::Nothing;
+        }
+        if self.segment_due.swap(false, Ordering::Relaxed) { Due::Segment } else { Due::Step }
+    }
+
+    fn set_segment_due(&self) {
+        self.segment_due.store(true, Ordering::Relaxed);
+        self.step_due.store(true, Ordering::Relaxed);
+    }
+
+    /// How many bytes are written between two steps of the housekeeping.
+    pub(crate) fn step_bytes(&self) -> usize {
+        1 << self.step_bits
     }
 
     /// Whether the caller may write; tries to end a shortage of disk space first.
@@ -222,8 +251,8 @@ impl LogCore {
         let stretch = buffer.stretch();
         let place = buffer.place(offset);
         let lsn = self.geometry.lsn(stretch.segment, place.offset);
-        if head == HeadId::FRESH && lsn.0 / STEP != (lsn.0 + u64::from(length)) / STEP {
-            self.housekeeping.store(true, Ordering::Relaxed);
+        if head == HeadId::FRESH && lsn.0 >> self.step_bits != (lsn.0 + u64::from(length)) >> self.step_bits {
+            self.step_due.store(true, Ordering::Relaxed);
         }
         let seed = self.seed.at(stretch.segment, place.offset);
         Ok(Claim { core: self, buffer, head, offset, length, lsn, place, seed })
@@ -284,7 +313,8 @@ impl LogCore {
     /// Lets the segment that a head is in end, however much of it is left, and the fresh head begin the next one; the other
     /// begins one when it needs it. What that takes is a record or two without meaning.
     pub(crate) fn leave_segment(&self, head: HeadId) -> Result<()> {
-        let pass = || self.reserve(head, Privilege::Relocation, &RecordKind::Cancelled, &[]).map(drop);
+        let pass =
+            || self.reserve(head, Privilege::Relocation, &RecordKind::Cancelled, Payload::NONE).map(drop);
         // A segment that nothing was put in can't end.
         pass()?;
         self.ring(head).end_segment();
@@ -485,7 +515,7 @@ impl RingHost for Host<'_> {
         let armed = self.core.supply.arm(self.core, ring, after, self.privilege);
         if matches!(armed, Err(Error::DiskFull { .. })) {
             // There may be space to be made.
-            self.core.housekeeping.store(true, Ordering::Relaxed);
+            self.core.set_segment_due();
         }
         armed
     }
@@ -503,7 +533,7 @@ impl RingHost for Host<'_> {
             return;
         }
         if stretch.start == 0 {
-            core.housekeeping.store(true, Ordering::Relaxed);
+            core.set_segment_due();
         }
         if ring.armed_after(stretch.segment).is_none() && !core.supply.is_short(stretch.slot) {
             // A shortage is reported to the write that finds no segment, not to the one that looks ahead.

@@ -36,7 +36,7 @@ pub use batch_guard::Batch;
 pub use iter::{LogEntry, LogIter};
 pub use reservation::Reservation;
 
-pub(crate) use core::{LOG_FILE, LogCore, LogStart};
+pub(crate) use core::{Due, LOG_FILE, LogCore, LogStart};
 pub(crate) use gate::Privilege;
 pub(crate) use manifest_file::{MANIFEST_FILE, MANIFEST_TEMPORARY, ManifestFile};
 pub(crate) use scan::Records;

@@ -10,7 +10,7 @@
 //! | `batch`, `flush` | crash atomicity, durability |
 //! | `meta`, `id` | named roots, generated ids |
 //! | `budget` | keeping to the memory budget |
-//! | `gc` | moving live records out of the way |
+//! | `gc`, `clean` | when to collect garbage, and how: moving live records out of the way |
 //! | `shrink` | making the log file shorter |
 //! | `snapshot` | writing down the page table, so that opening is quick |
 //! | `train` | learning a compression dictionary |
@@ -19,6 +19,7 @@
 mod allocate;
 mod batch;
 mod budget;
+mod clean;
 mod close;
 mod flush;
 mod free;

@@ -9,7 +9,7 @@ use crate::error::{Corruption, Error, Result};
 use crate::format::{Payload, RecordKind, record};
 use crate::ids::{HeadId, Lsn, PageId, Version};
 use crate::location::Place;
-use crate::log::{LogCore, Privilege};
+use crate::log::{Due, LogCore, Privilege};
 use crate::pages::budget::Budget;
 use crate::pages::chain::{Head, NodeRef};
 use crate::pages::eviction::Hand;
@@ -191,7 +191,7 @@ impl<F: Fragment> Inner<F> {
     /// The disk is full: perhaps collection can make space.
     #[cold]
     fn admit_after_relief(&self, privilege: Privilege) -> Result<()> {
-        self.housekeeping();
+        self.housekeeping(Due::Segment);
         self.core.admit(privilege)
     }
 
@@ -287,18 +287,19 @@ impl<F: Fragment> Inner<F> {
     }
 
     /// What every writing verb does last, without a guard or a reservation: keep the budget, and do a share of the
-    /// housekeeping if a segment was begun.
+    /// housekeeping if it is due.
     #[inline]
     pub(super) fn after_write(&self) {
         self.keep_budget();
-        if self.core.take_housekeeping() {
-            self.housekeeping();
+        let due = self.core.take_due();
+        if due != Due::Nothing {
+            self.housekeeping(due);
         }
     }
 
     #[cold]
-    fn housekeeping(&self) {
-        let work = self.pace_collection().and_then(|()| self.pace_snapshots());
+    fn housekeeping(&self, due: Due) {
+        let work = self.pace_collection(due).and_then(|()| self.pace_snapshots());
         if let Err(error) = work {
             // The verb that happened to come here has done its own work; what stops writing stops the next one.
             ::log::warn!("housekeeping of {}: {error}", self.core.log_path());
