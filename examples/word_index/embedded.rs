@@ -73,6 +73,7 @@ embed! {
     "src/pagecache/allocate.rs",
     "src/pagecache/batch.rs",
     "src/pagecache/budget.rs",
+    "src/pagecache/clean.rs",
     "src/pagecache/close.rs",
     "src/pagecache/flush.rs",
     "src/pagecache/free.rs",
