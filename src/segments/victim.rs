@@ -23,6 +23,9 @@
 //! - **(B)** If less has died for longer than the estimate would have it, the estimate is too high: then what was seen since
 //!   counts alone.
 //! - **(C)** The first estimate is over the segment's life so far, from its first byte. Time is the LSN of the newest record.
+//! - **(D)** What was seen is about the bytes that died; those that are left may be others, for where some die quickly the rest has
+//!   outlived them. As a rule they live on for about as long as they have lived. The rate is the mean of what was seen and of what
+//!   follows from that. (Measured, each alone moves up to 4 % more than both.)
 //!
 //! # Many segments
 //!
@@ -136,23 +139,27 @@ impl Chooser {
         self.chosen = best(scored, wanted).map(|candidate| (candidate.slot, candidate.segment)).collect();
     }
 
+    /// How long ago a segment was begun, by the growth of the log.
+    fn age(&self, candidate: &Candidate, now: Lsn) -> f64 {
+        now.0.saturating_sub(self.geometry.base(candidate.segment).0).max(1) as f64
+    }
+
     /// The higher, the sooner.
     fn score(&mut self, candidate: &Candidate, now: Lsn) -> f64 {
         let size = f64::from(self.geometry.segment_size());
         let empty = 1.0 - (candidate.live as f64 / size).min(1.0);
         match self.policy {
             VictimPolicy::Greedy => empty,
-            VictimPolicy::CostBenefit => {
-                let age = now.0.saturating_sub(self.geometry.base(candidate.segment).0);
-                empty * age as f64 / (2.0 - empty)
-            }
+            VictimPolicy::CostBenefit => empty * self.age(candidate, now) / (2.0 - empty),
             VictimPolicy::MinimumDecliningCost => {
                 let at = candidate.slot.0 as usize;
                 if self.seen.len() <= at {
                     self.seen.resize(at + 1, Seen::default());
                 }
-                let rate = self.seen.get_mut(at).map_or(0.0, |seen| seen.look(candidate, self.geometry, now));
-                -rate / (empty * empty)
+                let seen = self.seen.get_mut(at).map_or(0.0, |seen| seen.look(candidate, self.geometry, now));
+                // (D)
+                let by_age = candidate.live as f64 / self.age(candidate, now);
+                -(seen + by_age) / 2.0 / (empty * empty)
             }
         }
     }
