@@ -109,9 +109,9 @@ impl Chooser {
                 self.look(accountant, stable, now, &is_worthwhile);
             }
             while let Some((slot, segment)) = self.chosen.pop_front() {
+                // It may be empty by now, or another segment; but it can't be less worth it.
                 let candidate = accountant.candidate(slot, stable);
-                let still = |candidate: &Candidate| candidate.segment == segment && is_worthwhile(candidate);
-                if let Some(candidate) = candidate.filter(still) {
+                if let Some(candidate) = candidate.filter(|candidate| candidate.segment == segment) {
                     return Some(candidate);
                 }
             }
@@ -264,11 +264,12 @@ mod tests {
     fn an_estimate_follows_what_dies_and_sinks_when_nothing_does() {
         let geometry = Geometry::new(SIZE);
         let mut seen = Seen::default();
-        let mut look = |live: u64, now: u64| {
-            let (slot, segment, head) = (SlotId(0), SegmentId(1), HeadId::FRESH);
+        let mut look_at = |segment: u64, live: u64, now: u64| {
+            let (slot, segment, head) = (SlotId(0), SegmentId(segment), HeadId::FRESH);
             let candidate = Candidate { slot, segment, head, live, filled: 1000 };
             seen.look(&candidate, geometry, Lsn(now))
         };
+        let mut look = |live: u64, now: u64| look_at(1, live, now);
         let near = |found: f64, expected: f64| assert!((found / expected - 1.0).abs() < 0.01, "{found}");
         near(look(800, 2000), 0.2);
         // Too little for a new estimate, and no reason to think that it was wrong.
@@ -276,6 +277,8 @@ mod tests {
         // 0.4 since then, so the mean.
         near(look(600, 2500), 0.3);
         near(look(600, 12_500), 62.5 / 10_000.0);
+        // Of a new life of the slot nothing is known yet.
+        near(look_at(13, 500, 15_000), 500.0 / 2000.0);
     }
 
     #[test]
@@ -288,7 +291,11 @@ mod tests {
         // One of them is empty by now.
         kill(&accountant, 5, 495);
         assert_eq!(next(&mut chooser, &accountant, 0), Some(4));
-        assert_eq!(next(&mut chooser, &accountant, 0), Some(3));
+        // And one is another segment.
+        kill(&accountant, 3, 497);
+        assert_eq!(accountant.take_empties().count(), 2);
+        accountant.open(SlotId(3), SegmentId(2000), HeadId::FRESH);
+        accountant.credit(SlotId(3), 900, true, Lsn(0));
         assert_eq!(next(&mut chooser, &accountant, 0), Some(1));
     }
 }
