@@ -167,3 +167,31 @@ fn evicted_pages_of_a_read_only_store_come_back() {
     }
     assert!(cache.stats().counts.evictions > 50);
 }
+
+/// The manifest still has the claims of the segments that were cut off; only its last entries say that they are over.
+#[test]
+fn a_store_that_was_killed_after_its_file_was_cut_can_be_read() {
+    let disk = Arc::new(SimStorage::new(7));
+    let cache = open(tiny(&disk));
+    let pages = fill(&cache);
+    let others: Vec<_> = (0..300).map(|_| cache.allocate(Bytes(vec![9; 200])).unwrap()).collect();
+    for page in &others {
+        assert!(cache.free(page.page_id, page.version).unwrap().is_done());
+    }
+    cache.flush().unwrap();
+    let full = cache.size_on_disk();
+    while cache.attempt_gc().unwrap() {
+        cache.flush().unwrap();
+    }
+    assert!(cache.stats().counts.shrinks > 0 && cache.size_on_disk() < full / 3, "{:?}", cache.stats());
+    for seed in 0..20 {
+        let image = Arc::new(disk.after_power_cut(seed));
+        let found: PageCache<Bytes> = tiny(&image).read_only(true).open().unwrap();
+        for (page_id, bytes) in &pages {
+            assert_eq!(read(&found, *page_id).unwrap(), *bytes);
+        }
+        assert_eq!(found.version(others[0].page_id).unwrap(), None);
+        drop(found);
+        assert_eq!(image.operations(), 0);
+    }
+}
