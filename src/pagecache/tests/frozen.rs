@@ -5,6 +5,8 @@
 //! many buffers and segments, with collection and snapshots running; a flush that began meanwhile must wait, for the log
 //! is a prefix, and must return once the thread goes on.
 //!
+//! The same holds for a thread that is stopped while it evicts, though then the others exceed the memory budget.
+//!
 //! The story behind it: a writer that begins a segment does a share of the housekeeping. That share used to flush (to get
 //! emptied segments back) and to wait until the log was quiet (to take a snapshot), so one stopped thread stopped every
 //! writer that came upon a new segment. Housekeeping now takes what is written already, and waits for nobody.
@@ -261,4 +263,40 @@ fn a_replace_stopped_before_its_completion_stops_only_commits() {
 #[test]
 fn a_replace_stopped_before_it_declares_records_dead_stops_nobody() {
     within_reason(Verb::Replace, Step::Completed);
+}
+
+/// Each verb that is over the budget gives the stopped thread a moment, so this does little work.
+#[test]
+fn a_thread_stopped_while_it_evicts_stops_nobody() {
+    const PAGES: u8 = 200;
+    let storage = Arc::new(MemoryStorage::new());
+    let cache: PageCache<Text> = config(&storage).cache_capacity(8 << 10).open().unwrap();
+    let mut pages: Vec<Owned> = (0..8).map(|_| Owned::new(&cache)).collect();
+    let before = cache.stats();
+    let stopped = cache.inner.evictor.stop();
+    thread::scope(|scope| {
+        for pages in pages.chunks_mut(4) {
+            let cache = &cache;
+            scope.spawn(move || {
+                for round in 0..PAGES {
+                    let page = &mut pages[usize::from(round) % 4];
+                    page.link(cache, round);
+                    page.check(cache);
+                    page.replace(cache, round);
+                    cache.allocate(Text(vec![round; 40])).unwrap();
+                }
+            });
+        }
+    });
+    let during = cache.stats();
+    assert_eq!(during.counts.evictions, before.counts.evictions);
+    assert!(during.resident_bytes > 16 << 10 && during.counts.over_budget > 100, "{during:?}");
+    drop(stopped);
+    pages[0].link(&cache, 1);
+    let after = cache.stats();
+    assert!(
+        after.resident_bytes + after.buffer_bytes <= after.cache_capacity.max(after.buffer_bytes),
+        "{after:?}"
+    );
+    pages.iter().for_each(|page| page.check(&cache));
 }
