@@ -48,9 +48,8 @@ impl World {
     }
 
     fn evict(&self, is_written: bool) {
-        let guard = epoch::pin();
         let want = Want { bytes: u64::MAX, insist: true, patience: Duration::ZERO };
-        let swept = self.evictor.sweep(&self.table, want, &guard, |_, _| is_written);
+        let swept = self.evictor.sweep(&self.table, want, |_, _| is_written);
         assert!(swept.is_some(), "nobody else evicts");
     }
 

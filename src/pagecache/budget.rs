@@ -48,7 +48,7 @@ impl<F: Fragment> Inner<F> {
             self.shrink();
         }
         if self.table.has_many_arrivals() {
-            self.evictor.take_arrivals(&self.table, &epoch::pin());
+            self.evictor.take_arrivals(&self.table);
         }
     }
 
@@ -81,9 +81,8 @@ impl<F: Fragment> Inner<F> {
     }
 
     fn sweep(&self, want: Want) -> Option<Swept> {
-        let guard = epoch::pin();
         let is_written = |place, length| self.core.is_written(place, length);
-        let swept = self.evictor.sweep(&self.table, want, &guard, is_written)?;
+        let swept = self.evictor.sweep(&self.table, want, is_written)?;
         self.core.counters().add(Counter::Eviction, swept.pages);
         Some(swept)
     }

@@ -23,7 +23,7 @@ use crate::pages::fragment::Fragment;
 use crate::pages::queues::{Queues, Turn};
 use crate::pages::table::PageTable;
 use crate::sync::Mutex;
-use crate::sync::epoch::Guard;
+use crate::sync::epoch::{self, Guard};
 
 /// The outcome of a sweep.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -66,23 +66,24 @@ impl Evictor {
         &self,
         table: &PageTable<F>,
         want: Want,
-        guard: &Guard,
         is_written: impl Fn(Place, u32) -> bool,
     ) -> Option<Swept> {
         let mut queues = self.queues.try_lock().or_else(|| self.queues.try_lock_for(want.patience))?;
-        take_over(table, guard, &mut queues);
+        // Not before: who waits should not keep memory from being freed.
+        let guard = epoch::pin();
+        take_over(table, &guard, &mut queues);
         let (mut swept, mut patience) = (Swept::default(), queues.patience());
         while swept.bytes < want.bytes {
             let Some(turn) = queues.next(&mut patience, want.insist) else { break };
-            take_turn(table, turn, guard, &is_written, &mut queues, &mut swept);
+            take_turn(table, turn, &guard, &is_written, &mut queues, &mut swept);
         }
         Some(swept)
     }
 
     /// Takes over the pages that have come in, unless another thread is at it.
-    pub(crate) fn take_arrivals<F: Fragment>(&self, table: &PageTable<F>, guard: &Guard) {
+    pub(crate) fn take_arrivals<F: Fragment>(&self, table: &PageTable<F>) {
         if let Some(mut queues) = self.queues.try_lock() {
-            take_over(table, guard, &mut queues);
+            take_over(table, &epoch::pin(), &mut queues);
         }
     }
 

@@ -434,7 +434,7 @@ fn evict(
     is_written: impl Fn(Place, u32) -> bool,
 ) -> Option<Swept> {
     let want = Want { bytes, insist: true, patience: Duration::ZERO };
-    evictor.sweep(world.table(), want, &epoch::pin(), is_written)
+    evictor.sweep(world.table(), want, is_written)
 }
 
 /// The pages that have contents in memory, of those up to 200.
