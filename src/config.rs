@@ -97,6 +97,9 @@ impl Config {
     }
 
     /// The budget in bytes for page contents, dead memory that waits for readers, and write buffers. Default 64 MiB.
+    ///
+    /// Over the budget, contents are dropped that were not read again and again lately; see the
+    /// [architecture](crate::docs::architecture), which also says what is not on the budget.
     #[must_use]
     pub fn cache_capacity(mut self, bytes: u64) -> Self {
         self.cache_capacity = bytes;

@@ -29,6 +29,8 @@ pub(crate) use loom_locks::{Condvar, Mutex, MutexGuard};
 
 #[cfg(not(loom))]
 mod locks {
+    use std::time::Duration;
+
     pub(crate) use parking_lot::MutexGuard;
 
     /// A mutex without poisoning: a panic in user code never runs under one.
@@ -46,6 +48,10 @@ mod locks {
 
         pub(crate) fn try_lock(&self) -> Option<MutexGuard<'_, T>> {
             self.0.try_lock()
+        }
+
+        pub(crate) fn try_lock_for(&self, patience: Duration) -> Option<MutexGuard<'_, T>> {
+            self.0.try_lock_for(patience)
         }
     }
 
@@ -87,6 +93,11 @@ mod loom_locks {
 
         pub(crate) fn try_lock(&self) -> Option<MutexGuard<'_, T>> {
             self.0.try_lock().ok()
+        }
+
+        /// A model has no time: patience runs out at once.
+        pub(crate) fn try_lock_for(&self, _: std::time::Duration) -> Option<MutexGuard<'_, T>> {
+            self.try_lock()
         }
     }
 

@@ -14,6 +14,7 @@ twins=(
     kill_order:reuse subtract_order:reuse own_order:reuse
     kill_in_two_steps:location move_blindly:location move_order:location read_order:location
     publish_order:page free_list_no_second_look:free_list
+    cleared_after_the_look:eviction link_read_late:eviction push_order:eviction
     leave_order:buffer seal_blindly:buffer event_fence:buffer
     settle_without_waiting:snapshot begin_released_first:batch
 )

@@ -27,10 +27,14 @@
 //! | `event_fence`: no fence between a change and the look for waiters | `buffer` |
 //! | `settle_without_waiting`: a snapshot does not wait for reservations | `snapshot` |
 //! | `begin_released_first`: a batch's begin is registered too late | `batch` |
+//! | `cleared_after_the_look`: the evictor looks at a page before it clears its bit | `eviction` |
+//! | `link_read_late`: the evictor reads a stride's link after it has taken the announcements | `eviction` |
+//! | `push_order`: a stride is not pushed by a release | `eviction` |
 //! | `free_list_no_second_look`: a cleared bit's word is not looked at again | `free_list` |
 
 mod batch;
 mod buffer;
+mod eviction;
 mod free_list;
 mod location;
 mod page;

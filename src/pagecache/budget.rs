@@ -1,23 +1,31 @@
 //! Keeping to the memory budget.
 //!
 //! What counts: contents of pages, dead memory that waits for readers, and write buffers. Every verb that can make the sum
-//! grow ends here. Over the budget it drops contents, those not read lately first. What is not yet in the file can't be dropped;
-//! then what can be written is written, without a sync, and the hand goes round once more.
+//! grow ends here. Over the budget it drops contents, as the evictor's policy chooses them. What is not yet in the file can't be dropped;
+//! then what can be written is written, without a sync, and the evictor is asked once more.
+//!
+//! One thread evicts at a time, and only what is too much at that moment. Another that comes meanwhile goes on; but if the budget is
+//! exceeded by more than a little, it gives the first a moment, and then evicts for itself. The moment is bounded. So a
+//! thread that is stopped while it evicts slows the others down, which then exceed the budget; it does not stop them.
 //!
 //! Dead memory is freed when readers have moved on. A thread that holds no guard helps that along, and gives way to readers
 //! for a few moments, so that writers can't outrun the collector; nobody waits for it.
 
+use std::time::Duration;
+
 use super::shared::Inner;
 use crate::error::Result;
-use crate::ids::PageId;
 use crate::pages::Fragment;
-use crate::pages::eviction::Swept;
+use crate::pages::eviction::{Swept, Want};
 use crate::stats::Counter;
-use crate::sync::atomic::Ordering;
 use crate::sync::epoch;
 
 /// The share of the budget that may be dead before writers help to free it.
 const DEAD_SHARE: u64 = 16;
+/// The share of the budget by which it may be exceeded before a thread gives another that evicts a moment.
+const EXCESS_SHARE: u64 = 32;
+/// That moment: longer than most evictions, shorter than most reads from a disk that is busy.
+const MOMENT: Duration = Duration::from_millis(1);
 /// How often a writer gives way to readers.
 const YIELDS: u32 = 16;
 
@@ -28,40 +36,55 @@ impl<F: Fragment> Inner<F> {
         self.budget.used() + self.core.buffer_memory()
     }
 
+    /// The bytes over the budget that are not given up yet.
+    fn excess(&self) -> u64 {
+        let alive = self.memory().saturating_sub(self.budget.dead());
+        alive.saturating_sub(self.budget.capacity())
+    }
+
     #[inline]
     pub(super) fn keep_budget(&self) {
         if self.memory() > self.budget.capacity() {
             self.shrink();
         }
+        if self.table.has_many_arrivals() {
+            self.evictor.take_arrivals(&self.table);
+        }
     }
 
     #[cold]
     fn shrink(&self) {
-        for _ in 0..2 {
-            let alive = self.memory().saturating_sub(self.budget.dead());
-            let wanted = alive.saturating_sub(self.budget.capacity());
-            if wanted == 0 {
-                break;
-            }
-            let swept = self.sweep(wanted);
-            let stuck = swept.bytes < wanted && swept.unwritten > 0;
-            if !stuck || self.write_for_room().is_err() {
-                break;
-            }
-        }
+        self.evict_excess();
         self.hurry_the_dead();
         if self.memory() > self.budget.capacity() {
             self.core.counters().one(Counter::OverBudget);
         }
     }
 
-    fn sweep(&self, wanted: u64) -> Swept {
-        let guard = epoch::pin();
-        let end = PageId(self.next_page_id.load(Ordering::Relaxed));
+    /// Evicts what is over the budget, as far as that can be done now.
+    fn evict_excess(&self) {
+        for insist in [false, true] {
+            let bytes = self.excess();
+            if bytes == 0 {
+                return;
+            }
+            let little = bytes <= self.budget.capacity() / EXCESS_SHARE;
+            let patience = if little { Duration::ZERO } else { MOMENT };
+            let Some(swept) = self.sweep(Want { bytes, insist, patience }) else { return };
+            let stuck = swept.bytes < bytes && swept.unwritten > 0;
+            if !stuck {
+                return;
+            }
+            // What stops writing is told to the next who writes; here there are other pages to choose from.
+            let _ = self.write_for_room();
+        }
+    }
+
+    fn sweep(&self, want: Want) -> Option<Swept> {
         let is_written = |place, length| self.core.is_written(place, length);
-        let swept = self.hand.sweep(&self.table, end, wanted, &guard, is_written);
+        let swept = self.evictor.sweep(&self.table, want, is_written)?;
         self.core.counters().add(Counter::Eviction, swept.pages);
-        swept
+        Some(swept)
     }
 
     /// Writes what keeps contents from being dropped.

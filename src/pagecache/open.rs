@@ -16,7 +16,7 @@ use crate::location::Place;
 use crate::log::LogCore;
 use crate::pages::Fragment;
 use crate::pages::budget::Budget;
-use crate::pages::eviction::Hand;
+use crate::pages::eviction::Evictor;
 use crate::pages::free_list::FreeList;
 use crate::pages::node::BaseKind;
 use crate::pages::restore::RestoredPage;
@@ -57,7 +57,7 @@ impl<F: Fragment> Inner<F> {
             next_page_id: AtomicU64::new(replay.next_page_id().max(PageId::FIRST.0)),
             version_floor,
             budget,
-            hand: Hand::new(),
+            evictor: Evictor::new(config.cache_capacity),
             meta: Mutex::new(Meta::default()),
             ids: IdGenerator::new(id_bound),
             collector: Collector::new(config, core.geometry()),

@@ -12,7 +12,7 @@ use crate::location::Place;
 use crate::log::{Due, LogCore, Privilege};
 use crate::pages::budget::Budget;
 use crate::pages::chain::{Head, NodeRef};
-use crate::pages::eviction::Hand;
+use crate::pages::eviction::Evictor;
 use crate::pages::free_list::FreeList;
 use crate::pages::node::Content;
 use crate::pages::retire::RetiredChain;
@@ -94,7 +94,7 @@ pub(crate) struct Inner<F: Fragment> {
     /// Pages that were never allocated start above this version.
     pub(super) version_floor: Version,
     pub(super) budget: Arc<Budget>,
-    pub(super) hand: Hand,
+    pub(super) evictor: Evictor,
     pub(super) meta: Mutex<Meta>,
     pub(super) ids: IdGenerator,
     pub(super) collector: Collector,

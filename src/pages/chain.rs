@@ -15,6 +15,7 @@ use crate::location::Place;
 use crate::pages::cell::LocationCell;
 use crate::pages::fragment::Fragment;
 use crate::pages::node::{Base, BaseKind, Chunk, Content, Slot, Target, Word};
+use crate::pages::queues::MOST_TOUCHES;
 use crate::pages::table::Site;
 use crate::sync::atomic::{AtomicPtr, AtomicU8, Ordering};
 
@@ -206,21 +207,25 @@ impl<'g, F: Fragment> NodeRef<'g, F> {
         self.slot().map_or_else(|| &self.base().touched, |(_, slot)| &slot.touched)
     }
 
-    /// Notes that the page is in use. Writes nothing if that is noted already.
+    /// Notes that the page is in use. Writes nothing if that was noted often enough, so hits of a hot page share its
+    /// memory without writing to it.
     #[inline]
     pub(crate) fn touch(self) {
-        let touched = self.touched();
-        if touched.load(Ordering::Relaxed) == 0 {
-            touched.store(1, Ordering::Relaxed);
+        let touches = self.touches();
+        if touches < MOST_TOUCHES {
+            self.set_touches(touches + 1);
         }
     }
 
-    pub(super) fn is_touched(self) -> bool {
-        self.touched().load(Ordering::Relaxed) != 0
+    /// How often the page was in use since this was last set, up to [`MOST_TOUCHES`]. Touches of the same moment may count as one.
+    #[inline]
+    pub(super) fn touches(self) -> u8 {
+        self.touched().load(Ordering::Relaxed)
     }
 
-    pub(super) fn untouch(self) {
-        self.touched().store(0, Ordering::Relaxed);
+    #[inline]
+    pub(super) fn set_touches(self, touches: u8) {
+        self.touched().store(touches, Ordering::Relaxed);
     }
 
     /// Puts the page as of this node in memory: a base's content as it was read from its record, or a page merged from
@@ -357,6 +362,13 @@ impl<'g, F: Fragment> Head<'g, F> {
             self.0.touch();
         }
         content
+    }
+
+    /// What the page weighs for the evictor: the bytes of its records, whether or not they are in memory now. So a page keeps its
+    /// weight when it is read back, and nothing but the newest node has to be looked at.
+    pub(super) fn weight(self) -> u32 {
+        let records = self.base_length().saturating_add(self.chain_bytes());
+        records.saturating_add(u32::try_from(size_of::<F>()).unwrap_or(u32::MAX))
     }
 
     /// All nodes, newest to oldest.

@@ -1,18 +1,29 @@
-//! Which page's contents to drop next: a hand that goes round over all page ids (CLOCK).
+//! Whose contents to drop next, and dropping them.
 //!
-//! A page that was read since the hand last came by is spared once. The hand goes in strides of ids
-//! that share a word of the table's bitmap, so it steps over pages that hold nothing without visiting them; and several
-//! threads can move it at the same time, each taking strides of its own.
+//! The policy is in `queues`. It is told of pages that came in by announcements (`arrivals`), and of hits by a few bits in
+//! each page's newest node ([`NodeRef::touch`](crate::pages::chain::NodeRef::touch)); so neither readers nor writers come here.
 //!
-//! The rest of the cache knows the policy only by [`Hand::sweep`]; another one (SIEVE, S3-FIFO) would take its place there,
-//! with [`NodeRef::touch`](crate::pages::chain::NodeRef::touch) as its news of hits.
+//! - **(A)** Who evicts holds the queues' mutex, and no other path takes it. Others that find it taken go on with what they were
+//!   doing, at once or after a bounded time, as they choose. So a thread that is stopped while it evicts stops nobody; and a
+//!   user's `drop`, which may run under the mutex (for the collector runs wherever memory is handed to it), can't deadlock.
+//! - **(B)** A page with contents is in a queue, or announced, or being announced (`arrivals`, B). The evictor takes a page out of
+//!   its queue, and then either puts it into one again without having touched its bit, or clears the bit, looks at it, drops
+//!   what it can, and puts it into a queue again exactly if something stays *and* nobody else has announced it since.
+//! - **(C)** Pages leave the queues when their turn comes, not before. One that was freed, or whose contents went by another way,
+//!   is found empty then and forgotten. So the queues hold at most as many entries as there are bits set. A page
+//!   that takes the id of a freed one over while that is in a queue takes its turn over too.
+//! - **(D)** A page that keeps contents because their records are not written goes to the end of its queue and is found again after
+//!   the others of that queue.
 
-use crate::ids::PageId;
+use std::time::Duration;
+
 use crate::location::Place;
+use crate::pages::chain::Head;
 use crate::pages::fragment::Fragment;
-use crate::pages::table::{PageTable, STRIDE};
-use crate::sync::atomic::{AtomicU64, Ordering};
-use crate::sync::epoch::Guard;
+use crate::pages::queues::{Queues, Turn};
+use crate::pages::table::PageTable;
+use crate::sync::Mutex;
+use crate::sync::epoch::{self, Guard};
 
 /// The outcome of a sweep.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -21,52 +32,108 @@ pub(crate) struct Swept {
     pub(crate) bytes: u64,
     /// Pages that lost contents.
     pub(crate) pages: u64,
-    /// Pages that kept contents because their records are not written yet: write, then sweep again.
+    /// Times that a page kept contents because their records are not written yet: write, then sweep again.
     pub(crate) unwritten: u64,
 }
 
-/// The hand of the clock.
-#[derive(Debug)]
-pub(crate) struct Hand {
-    next: AtomicU64,
+/// How much of a sweep is wanted.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Want {
+    /// So many bytes, if they can be had.
+    pub(crate) bytes: u64,
+    /// Whether to have them from pages that should stay, rather than to come back short because those that should go are
+    /// not written yet.
+    pub(crate) insist: bool,
+    /// So long another thread that is at it may be waited for.
+    pub(crate) patience: Duration,
 }
 
-impl Hand {
-    pub(crate) fn new() -> Self {
-        Self { next: AtomicU64::new(0) }
+/// Who drops contents.
+#[derive(Debug)]
+pub(crate) struct Evictor {
+    queues: Mutex<Queues>,
+}
+
+impl Evictor {
+    /// For a cache that holds so many bytes.
+    pub(crate) fn new(capacity: u64) -> Self {
+        Self { queues: Mutex::new(Queues::new(capacity)) }
     }
 
-    /// Moves on until so many bytes were dropped, or until it went round twice (once to take away what was spared, once to
-    /// evict). `end` is above all page ids in use.
+    /// Drops contents until so many bytes were dropped, or until there is nothing left that can be. `None` if another
+    /// thread is at it for longer than was to be waited.
     pub(crate) fn sweep<F: Fragment>(
         &self,
         table: &PageTable<F>,
-        end: PageId,
-        wanted: u64,
-        guard: &Guard,
+        want: Want,
         is_written: impl Fn(Place, u32) -> bool,
-    ) -> Swept {
-        let mut swept = Swept::default();
-        // At least one, so that no remainder is taken by zero.
-        let strides = end.0.div_ceil(STRIDE).max(1);
-        for _ in 0..2 * strides {
-            if swept.bytes >= wanted {
-                break;
-            }
-            let stride = self.next.fetch_add(1, Ordering::Relaxed) % strides;
-            table.sweep(PageId(stride * STRIDE), guard, |head| {
-                let newest = head.newest();
-                if newest.is_touched() {
-                    newest.untouch();
-                    return true;
-                }
-                let evicted = head.evict(&is_written);
-                swept.bytes += evicted.bytes;
-                swept.pages += u64::from(evicted.bytes > 0);
-                swept.unwritten += u64::from(evicted.some_stay);
-                evicted.some_stay
-            });
+    ) -> Option<Swept> {
+        let mut queues = self.queues.try_lock().or_else(|| self.queues.try_lock_for(want.patience))?;
+        // Not before: who waits should not keep memory from being freed.
+        let guard = epoch::pin();
+        take_over(table, &guard, &mut queues);
+        let (mut swept, mut patience) = (Swept::default(), queues.patience());
+        while swept.bytes < want.bytes {
+            let Some(turn) = queues.next(&mut patience, want.insist) else { break };
+            take_turn(table, turn, &guard, &is_written, &mut queues, &mut swept);
         }
-        swept
+        Some(swept)
+    }
+
+    /// Takes over the pages that have come in, unless another thread is at it.
+    pub(crate) fn take_arrivals<F: Fragment>(&self, table: &PageTable<F>) {
+        if let Some(mut queues) = self.queues.try_lock() {
+            take_over(table, &epoch::pin(), &mut queues);
+        }
+    }
+
+    /// Keeps others from evicting, as a thread does that is stopped while it evicts.
+    #[cfg(test)]
+    pub(crate) fn stop(&self) -> impl Drop + '_ {
+        self.queues.lock()
+    }
+
+    /// How many pages are in the queues.
+    #[cfg(test)]
+    pub(crate) fn queued(&self) -> usize {
+        self.queues.lock().len()
+    }
+}
+
+fn take_over<F: Fragment>(table: &PageTable<F>, guard: &Guard, queues: &mut Queues) {
+    table.take_arrivals(|page_id| {
+        queues.arrive(page_id, table.head(page_id, guard).map_or(0, Head::weight));
+    });
+}
+
+fn take_turn<F: Fragment>(
+    table: &PageTable<F>,
+    turn: Turn,
+    guard: &Guard,
+    is_written: impl Fn(Place, u32) -> bool,
+    queues: &mut Queues,
+    swept: &mut Swept,
+) {
+    let Some(head) = table.head(turn.page_id, guard) else { return };
+    let newest = head.newest();
+    if let Some(left) = turn.spares(newest.touches()) {
+        newest.set_touches(left);
+        queues.spare(turn, head.weight());
+        return;
+    }
+    let (mut bytes, mut weight) = (0, 0);
+    let stays = table.look_at(turn.page_id, guard, |head| {
+        let evicted = head.evict(&is_written);
+        head.newest().set_touches(0);
+        (bytes, weight) = (evicted.bytes, head.weight());
+        swept.unwritten += u64::from(evicted.some_stay);
+        evicted.some_stay
+    });
+    swept.bytes += bytes;
+    swept.pages += u64::from(bytes > 0);
+    if stays {
+        queues.put_back(turn, weight);
+    } else if bytes > 0 {
+        queues.evicted(turn);
     }
 }

@@ -13,9 +13,12 @@
 //! | `restore` | chains built by recovery, without contents |
 //! | `free_list` | ids to use again |
 //! | `budget` | how many bytes all that takes |
+//! | `arrivals` | which pages have contents, and the news of it |
 //! | `eviction` | which page's contents to drop next |
+//! | `queues`, `ghosts` | the policy behind that, as plain data |
 //! | `prefetch` | telling the processor what will be needed |
 
+mod arrivals;
 pub(crate) mod budget;
 pub(crate) mod cell;
 pub(crate) mod chain;
@@ -23,9 +26,11 @@ mod evict;
 pub(crate) mod eviction;
 mod fragment;
 pub(crate) mod free_list;
+mod ghosts;
 pub(crate) mod node;
 mod prefetch;
 pub(crate) mod publish;
+mod queues;
 pub(crate) mod restore;
 pub(crate) mod retire;
 pub(crate) mod table;

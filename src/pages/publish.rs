@@ -46,7 +46,7 @@ impl<'g, F: Fragment> Head<'g, F> {
             chain_bytes: 0,
             charged: u32::try_from(charged).unwrap_or(u32::MAX),
             state: AtomicU8::new(PRESENT),
-            touched: AtomicU8::new(self.newest().is_touched().into()),
+            touched: AtomicU8::new(self.newest().touches()),
             next,
             fragment: SharedCell::new(std::mem::MaybeUninit::new(fragment)),
         };
@@ -211,6 +211,10 @@ impl<F: Fragment> PreparedBase<F> {
         self.set_record(place, length);
         let (site, this) = (entry.site(), ManuallyDrop::new(self));
         let bytes = this.weight();
+        if let (Entry::Occupied(head), true) = (entry, bytes > 0) {
+            // A page that was in use still is. To write it is not to use it.
+            NodeRef::new(site, Target::Base(this.0)).set_touches(head.newest().touches());
+        }
         // Charged first, so that a quick eviction does not discharge more than there was.
         site.account().charge(bytes);
         if !site.exchange(entry.word(), Word::of_base(this.0)) {

@@ -4,30 +4,32 @@
 //!   lives as long as a reference to the table.
 //! - **(B)** Everything that is handed out about a page carries the lifetime `'g` of both the table and a guard. So no chain
 //!   is freed while somebody looks at it (see `node`, A), and when the table is dropped nobody looks at any.
-//! - **(C)** Each leaf has a bitmap of the pages that *may* have contents in memory, so that the eviction hand does not have to
-//!   visit pages without. Who puts contents in (sequentially consistent) then makes sure that the bit is set; the hand
-//!   clears the bit, then looks at the page, and sets the bit again if it left something. Of the two at least one sees the
-//!   other, so no contents stay behind with a clear bit.
+//! - **(C)** Beside the heads lie the bits of the pages that *may* have contents in memory, and the announcements of those that
+//!   have come in (`arrivals`). Whoever puts contents in comes here, by [`Site::mark_resident`], and the evictor takes the
+//!   announcements from here.
 
 use std::fmt;
 use std::marker::PhantomData;
 use std::ptr;
 use std::sync::Arc;
 
+use crossbeam_utils::CachePadded;
+
 use crate::ids::PageId;
+use crate::pages::arrivals::{Arrivals, STRIDE, Stride, StrideName};
 use crate::pages::budget::{Account, Budget};
 use crate::pages::chain::{Head, NodeRef};
 use crate::pages::fragment::Fragment;
 use crate::pages::node::{Node, Word};
 use crate::pages::retire::free_chain;
-use crate::sync::atomic::{AtomicPtr, AtomicU64, Ordering, fence};
+use crate::sync::atomic::{AtomicPtr, Ordering};
 use crate::sync::epoch::Guard;
 
 /// The orderings that the models in `src/models` put to the test by weakening them, one at a time.
 mod order {
     use crate::sync::atomic::Ordering;
 
-    /// A new head: a release, which publishes the node, in the total order that (C) needs.
+    /// A new head: a release, which publishes the node, in the total order that (B) of `arrivals` needs.
     pub(super) const PUBLISH: Ordering =
         if cfg!(weakened = "publish_order") { Ordering::Relaxed } else { Ordering::SeqCst };
 }
@@ -42,16 +44,14 @@ const LEVEL_BITS: u32 = if cfg!(loom) {
     16
 };
 const ENTRIES: usize = 1 << LEVEL_BITS;
-const BITS_IN_WORD: usize = if ENTRIES < 64 { ENTRIES } else { 64 };
-/// How many pages share a word of the bitmap (C).
-pub(super) const STRIDE: u64 = BITS_IN_WORD as u64;
+const _: () = assert!(ENTRIES.is_multiple_of(STRIDE));
 
 /// The heads of pages with consecutive ids.
 #[derive(Debug)]
 #[repr(C)]
 struct Leaf {
     words: [AtomicPtr<Node>; ENTRIES],
-    resident: [AtomicU64; ENTRIES.div_ceil(BITS_IN_WORD)],
+    strides: [Stride; ENTRIES / STRIDE],
 }
 
 #[derive(Debug)]
@@ -77,7 +77,7 @@ impl Root {
 impl Leaf {
     fn new() -> Box<Self> {
         let words = std::array::from_fn(|_| AtomicPtr::new(ptr::null_mut()));
-        Box::new(Self { words, resident: std::array::from_fn(|_| AtomicU64::new(0)) })
+        Box::new(Self { words, strides: std::array::from_fn(|_| Stride::new()) })
     }
 }
 
@@ -89,8 +89,8 @@ impl Root {
 }
 
 impl Leaf {
-    fn resident(&self, index: usize) -> (&AtomicU64, u64) {
-        (&self.resident[index / BITS_IN_WORD], 1 << (index % BITS_IN_WORD))
+    fn stride(&self, page_id: PageId) -> &Stride {
+        &self.strides[slot_of(page_id.0) / STRIDE]
     }
 }
 
@@ -98,6 +98,7 @@ impl Leaf {
 #[derive(Debug)]
 pub(crate) struct PageTable<F: Fragment> {
     root: Box<Root>,
+    arrivals: CachePadded<Arrivals>,
     budget: Arc<Budget>,
     pages: PhantomData<F>,
 }
@@ -105,7 +106,7 @@ pub(crate) struct PageTable<F: Fragment> {
 impl<F: Fragment> PageTable<F> {
     /// An empty table, whose pages' contents are on that budget.
     pub(crate) fn new(budget: Arc<Budget>) -> Self {
-        Self { root: Root::new(), budget, pages: PhantomData }
+        Self { root: Root::new(), arrivals: CachePadded::new(Arrivals::new()), budget, pages: PhantomData }
     }
 
     /// The newest node of a page; `None` if the id was never used (or can't be). A freed page has a head, too.
@@ -125,28 +126,46 @@ impl<F: Fragment> PageTable<F> {
         Some(site.head().map_or(Entry::Vacant(site), Entry::Occupied))
     }
 
-    /// Calls `visit` for the pages that may have contents, of the [`STRIDE`] ids from `first` (rounded down) on. The marks of those
-    /// for which it returns false are cleared. It is told to look after the mark was cleared (C).
-    pub(super) fn sweep<'g>(
-        &'g self,
-        first: PageId,
-        guard: &'g Guard,
-        mut visit: impl FnMut(Head<'g, F>) -> bool,
-    ) {
-        let first = first.0 - first.0 % STRIDE;
-        let Some(leaf) = self.leaf(PageId(first)) else { return };
-        let (word, _) = leaf.resident(slot_of(first));
-        let mut marks = word.load(Ordering::Relaxed);
-        while marks != 0 {
-            let bit = marks.trailing_zeros();
-            marks &= marks - 1;
-            let site = Site { table: self, leaf, page_id: PageId(first + u64::from(bit)), guard };
-            word.fetch_and(!(1 << bit), Ordering::SeqCst);
-            fence(Ordering::SeqCst);
-            if site.head().is_some_and(&mut visit) {
-                site.mark_resident();
-            }
+    /// Whether so many pages have come in that they should be taken over, though there may be no need to evict.
+    #[inline]
+    pub(crate) fn has_many_arrivals(&self) -> bool {
+        self.arrivals.are_many()
+    }
+
+    /// Takes over the pages that have come in, roughly in the order in which they came. For the evictor.
+    pub(super) fn take_arrivals(&self, mut each: impl FnMut(PageId)) {
+        let stride = |name: StrideName| Some(self.leaf(name.first())?.stride(name.first()));
+        // The stack has the newest on top. It is turned round where it lies.
+        let (mut rest, mut oldest) = (self.arrivals.take(), None);
+        while let Some((name, at)) = rest.and_then(|name| Some((name, stride(name)?))) {
+            rest = at.next();
+            at.set_next(oldest);
+            oldest = Some(name);
         }
+        while let Some((name, at)) = oldest.and_then(|name| Some((name, stride(name)?))) {
+            let (pages, next) = at.take(name);
+            pages.for_each(&mut each);
+            oldest = next;
+        }
+    }
+
+    /// Lets the evictor look at a page that it has taken out of its queue, and drop what it can. If `look` says that
+    /// something stays, and nobody has announced the page meanwhile, the answer is true: the page is to be in a queue.
+    pub(super) fn look_at<'g>(
+        &'g self,
+        page_id: PageId,
+        guard: &'g Guard,
+        look: impl FnOnce(Head<'g, F>) -> bool,
+    ) -> bool {
+        let Some(leaf) = self.leaf(page_id) else { return false };
+        let (site, stride) = (Site { table: self, leaf, page_id, guard }, leaf.stride(page_id));
+        if cfg!(weakened = "cleared_after_the_look") {
+            let stays = site.head().is_some_and(look);
+            stride.clear_resident(page_id);
+            return stays && stride.set_resident(page_id);
+        }
+        stride.clear_resident(page_id);
+        site.head().is_some_and(look) && stride.set_resident(page_id)
     }
 
     #[inline]
@@ -282,12 +301,9 @@ impl<'g, F: Fragment> Site<'g, F> {
         self.home().compare_exchange(seen.raw(), new.raw(), order::PUBLISH, Ordering::Relaxed).is_ok()
     }
 
-    /// Makes sure that the eviction hand will come by. To be called after contents were put in.
+    /// Makes sure that the evictor knows the page. To be called after contents were put in.
     pub(super) fn mark_resident(self) {
-        let (word, bit) = self.leaf.resident(slot_of(self.page_id.0));
-        if word.load(Ordering::SeqCst) & bit == 0 {
-            word.fetch_or(bit, Ordering::SeqCst);
-        }
+        self.leaf.stride(self.page_id).announce_resident(self.page_id, &self.table.arrivals);
     }
 
     /// Hands over what this thread has deferred, so that it is freed as soon as readers allow.
