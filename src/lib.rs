@@ -60,6 +60,7 @@ mod log;
 mod models;
 mod pagecache;
 mod pages;
+mod progress;
 mod recovery;
 mod segments;
 mod stats;
@@ -71,10 +72,13 @@ pub use error::{Corruption, Error, Result};
 pub use ids::{Lsn, PageId, Version};
 pub use location::Location;
 pub use log::{Batch, Log, LogEntry, LogIter, Reservation};
-pub use pagecache::{Allocated, Cas, Fragments, Guard, Page, PageCache, RootCas, Roots, Stats};
+pub use pagecache::{
+    Allocated, Cas, Fragments, Guard, Page, PageCache, RootCas, Roots, Stats, VerifyOptions, VerifyReport,
+};
 #[cfg(feature = "bincode")]
 pub use pages::Bincode;
 pub use pages::{Codec, CodecError, Fragment};
+pub use progress::Progress;
 pub use stats::Counts;
 pub use storage::{Access, FileStorage, MemoryStorage, Storage, StorageFile, StorageLock};
 

@@ -423,6 +423,16 @@ impl LogCore {
         }
     }
 
+    /// The manifest of the store.
+    pub(crate) fn manifest(&self) -> &ManifestFile {
+        &self.manifest
+    }
+
+    /// The length of the log file.
+    pub(crate) fn file_length(&self) -> Result<u64> {
+        self.file.len().map_err(|error| Error::io("read", self.log_path(), error))
+    }
+
     /// Reads bytes of a slot.
     pub(crate) fn read_slot(&self, place: Place, buffer: &mut [u8]) -> Result<()> {
         let offset = self.geometry.file_offset(place.slot, place.offset);

@@ -9,6 +9,7 @@
 //! | `batch` | what may be called stable while batches are open |
 //! | `durability` | the leader that syncs for all |
 //! | `supply` | segments for the heads |
+//! | `hold` | keeping segments from being reused |
 //! | `manifest_file` | claims and bounds on disk |
 //! | `core` | all of these together |
 //! | `scan`, `iter` | reading records back |
@@ -24,6 +25,7 @@ mod core;
 mod durability;
 pub(crate) mod event;
 mod gate;
+mod hold;
 mod iter;
 mod manifest_file;
 mod reservation;
@@ -38,6 +40,7 @@ pub use reservation::Reservation;
 
 pub(crate) use core::{LOG_FILE, LogCore, LogStart};
 pub(crate) use gate::Privilege;
+pub(crate) use hold::{Hold, SegmentInUse};
 pub(crate) use manifest_file::{MANIFEST_FILE, MANIFEST_TEMPORARY, ManifestFile};
 pub(crate) use scan::Records;
 pub(crate) use supply::{RESERVE, SupplyFigures, SupplyStart, claimed_at_once};

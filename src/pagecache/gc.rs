@@ -23,7 +23,7 @@
 
 use super::shared::{Inner, PageCache};
 use crate::error::{Corruption, Error, Result};
-use crate::format::{RecordKind, SegmentHeader};
+use crate::format::{Record, RecordKind, SegmentHeader};
 use crate::ids::{HeadId, Lsn, PageId, SegmentId, SlotId, Version};
 use crate::location::Place;
 use crate::log::{RESERVE, Records, SupplyFigures, claimed_at_once};
@@ -31,6 +31,7 @@ use crate::pages::Fragment;
 use crate::pages::chain::NodeRef;
 use crate::segments::{Candidate, Greedy};
 use crate::stats::Counter;
+use crate::sync::atomic::{AtomicU64, Ordering};
 use crate::sync::{Mutex, MutexGuard, epoch};
 
 /// The most victims that one writer cleans when it begins a segment.
@@ -41,22 +42,37 @@ const UNSTABLE_SEGMENTS: u64 = 2;
 const WORTHWHILE: f64 = 0.97;
 /// How many records of a victim are looked up together: enough to have many loads under way, and little enough for what is
 /// loaded to stay in the nearest caches until it is used.
-const WINDOW: usize = 128;
+pub(super) const WINDOW: usize = 128;
 
 /// Whose turn it is to clean, and the memory for it, which is taken once.
 #[derive(Debug)]
 pub(crate) struct Collector {
     turn: Mutex<Vec<u8>>,
+    /// How many segments were begun to be cleaned. Counted by who has the turn.
+    begun: AtomicU64,
     pub(super) space_target: f64,
     pub(super) paced: bool,
 }
 
-/// A record of a page, as it was found in a victim.
-struct Found {
-    page_id: PageId,
-    version: Version,
-    offset: u32,
-    length: usize,
+/// A record of a page, as it was found in a segment.
+pub(super) struct Found {
+    pub(super) page_id: PageId,
+    pub(super) version: Version,
+    pub(super) offset: u32,
+    pub(super) length: usize,
+}
+
+impl Found {
+    /// `None` if the record is not of a page.
+    pub(super) fn new(offset: u32, record: &Record<'_>) -> Option<Self> {
+        let (RecordKind::Replace { page_id, version, .. }
+        | RecordKind::Link { page_id, version }
+        | RecordKind::Free { page_id, version, .. }) = record.kind
+        else {
+            return None;
+        };
+        Some(Self { page_id, version, offset, length: record.length })
+    }
 }
 
 /// A record that was copied, and the node that is to be told.
@@ -70,7 +86,7 @@ struct Moved<'g, F: Fragment> {
 
 impl Collector {
     pub(super) fn new(space_target: f64, paced: bool) -> Self {
-        Self { turn: Mutex::new(Vec::new()), space_target, paced }
+        Self { turn: Mutex::new(Vec::new()), begun: AtomicU64::new(0), space_target, paced }
     }
 
     /// As [`hold`](Self::hold), unless that means waiting.
@@ -81,6 +97,12 @@ impl Collector {
     /// Keeps relocation from happening as long as the returned guard lives.
     pub(super) fn hold(&self) -> MutexGuard<'_, Vec<u8>> {
         self.turn.lock()
+    }
+
+    /// How many cleanings were begun, all of which are over. If the number is the same later, nothing was moved in between.
+    pub(super) fn finished(&self) -> u64 {
+        let _turn = self.turn.lock();
+        self.begun.load(Ordering::Relaxed)
     }
 }
 
@@ -127,7 +149,7 @@ impl<F: Fragment> Inner<F> {
             }
         }
         let figures = self.core.supply().figures();
-        if figures.emptied > 0 && (figures.full || figures.free <= low_water(&figures)) {
+        if figures.emptied > figures.kept && (figures.full || figures.free <= low_water(&figures)) {
             // What was emptied becomes free when its killers are stable: rather a sync than a larger file.
             self.core.sync_in_passing()?;
             self.core.supply().harvest(&self.core);
@@ -171,6 +193,7 @@ impl<F: Fragment> Inner<F> {
         if !accountant.begin_cleaning(victim.slot) {
             return Ok(false);
         }
+        self.collector.begun.fetch_add(1, Ordering::Relaxed);
         let cleaned = self.clean(&victim, &guard, bytes);
         if !matches!(cleaned, Err(Error::Corruption(_))) {
             accountant.end_cleaning(victim.slot);
@@ -231,14 +254,7 @@ impl<F: Fragment> Inner<F> {
         let header = SegmentHeader::LENGTH as u32;
         for item in Records::new(bytes, self.core.seed(), victim.segment, header) {
             match item {
-                Ok((offset, record)) => {
-                    if let RecordKind::Replace { page_id, version, .. }
-                    | RecordKind::Link { page_id, version }
-                    | RecordKind::Free { page_id, version, .. } = record.kind
-                    {
-                        all.push(Found { page_id, version, offset, length: record.length });
-                    }
-                }
+                Ok((offset, record)) => all.extend(Found::new(offset, &record)),
                 Err(fault) => {
                     return (all, Err(self.rot(victim.slot, victim.segment, fault.reason())));
                 }
@@ -251,7 +267,7 @@ impl<F: Fragment> Inner<F> {
     ///
     /// Each record's page lies somewhere else in memory. So this goes through the records in passes, one step of the way
     /// each, and each pass asks for the memory that the next one needs: many loads are under way at once.
-    fn live_nodes<'f, 'g>(
+    pub(super) fn live_nodes<'f, 'g>(
         &'g self,
         slot: SlotId,
         records: &'f [Found],

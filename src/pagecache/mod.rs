@@ -12,6 +12,7 @@
 //! | `budget` | keeping to the memory budget |
 //! | `gc` | moving live records out of the way |
 //! | `snapshot` | writing down the page table, so that opening is quick |
+//! | `verify` | a full check of a running store |
 //! | `statistics` | what an instance does and holds |
 
 mod allocate;
@@ -35,6 +36,7 @@ mod snapshot;
 mod statistics;
 #[cfg(all(test, not(loom)))]
 mod tests;
+mod verify;
 
 pub use guard::Guard;
 pub use meta::{RootCas, Roots};
@@ -42,3 +44,4 @@ pub use outcome::{Allocated, Cas};
 pub use page::{Fragments, Page};
 pub use shared::PageCache;
 pub use statistics::Stats;
+pub use verify::{VerifyOptions, VerifyReport};

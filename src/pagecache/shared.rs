@@ -214,9 +214,19 @@ impl<F: Fragment> Inner<F> {
         node: NodeRef<'_, F>,
         use_it: impl FnOnce(&[u8]) -> Result<R>,
     ) -> Result<Option<R>> {
+        self.core.counters().one(Counter::RecordRead);
+        self.read_record(page_id, node, use_it)
+    }
+
+    /// As [`read_node`](Self::read_node), uncounted.
+    pub(super) fn read_record<R>(
+        &self,
+        page_id: PageId,
+        node: NodeRef<'_, F>,
+        use_it: impl FnOnce(&[u8]) -> Result<R>,
+    ) -> Result<Option<R>> {
         let Some(place) = node.place() else { return Ok(None) };
         let segment = self.core.accountant().segment(place.slot);
-        self.core.counters().one(Counter::RecordRead);
         with_scratch(|bytes| {
             bytes.resize(node.length() as usize, 0);
             self.core.read_slot(place, bytes)?;
@@ -224,13 +234,16 @@ impl<F: Fragment> Inner<F> {
             let record =
                 record::decode(bytes, seed).map_err(|fault| self.damage(page_id, place, fault.reason()))?;
             let named = match record.kind {
-                RecordKind::Replace { page_id, version, .. } | RecordKind::Link { page_id, version } => {
-                    Some((page_id, version))
-                }
+                RecordKind::Replace { page_id, version, .. }
+                | RecordKind::Link { page_id, version }
+                | RecordKind::Free { page_id, version, .. } => Some((page_id, version)),
                 _ => None,
             };
             if named != Some((page_id, node.version())) {
                 return Err(self.damage(page_id, place, "is of another page or version"));
+            }
+            if record.length != bytes.len() {
+                return Err(self.damage(page_id, place, "has another length than was noted"));
             }
             use_it(record.payload).map(Some)
         })
