@@ -79,6 +79,7 @@ pub use pagecache::{
 pub use pages::Bincode;
 pub use pages::{Codec, CodecError, Fragment};
 pub use progress::Progress;
+pub use recovery::BackupReport;
 pub use stats::Counts;
 pub use storage::{Access, FileStorage, MemoryStorage, Storage, StorageFile, StorageLock};
 

@@ -10,6 +10,7 @@
 //! | `durability` | the leader that syncs for all |
 //! | `supply` | segments for the heads |
 //! | `hold` | keeping segments from being reused |
+//! | `copy` | copying what is stable |
 //! | `manifest_file` | claims and bounds on disk |
 //! | `core` | all of these together |
 //! | `scan`, `iter` | reading records back |
@@ -21,6 +22,7 @@ mod batch_guard;
 pub(crate) mod buffer;
 pub(crate) mod buffer_state;
 mod claim;
+mod copy;
 mod core;
 mod durability;
 pub(crate) mod event;
@@ -38,6 +40,7 @@ pub use batch_guard::Batch;
 pub use iter::{LogEntry, LogIter};
 pub use reservation::Reservation;
 
+pub(crate) use copy::StableLog;
 pub(crate) use core::{LOG_FILE, LogCore, LogStart};
 pub(crate) use gate::Privilege;
 pub(crate) use hold::{Hold, SegmentInUse};

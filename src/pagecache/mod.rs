@@ -12,10 +12,12 @@
 //! | `budget` | keeping to the memory budget |
 //! | `gc` | moving live records out of the way |
 //! | `snapshot` | writing down the page table, so that opening is quick |
+//! | `backup` | a copy of a running store |
 //! | `verify` | a full check of a running store |
 //! | `statistics` | what an instance does and holds |
 
 mod allocate;
+mod backup;
 mod batch;
 mod budget;
 mod close;

@@ -184,6 +184,8 @@ fn reopen(config: &Config, mut state: ManifestState) -> Result<Parts> {
     let supply_newest = newest(&chains, &found, scene.geometry);
     cut(&mut state, &found, &live);
     let slots = u32::try_from(scene.file_length / u64::from(state.segment_size)).unwrap_or(u32::MAX);
+    // A power cut may have kept a part of the last slot's growth, and records in it. The file grows behind that slot.
+    let slots = slots.max(state.claims.keys().next_back().map_or(0, |slot| slot.0 + 1));
     let free = (0..slots).map(SlotId).filter(|slot| !state.claims.contains_key(slot)).collect();
     let supply = SupplyStart { free, slots, next_segment: state.next_segment.0, newest: supply_newest };
     let accountant = restore_accountant(&state, &live);
