@@ -35,6 +35,7 @@
 //! | [`Guard`], [`Page`] | reading |
 //! | [`Cas`] | what a compare-and-swap can come to; a lost race is not an error |
 //! | [`Fragment`], [`Codec`] | your pages |
+//! | [`VerifyReport`], [`BackupReport`] | checking and copying a store that is in use |
 //! | [`Batch`] | changes that survive a crash together |
 //! | [`Log`] | the log without pages |
 //! | [`Storage`] | where bytes live |
