@@ -93,7 +93,10 @@ fn a_copy_made_beside_writers_holds_exactly_what_lies_below_its_lsn() {
                 }
                 ControlFlow::Continue(())
             };
-            let report = cache.backup_to_storage(copy.clone(), slow).unwrap();
+            let report = cache.backup_to_storage(copy.clone(), slow).unwrap_or_else(|error| {
+                stop.store(true, Ordering::Relaxed);
+                panic!("{error}")
+            });
             assert!(report.stable_lsn >= before && report.segments > 3, "{report:?}");
             copies.push((copy, report));
             // What was held comes back, and is collected and used again before the next one.

@@ -32,6 +32,11 @@ impl Log {
     ///
     /// # Errors
     /// As there, and [`ReservationOpen`](crate::Error::ReservationOpen) if the calling thread holds a reservation.
+    // By value, so that any back-end becomes a trait object by itself.
+    #[expect(
+        clippy::needless_pass_by_value,
+        reason = "a reference to an Arc is not made into one of a trait object"
+    )]
     pub fn backup_to_storage(
         &self,
         target: Arc<dyn Storage>,

@@ -8,7 +8,7 @@ use crate::error::{Corruption, Result};
 use crate::ids::{HeadId, PageId, SegmentId, SlotId};
 use crate::location::Place;
 use crate::pages::Fragment;
-use crate::pages::chain::NodeRef;
+use crate::pages::chain::{Head, NodeRef};
 use crate::sync::atomic::Ordering;
 use crate::sync::epoch;
 
@@ -51,7 +51,7 @@ impl<F: Fragment> Verification<'_, F> {
             let next = (first + pages_per_guard).min(bound);
             for page_id in (first..next).map(PageId) {
                 let head = self.inner.table.head(page_id, &guard);
-                for node in head.into_iter().flat_map(|head| head.nodes()) {
+                for node in head.into_iter().flat_map(Head::nodes) {
                     if let Some(place) = node.place() {
                         visit(page_id, node, place)?;
                     }
