@@ -245,7 +245,7 @@ fn every_flipped_bit_of_a_record_or_header_is_found_and_named() {
             let fault = fault.unwrap_or_else(|| panic!("byte {byte} of {record:?}: {report:?}"));
             assert!(fault.file.ends_with("log") && fault.lsn.is_some(), "{fault}");
             if live.contains(&record.at) {
-                assert_eq!(fault.page_id.map(|page_id| page_id.get()), Some(record.page), "{fault}");
+                assert_eq!(fault.page_id.map(pagelog::PageId::get), Some(record.page), "{fault}");
                 assert_eq!(report.live_records, live.len() as u64 - 1, "byte {byte} of {record:?}");
                 of_live += 1;
             } else if record.tag == 9 {
@@ -317,7 +317,8 @@ fn all_damage_is_reported_not_only_the_first() {
     let faults = cache.verify().unwrap().faults;
     for record in missing {
         let named = |fault: &pagelog::Corruption| {
-            fault.offset == Some(record.at as u64) && fault.page_id.map(|id| id.get()) == Some(record.page)
+            fault.offset == Some(record.at as u64)
+                && fault.page_id.map(pagelog::PageId::get) == Some(record.page)
         };
         assert!(faults.iter().any(named), "{record:?} is not among {faults:#?}");
     }
