@@ -35,6 +35,7 @@
 //! | [`Guard`], [`Page`] | reading |
 //! | [`Cas`] | what a compare-and-swap can come to; a lost race is not an error |
 //! | [`Fragment`], [`Codec`] | your pages |
+//! | [`VerifyReport`], [`BackupReport`] | checking and copying a store that is in use |
 //! | [`Batch`] | changes that survive a crash together |
 //! | [`Log`] | the log without pages |
 //! | [`Storage`] | where bytes live |
@@ -62,6 +63,7 @@ mod log;
 mod models;
 mod pagecache;
 mod pages;
+mod progress;
 mod recovery;
 mod segments;
 mod stats;
@@ -73,10 +75,14 @@ pub use error::{Corruption, Error, Result};
 pub use ids::{Lsn, PageId, Version};
 pub use location::Location;
 pub use log::{Batch, Log, LogEntry, LogIter, Reservation};
-pub use pagecache::{Allocated, Cas, Fragments, Guard, Page, PageCache, RootCas, Roots, Stats};
+pub use pagecache::{
+    Allocated, Cas, Fragments, Guard, Page, PageCache, RootCas, Roots, Stats, VerifyOptions, VerifyReport,
+};
 #[cfg(feature = "bincode")]
 pub use pages::Bincode;
 pub use pages::{Codec, CodecError, Fragment};
+pub use progress::Progress;
+pub use recovery::BackupReport;
 pub use stats::Counts;
 pub use storage::{Access, FileStorage, MemoryStorage, Storage, StorageFile, StorageLock};
 

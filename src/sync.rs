@@ -146,7 +146,9 @@ pub(crate) use loom::cell::UnsafeCell as SharedCell;
 
 #[cfg(not(loom))]
 pub(crate) mod epoch {
-    use std::sync::LazyLock;
+    use std::sync::atomic::{AtomicBool, Ordering};
+    use std::sync::{Arc, LazyLock};
+    use std::time::{Duration, Instant};
 
     use crossbeam_epoch::{Collector, LocalHandle};
 
@@ -162,6 +164,26 @@ pub(crate) mod epoch {
     #[inline]
     pub(crate) fn pin() -> Guard {
         HANDLE.try_with(LocalHandle::pin).unwrap_or_else(|_| COLLECTOR.register().pin())
+    }
+
+    /// Waits until every thread that is pinned now has moved on, for some time at most. Whether they have is the answer; never
+    /// to a thread that is pinned itself.
+    pub(crate) fn outlasted(patience: Duration) -> bool {
+        if is_pinned() {
+            return false;
+        }
+        let moved_on = Arc::new(AtomicBool::new(false));
+        let deferred = Arc::clone(&moved_on);
+        pin().defer(move || deferred.store(true, Ordering::Release));
+        let began = Instant::now();
+        while !moved_on.load(Ordering::Acquire) {
+            if began.elapsed() > patience {
+                return false;
+            }
+            pin().flush();
+            std::thread::sleep(Duration::from_micros(50));
+        }
+        true
     }
 
     /// Whether this thread holds a guard.
@@ -193,5 +215,9 @@ pub(crate) mod epoch {
 
     pub(crate) fn is_pinned() -> bool {
         false
+    }
+
+    pub(crate) fn outlasted(_patience: std::time::Duration) -> bool {
+        true
     }
 }

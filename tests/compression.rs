@@ -8,6 +8,7 @@
 
 mod common;
 
+use std::ops::ControlFlow;
 use std::sync::Arc;
 
 use common::{Bytes, Dice, alone, link, open, read};
@@ -195,7 +196,29 @@ fn a_damaged_dictionary_costs_the_records_that_need_it_and_no_other() {
     let mut byte = [0];
     file.read_at(&mut byte, 100).unwrap();
     file.write_at(&[byte[0] ^ 1], 100).unwrap();
+    {
+        // As the manual says: check, and see what is wrong.
+        let cache = open(config(&storage));
+        let report = cache.verify().unwrap();
+        let [fault] = &report.faults[..] else { panic!("{report:?}") };
+        assert!(fault.to_string().contains("dictionary-001"), "{fault}");
+    }
     assert_only_needy_records_fail(&storage, plain, needy);
+}
+
+#[test]
+fn a_backup_takes_the_dictionaries_along() {
+    let _turn = alone();
+    let storage = Arc::new(MemoryStorage::new());
+    let cache = open(packed(&storage));
+    let mut pages = fill(&cache, 0..600, row);
+    assert!(cache.train_dictionary(1024).unwrap());
+    pages.extend(fill(&cache, 600..1200, row));
+    let target = Arc::new(MemoryStorage::new());
+    cache.backup_to_storage(target.clone(), |_| ControlFlow::Continue(())).unwrap();
+    let copy = open(config(&target));
+    check(&copy, &pages, 0, row);
+    assert!(copy.verify().unwrap().is_sound());
 }
 
 #[test]

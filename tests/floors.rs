@@ -14,6 +14,7 @@ const FLOORS: &[&str] = &[
     "error",
     "sync",
     "stats",
+    "progress",
     "storage",
     "format",
     "config",

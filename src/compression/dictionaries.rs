@@ -6,7 +6,8 @@ use zstd::zstd_safe::{CDict, DDict};
 
 use crate::error::{Corruption, Error, Result};
 use crate::format::{
-    MAX_DICTIONARIES, StoreId, decode_dictionary, dictionary_name, dictionary_number, encode_dictionary,
+    LONGEST_DICTIONARY_FILE, MAX_DICTIONARIES, StoreId, decode_dictionary, dictionary_name,
+    dictionary_number, encode_dictionary,
 };
 use crate::storage::{Access, Storage};
 use crate::sync::Mutex;
@@ -14,8 +15,6 @@ use crate::sync::atomic::{AtomicU32, Ordering};
 
 /// What the name of a dictionary ends with until it is complete.
 const TEMPORARY: &str = ".new";
-/// No dictionary is longer, by far.
-const LONGEST_FILE: usize = 64 << 20;
 /// Where in a zstd dictionary its own id stands.
 const ID_AT: std::ops::Range<usize> = 4..8;
 
@@ -66,7 +65,7 @@ impl Dictionaries {
         let failed = |operation, error| Error::io(operation, path.clone(), error);
         let file = self.storage.open(&name, Access::Read).map_err(|error| failed("open", error))?;
         let length = file.len().map_err(|error| failed("read", error))?;
-        let possible = usize::try_from(length).ok().filter(|length| *length <= LONGEST_FILE);
+        let possible = usize::try_from(length).ok().filter(|length| *length <= LONGEST_DICTIONARY_FILE);
         let length =
             possible.ok_or_else(|| Corruption::new(&path, "the file is too long for a dictionary"))?;
         let mut bytes = vec![0; length];

@@ -17,11 +17,16 @@ use crate::format::store_id::StoreId;
 
 const MAGIC: [u8; 4] = *b"PLDC";
 const VERSION: u32 = 1;
+#[cfg(any(test, feature = "compression"))]
 const CRC_LENGTH: usize = 4;
+#[cfg(any(test, feature = "compression"))]
 const HEADER_LENGTH: usize = 40;
 
 /// The highest number that a dictionary can have: a frame then names it in one byte.
 pub(crate) const MAX_DICTIONARIES: u32 = 255;
+
+/// No file is longer, by far.
+pub(crate) const LONGEST_DICTIONARY_FILE: usize = 64 << 20;
 
 /// What the name of a dictionary file begins with.
 const PREFIX: &str = "dictionary-";
@@ -38,6 +43,7 @@ pub(crate) fn dictionary_number(name: &str) -> Option<u32> {
 }
 
 /// The bytes of the file.
+#[cfg(any(test, feature = "compression"))]
 pub(crate) fn encode_dictionary(store_id: StoreId, number: u32, dictionary: &[u8]) -> Vec<u8> {
     let mut bytes = Vec::with_capacity(HEADER_LENGTH + dictionary.len());
     bytes.extend([0; CRC_LENGTH]);

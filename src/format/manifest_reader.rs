@@ -99,6 +99,16 @@ pub(crate) fn read_manifest(bytes: &[u8]) -> Result<ReadManifest, ManifestFault>
     Ok(ReadManifest { state, entries, damaged_copies, torn })
 }
 
+/// Where the copies begin that do not verify, among those of the first `entries` entries.
+pub(crate) fn damaged_copies(bytes: &[u8], store_id: StoreId, entries: u64) -> Vec<u64> {
+    let copies = (0..).zip(bytes.chunks(FRAME_LENGTH)).take_while(|(index, _)| index / 2 < entries);
+    let is_intact = |index: u64, copy| {
+        Frame::open(copy).is_some_and(|frame| frame.number == index / 2 && frame.store_id == store_id)
+    };
+    let damaged = copies.filter(|(index, copy)| !is_intact(*index, copy));
+    damaged.map(|(index, _)| index * FRAME_LENGTH as u64).collect()
+}
+
 /// Whether nothing was ever appended here.
 fn is_room(bytes: &[u8]) -> bool {
     bytes.iter().all(|byte| *byte == 0)

@@ -1,7 +1,6 @@
 //! The store's files as bytes: pure codecs over slices, described for readers in `docs/format.md`.
 
 mod checksum;
-#[cfg(any(test, feature = "compression"))]
 mod dictionary;
 mod fields;
 mod manifest;
@@ -17,17 +16,16 @@ mod store_id;
 mod varint;
 
 pub(crate) use checksum::RecordSeed;
+pub(crate) use dictionary::{LONGEST_DICTIONARY_FILE, decode_dictionary, dictionary_number};
 #[cfg(feature = "compression")]
-pub(crate) use dictionary::{
-    MAX_DICTIONARIES, decode_dictionary, dictionary_name, dictionary_number, encode_dictionary,
-};
+pub(crate) use dictionary::{MAX_DICTIONARIES, dictionary_name, encode_dictionary};
 pub(crate) use manifest::{ManifestState, Voided};
 pub(crate) use manifest_entry::{Claim, ENTRY_LENGTH, Entry as ManifestEntry, StoreKind, encode_entry};
-pub(crate) use manifest_reader::{ReadManifest, may_be_manifest, read_manifest};
+pub(crate) use manifest_reader::{ReadManifest, damaged_copies, may_be_manifest, read_manifest};
 pub(crate) use record::{Payload, Record, RecordFault, RecordKind};
 pub(crate) use roots::{decode_roots, encode_roots};
 pub(crate) use segment_header::{SegmentHeader, SegmentHeaderFault};
 pub(crate) use snapshot::{SnapshotBase, SnapshotHeader, SnapshotRecord, snapshot_name, snapshot_serial};
-pub(crate) use snapshot_reader::Snapshot;
+pub(crate) use snapshot_reader::{Snapshot, SnapshotCheck};
 pub(crate) use snapshot_writer::SnapshotWriter;
 pub(crate) use store_id::StoreId;

@@ -217,6 +217,14 @@ pub(crate) fn may_be_mark(bytes: &[u8]) -> bool {
     bytes.get(TAG_AT) == Some(&MARK) && bytes.get(TAG_AT + 1).is_some_and(is_length)
 }
 
+/// How long the record that begins here says it is, if it can be one: a quick look for who searches every byte for one.
+pub(crate) fn claimed_length(bytes: &[u8]) -> Option<usize> {
+    bytes.get(TAG_AT).filter(|tag| (REPLACE..=END).contains(*tag))?;
+    let (body, length) = varint::read(bytes.get(TAG_AT + 1..)?)?;
+    let whole = usize::try_from(body).ok()?.checked_add(TAG_AT + 1 + length)?;
+    (whole <= bytes.len()).then_some(whole)
+}
+
 /// The length of the whole record.
 #[inline]
 pub(crate) const fn encoded_length(kind: &RecordKind, payload_length: usize) -> usize {

@@ -9,8 +9,8 @@ use crate::format::fields::FieldReader;
 use crate::format::manifest_entry::FORMAT_VERSION;
 use crate::format::record;
 use crate::format::snapshot::{
-    FOOTER, HEADER, MAGIC, PAGES, SnapshotBase, SnapshotFault, SnapshotFooter, SnapshotHeader,
-    SnapshotRecord, block_seed, unzigzag,
+    BLOCK_HEADER_LENGTH, FOOTER, HEADER, MAGIC, PAGES, SnapshotBase, SnapshotFault, SnapshotFooter,
+    SnapshotHeader, SnapshotRecord, block_seed, unzigzag,
 };
 use crate::format::store_id::StoreId;
 use crate::geometry::Geometry;
@@ -30,27 +30,16 @@ impl<'a> Snapshot<'a> {
     /// Verifies the snapshot that fills `bytes` and has to be of that store and serial.
     pub(crate) fn open(bytes: &'a [u8], store_id: StoreId, serial: u64) -> Result<Self, SnapshotFault> {
         let mut blocks = Blocks::new(bytes);
-        let (mut number, mut file_check) = (0_u32, 0);
-        let mut header = None;
+        let mut check = SnapshotCheck::new(store_id, serial);
         loop {
             let offset = blocks.offset();
             let fault = |reason| SnapshotFault { offset, reason };
-            let block = blocks.next().ok_or(fault("the snapshot is cut short"))?;
-            if checksum(block_seed(store_id, serial, number), block.covered) != block.crc {
-                return Err(fault("a block does not match its checksum"));
+            let block = blocks.next().ok_or(fault(CUT_SHORT))?;
+            check.take(&block).map_err(fault)?;
+            if let (Some(header), Some(footer)) = (check.header, check.footer) {
+                let over = blocks.is_over();
+                return if over { Ok(Self { bytes, header, footer }) } else { Err(fault(BEHIND_FOOTER)) };
             }
-            match (block.kind, header) {
-                (HEADER, None) => header = Some(decode_header(block.body, store_id, serial).map_err(fault)?),
-                (PAGES, Some(_)) => {}
-                (FOOTER, Some(header)) => {
-                    let footer = decode_footer(block.body, number, file_check).map_err(fault)?;
-                    let over = blocks.is_over();
-                    return if over { Ok(Self { bytes, header, footer }) } else { Err(fault(BEHIND_FOOTER)) };
-                }
-                _ => return Err(fault("a block has the wrong kind for its place")),
-            }
-            file_check = checksum(file_check, &block.crc.to_le_bytes());
-            number = number.checked_add(1).ok_or(fault("there are too many blocks"))?;
         }
     }
 
@@ -82,6 +71,65 @@ impl<'a> Snapshot<'a> {
 }
 
 const BEHIND_FOOTER: Reason = "something follows the footer";
+const CUT_SHORT: Reason = "the snapshot is cut short";
+
+/// Verifies a snapshot block by block, for those who can't have all of it in memory.
+#[derive(Debug)]
+pub(crate) struct SnapshotCheck {
+    store_id: StoreId,
+    serial: u64,
+    number: u32,
+    file_check: u32,
+    header: Option<SnapshotHeader>,
+    footer: Option<SnapshotFooter>,
+}
+
+impl SnapshotCheck {
+    /// How many bytes at the front of a block say how long it is.
+    pub(crate) const PREFIX: usize = BLOCK_HEADER_LENGTH;
+
+    pub(crate) fn new(store_id: StoreId, serial: u64) -> Self {
+        Self { store_id, serial, number: 0, file_check: 0, header: None, footer: None }
+    }
+
+    /// The length of the block that begins with these bytes.
+    pub(crate) fn block_length(prefix: &[u8; Self::PREFIX]) -> u64 {
+        let mut fields = FieldReader::new(prefix);
+        let _crc = fields.u32();
+        Self::PREFIX as u64 + u64::from(fields.u32().unwrap_or(0))
+    }
+
+    /// Takes the next block, which fills `bytes`. The error is a sentence about the snapshot.
+    pub(crate) fn take_bytes(&mut self, bytes: &[u8]) -> Result<(), Reason> {
+        let block = Blocks::new(bytes).next().ok_or(CUT_SHORT)?;
+        if self.footer.is_some() {
+            return Err(BEHIND_FOOTER);
+        }
+        self.take(&block)
+    }
+
+    /// What is wrong with a snapshot that ends here.
+    pub(crate) fn finish(&self) -> Result<(), Reason> {
+        if self.footer.is_some() { Ok(()) } else { Err(CUT_SHORT) }
+    }
+
+    fn take(&mut self, block: &Block<'_>) -> Result<(), Reason> {
+        if checksum(block_seed(self.store_id, self.serial, self.number), block.covered) != block.crc {
+            return Err("a block does not match its checksum");
+        }
+        match (block.kind, self.header) {
+            (HEADER, None) => self.header = Some(decode_header(block.body, self.store_id, self.serial)?),
+            (PAGES, Some(_)) => {}
+            (FOOTER, Some(_)) => {
+                self.footer = Some(decode_footer(block.body, self.number, self.file_check)?);
+            }
+            _ => return Err("a block has the wrong kind for its place"),
+        }
+        self.file_check = checksum(self.file_check, &block.crc.to_le_bytes());
+        self.number = self.number.checked_add(1).ok_or("there are too many blocks")?;
+        Ok(())
+    }
+}
 
 /// One block, not yet verified.
 #[derive(Clone, Copy)]

@@ -69,6 +69,12 @@ impl Log {
         Self { core, first, truncation: Mutex::new(()), was_recovered, lock, temporary }
     }
 
+    /// What is below, for those who copy it. Fails if the thread holds a reservation, which they would wait for.
+    pub(crate) fn core_without_reservation(&self) -> Result<&LogCore> {
+        refuse_holder(&self.core)?;
+        Ok(&self.core)
+    }
+
     /// Whether the log existed before it was opened.
     #[must_use]
     pub fn was_recovered(&self) -> bool {

@@ -493,6 +493,16 @@ impl LogCore {
         self.supply.figures().file_length(self.geometry)
     }
 
+    /// The manifest of the store.
+    pub(crate) fn manifest(&self) -> &ManifestFile {
+        &self.manifest
+    }
+
+    /// The length that the log file really has.
+    pub(crate) fn length_found(&self) -> Result<u64> {
+        self.file.len().map_err(|error| Error::io("read", self.log_path(), error))
+    }
+
     /// Reads bytes of a slot.
     pub(crate) fn read_slot(&self, place: Place, buffer: &mut [u8]) -> Result<()> {
         let offset = self.geometry.file_offset(place.slot, place.offset);

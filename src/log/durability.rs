@@ -44,6 +44,16 @@ impl Durability {
         lsns
     }
 
+    /// The stable LSNs of all heads at one moment: no record below one of them says of another head that it was stable further.
+    pub(crate) fn stable_together(&self) -> HeadLsns {
+        loop {
+            let (before, after) = (self.all_stable(), self.all_stable());
+            if before == after {
+                return before;
+            }
+        }
+    }
+
     /// Becomes the leader, or waits for the present one to finish and returns `None`: look at the stable LSN again.
     pub(crate) fn lead(&self) -> Option<Leader<'_>> {
         let mut leading = self.leading.lock();

@@ -15,8 +15,10 @@
 use std::io;
 use std::sync::Arc;
 
-use crate::error::{Error, Result};
-use crate::format::{ENTRY_LENGTH, ManifestEntry, ManifestState, encode_entry};
+use crate::error::{Corruption, Error, Result};
+use crate::format::{
+    ENTRY_LENGTH, ManifestEntry, ManifestState, damaged_copies, encode_entry, read_manifest,
+};
 use crate::storage::{Access, Storage, StorageFile, is_full};
 use crate::sync::Mutex;
 
@@ -127,6 +129,42 @@ impl ManifestFile {
         self.open.lock().file = None;
     }
 
+    /// What the store knows of itself, as the file says it.
+    pub(crate) fn state(&self) -> ManifestState {
+        self.open.lock().state.clone()
+    }
+
+    /// Reads the file and compares it with what was written to it. Returns its length and what is wrong with it. Appends wait.
+    pub(crate) fn check(&self) -> Result<(u64, Vec<Corruption>)> {
+        let open = self.open.lock();
+        let path = self.storage.describe(MANIFEST_FILE);
+        let bytes = read_whole(self.storage.as_ref()).map_err(|error| Error::io("read", &path, error))?;
+        let length = bytes.len() as u64;
+        let read = match read_manifest(&bytes) {
+            Ok(read) => read,
+            Err(fault) => match fault.into_error(&path) {
+                Error::Corruption(corruption) => return Ok((length, vec![*corruption])),
+                error => return Ok((length, vec![Corruption::new(&path, error.to_string())])),
+            },
+        };
+        let fault = |offset, reason: &str| Corruption::new(&path, reason).at_offset(offset);
+        let is_writer = open.file.is_some();
+        // What was torn by a crash before a read-only opening is no damage: nobody was told of it.
+        let settled = if is_writer { read.entries } else { read.entries.saturating_sub(1).max(1) };
+        let damaged = damaged_copies(&bytes, open.state.store_id, settled);
+        let mut faults: Vec<Corruption> = damaged
+            .into_iter()
+            .map(|offset| fault(offset, "one of two copies of an entry does not match its checksum"))
+            .collect();
+        if is_writer && read.torn {
+            faults.push(fault(read.entries * ENTRY_LENGTH as u64, "something follows the last entry"));
+        }
+        if is_writer && read.state != open.state {
+            faults.push(fault(0, "it says something else than what was written"));
+        }
+        Ok((length, faults))
+    }
+
     /// Makes sure that so many more entries will find space. `DiskFull` if they don't, and "extend" as the operation of an I/O
     /// error: nothing is lost then. Any other error is one of writing the file anew, and final.
     pub(crate) fn make_room(&self, entries: u64) -> Result<()> {
@@ -149,6 +187,14 @@ impl ManifestFile {
             Err(error) => Err(Error::io("extend", self.storage.describe(MANIFEST_FILE), error)),
         }
     }
+}
+
+fn read_whole(storage: &dyn Storage) -> io::Result<Vec<u8>> {
+    let file = storage.open(MANIFEST_FILE, Access::Read)?;
+    let length = usize::try_from(file.len()?).map_err(|_| io::ErrorKind::FileTooLarge)?;
+    let mut bytes = vec![0; length];
+    file.read_at(&mut bytes, 0)?;
+    Ok(bytes)
 }
 
 fn failed(storage: &dyn Storage, operation: &'static str, name: &str, error: io::Error) -> Error {

@@ -9,6 +9,8 @@
 //! | `batch` | what may be called stable while batches are open |
 //! | `durability` | the leader that syncs for all |
 //! | `supply` | segments for the heads |
+//! | `hold` | keeping segments from being reused |
+//! | `copy` | copying what is stable |
 //! | `manifest_file` | claims and bounds on disk |
 //! | `core` | all of these together |
 //! | `scan`, `iter` | reading records back |
@@ -20,10 +22,12 @@ mod batch_guard;
 pub(crate) mod buffer;
 pub(crate) mod buffer_state;
 mod claim;
+mod copy;
 mod core;
 mod durability;
 pub(crate) mod event;
 mod gate;
+mod hold;
 mod iter;
 mod manifest_file;
 mod reservation;
@@ -36,8 +40,10 @@ pub use batch_guard::Batch;
 pub use iter::{LogEntry, LogIter};
 pub use reservation::Reservation;
 
+pub(crate) use copy::StableLog;
 pub(crate) use core::{Due, LOG_FILE, LogCore, LogStart};
 pub(crate) use gate::Privilege;
+pub(crate) use hold::{Hold, SegmentInUse};
 pub(crate) use manifest_file::{MANIFEST_FILE, MANIFEST_TEMPORARY, ManifestFile};
 pub(crate) use scan::Records;
 pub(crate) use supply::{RESERVE, SupplyFigures, SupplyStart, claimed_at_once};

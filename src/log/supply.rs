@@ -12,7 +12,8 @@
 //!   bring the killed records back to life when their bytes are gone, or tear a hole below the tip;
 //! * **(B)** every thread that might have looked up a place in it has moved on: a deferral of the epoch says so.
 //!
-//! Nobody waits for either. If no slot is free the file grows.
+//! Nobody waits for either. If no slot is free the file grows. A slot that somebody *holds*, to read it whole without a guard,
+//! waits for that as well: see `hold`.
 //!
 //! # The reserve
 //!
@@ -39,7 +40,7 @@
 //! else a power cut could keep the cut and lose the entry, and recovery would miss segments that the manifest still claims.
 //! Segments that are claimed ahead and not armed have never been written to; they are given up by the same entry.
 
-use std::collections::{BTreeSet, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 
 use super::core::LogCore;
@@ -81,6 +82,10 @@ struct State {
     emptied: Vec<SlotId>,
     /// Slots that wait for (B).
     quarantine: VecDeque<(Arc<AtomicBool>, Vec<SlotId>)>,
+    /// How many hold each slot that is held.
+    holders: BTreeMap<SlotId, u32>,
+    /// Slots that would be free if nobody held them.
+    kept: BTreeSet<SlotId>,
     /// Slots that the file has room for.
     slots: u32,
     /// By how many bytes the last of them is short (C).
@@ -117,6 +122,8 @@ pub(crate) struct SupplyFigures {
     pub(crate) free: u32,
     /// Slots that will be free when what killed their records is stable, or readers have moved on.
     pub(crate) emptied: u32,
+    /// How many of these are only waiting for those who hold them.
+    pub(crate) kept: u32,
     /// The disk had no space for another slot.
     pub(crate) full: bool,
 }
@@ -156,7 +163,8 @@ impl Supply {
             slots: state.slots,
             short: state.short,
             free: count(state.free.len()),
-            emptied: count(state.emptied.len() + quarantined),
+            emptied: count(state.emptied.len() + quarantined + state.kept.len()),
+            kept: count(state.kept.len()),
             full: state.full,
         }
     }
@@ -215,6 +223,22 @@ impl Supply {
             // Each round can move the epoch on by one, if no thread is in its way; two make a deferral ripe.
             (0..3).for_each(|_| epoch::pin().flush());
         }
+    }
+
+    /// Holds the slots that `choose` picks, while no slot can be claimed or become free.
+    pub(super) fn hold(&self, choose: impl FnOnce() -> Vec<SlotId>) -> Vec<SlotId> {
+        let mut state = self.state.lock();
+        let slots = choose();
+        for slot in &slots {
+            *state.holders.entry(*slot).or_default() += 1;
+        }
+        slots
+    }
+
+    /// Gives back slots that were held.
+    pub(super) fn let_go(&self, core: &LogCore, slots: impl IntoIterator<Item = SlotId>) {
+        let mut state = self.state.lock();
+        slots.into_iter().for_each(|slot| state.let_go(core, slot));
     }
 
     /// Waits for who is claiming now.
@@ -347,8 +371,27 @@ impl State {
     fn take_ripe(&mut self, core: &LogCore) {
         while self.quarantine.front().is_some_and(|(ripe, _)| ripe.load(Ordering::Acquire)) {
             for slot in self.quarantine.pop_front().into_iter().flat_map(|(_, slots)| slots) {
-                core.accountant().release(slot);
-                self.free.insert(slot);
+                if self.holders.contains_key(&slot) {
+                    self.kept.insert(slot);
+                } else {
+                    self.set_free(core, slot);
+                }
+            }
+        }
+    }
+
+    fn set_free(&mut self, core: &LogCore, slot: SlotId) {
+        core.accountant().release(slot);
+        self.free.insert(slot);
+    }
+
+    fn let_go(&mut self, core: &LogCore, slot: SlotId) {
+        let Some(holders) = self.holders.get_mut(&slot) else { return };
+        *holders -= 1;
+        if *holders == 0 {
+            self.holders.remove(&slot);
+            if self.kept.remove(&slot) {
+                self.set_free(core, slot);
             }
         }
     }

@@ -22,7 +22,7 @@
 use super::gc::Turn;
 use super::shared::Inner;
 use crate::error::{Corruption, Error, Result};
-use crate::format::{RecordKind, SegmentHeader};
+use crate::format::{Record, RecordKind, SegmentHeader};
 use crate::ids::{HeadId, Lsn, PageId, SegmentId, SlotId, Version};
 use crate::location::Place;
 use crate::log::Records;
@@ -34,7 +34,7 @@ use crate::sync::epoch;
 
 /// How many records of a victim are looked up together: enough to have many loads under way, and little enough for what is
 /// loaded to stay in the nearest caches until it is used.
-const WINDOW: usize = 128;
+pub(super) const WINDOW: usize = 128;
 
 /// A victim that is being cleaned. Its bytes are in the [`Turn`].
 #[derive(Debug)]
@@ -51,12 +51,25 @@ impl Work {
     }
 }
 
-/// A record of a page, as it was found in a victim.
-struct Found {
-    page_id: PageId,
-    version: Version,
-    offset: u32,
-    length: usize,
+/// A record of a page, as it was found in a segment.
+pub(super) struct Found {
+    pub(super) page_id: PageId,
+    pub(super) version: Version,
+    pub(super) offset: u32,
+    pub(super) length: usize,
+}
+
+impl Found {
+    /// `None` if the record is not of a page.
+    pub(super) fn new(offset: u32, record: &Record<'_>) -> Option<Self> {
+        let (RecordKind::Replace { page_id, version, .. }
+        | RecordKind::Link { page_id, version }
+        | RecordKind::Free { page_id, version, .. }) = record.kind
+        else {
+            return None;
+        };
+        Some(Self { page_id, version, offset, length: record.length })
+    }
 }
 
 /// A record that was copied, and the node that is to be told.
@@ -102,6 +115,7 @@ impl<F: Fragment> Inner<F> {
     /// Cleans about so many bytes more of the victim that was taken.
     pub(super) fn clean_stretch(&self, turn: &mut Turn, bytes: usize) -> Result<()> {
         let Some(mut work) = turn.work.take() else { return Ok(()) };
+        turn.stretches += 1;
         let (accountant, victim) = (self.core.accountant(), work.victim);
         let is_alive = accountant.state(victim.slot) == SegmentState::Victim
             && accountant.segment(victim.slot) == victim.segment;
@@ -177,14 +191,7 @@ impl<F: Fragment> Inner<F> {
         let mut records = Records::new(bytes, self.core.seed(), segment, work.offset);
         while let Some(item) = records.next() {
             match item {
-                Ok((offset, record)) => {
-                    if let RecordKind::Replace { page_id, version, .. }
-                    | RecordKind::Link { page_id, version }
-                    | RecordKind::Free { page_id, version, .. } = record.kind
-                    {
-                        all.push(Found { page_id, version, offset, length: record.length });
-                    }
-                }
+                Ok((offset, record)) => all.extend(Found::new(offset, &record)),
                 Err(fault) => return (all, Rest::Rot(self.rot(slot, segment, fault.reason()))),
             }
             if (records.offset() - work.offset) as usize >= wanted {
@@ -198,7 +205,7 @@ impl<F: Fragment> Inner<F> {
     ///
     /// Each record's page lies somewhere else in memory. So this goes through the records in passes, one step of the way
     /// each, and each pass asks for the memory that the next one needs: many loads are under way at once.
-    fn live_nodes<'f, 'g>(
+    pub(super) fn live_nodes<'f, 'g>(
         &'g self,
         slot: SlotId,
         records: &'f [Found],

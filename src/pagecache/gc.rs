@@ -39,6 +39,8 @@ pub(super) struct Turn {
     pub(super) work: Option<Work>,
     /// Its bytes; the memory is taken once.
     pub(super) bytes: Vec<u8>,
+    /// How many stretches were cleaned.
+    pub(super) stretches: u64,
     chooser: Chooser,
 }
 
@@ -53,7 +55,7 @@ pub(crate) struct Collector {
 impl Collector {
     pub(super) fn new(config: &Config, geometry: Geometry) -> Self {
         let chooser = Chooser::new(config.victim_policy, geometry);
-        let turn = Turn { work: None, bytes: Vec::new(), chooser };
+        let turn = Turn { work: None, bytes: Vec::new(), stretches: 0, chooser };
         let (space_target, paced) = (config.space_target, config.garbage_collection);
         Self { turn: Mutex::new(turn), space_target, paced }
     }
@@ -66,6 +68,11 @@ impl Collector {
     /// Keeps relocation from happening as long as the returned guard lives.
     pub(super) fn hold(&self) -> MutexGuard<'_, Turn> {
         self.turn.lock()
+    }
+
+    /// How many stretches were cleaned. If the number is the same later, nothing was moved in between.
+    pub(super) fn stretches(&self) -> u64 {
+        self.turn.lock().stretches
     }
 }
 
@@ -149,7 +156,7 @@ impl<F: Fragment> Inner<F> {
 
     fn look_after_the_file(&self, turn: &mut Turn) -> Result<()> {
         let figures = self.core.supply().figures();
-        if figures.emptied > 0 && (figures.full || figures.free <= low_water(&figures)) {
+        if figures.emptied > figures.kept && (figures.full || figures.free <= low_water(&figures)) {
             // What was emptied becomes free when its killers are stable: rather a sync than a larger file.
             self.core.sync_in_passing()?;
             self.core.supply().harvest(&self.core);

@@ -14,9 +14,12 @@
 //! | `shrink` | making the log file shorter |
 //! | `snapshot` | writing down the page table, so that opening is quick |
 //! | `train` | learning a compression dictionary |
+//! | `backup` | a copy of a running store |
+//! | `verify` | a full check of a running store |
 //! | `statistics` | what an instance does and holds |
 
 mod allocate;
+mod backup;
 mod batch;
 mod budget;
 mod clean;
@@ -41,6 +44,7 @@ mod statistics;
 mod tests;
 #[cfg(feature = "compression")]
 mod train;
+mod verify;
 
 pub use guard::Guard;
 pub use meta::{RootCas, Roots};
@@ -48,3 +52,4 @@ pub use outcome::{Allocated, Cas};
 pub use page::{Fragments, Page};
 pub use shared::PageCache;
 pub use statistics::Stats;
+pub use verify::{VerifyOptions, VerifyReport};

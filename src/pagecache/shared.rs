@@ -237,9 +237,19 @@ impl<F: Fragment> Inner<F> {
         node: NodeRef<'_, F>,
         use_it: impl FnOnce(&[u8]) -> Result<R>,
     ) -> Result<Option<R>> {
+        self.core.counters().one(Counter::RecordRead);
+        self.read_record(page_id, node, use_it)
+    }
+
+    /// As [`read_node`](Self::read_node), uncounted.
+    pub(super) fn read_record<R>(
+        &self,
+        page_id: PageId,
+        node: NodeRef<'_, F>,
+        use_it: impl FnOnce(&[u8]) -> Result<R>,
+    ) -> Result<Option<R>> {
         let Some(place) = node.place() else { return Ok(None) };
         let segment = self.core.accountant().segment(place.slot);
-        self.core.counters().one(Counter::RecordRead);
         with_scratch(|bytes| {
             bytes.resize(node.length() as usize, 0);
             self.core.read_slot(place, bytes)?;
@@ -247,17 +257,31 @@ impl<F: Fragment> Inner<F> {
             let record =
                 record::decode(bytes, seed).map_err(|fault| self.damage(page_id, place, fault.reason()))?;
             let named = match record.kind {
-                RecordKind::Replace { page_id, version, .. } | RecordKind::Link { page_id, version } => {
-                    Some((page_id, version))
-                }
+                RecordKind::Replace { page_id, version, .. }
+                | RecordKind::Link { page_id, version }
+                | RecordKind::Free { page_id, version, .. } => Some((page_id, version)),
                 _ => None,
             };
             if named != Some((page_id, node.version())) {
                 return Err(self.damage(page_id, place, "is of another page or version"));
             }
+            if record.length != bytes.len() {
+                return Err(self.damage(page_id, place, "has another length than was noted"));
+            }
             let used = self.compression.unpack(record.payload, self.core.max_record(), use_it);
             used.map_err(|fault| self.cannot_unpack(page_id, place, fault))?.map(Some)
         })
+    }
+
+    /// Why a payload can't be decoded, if it can't.
+    pub(super) fn cannot_decode(&self, payload: Payload<'_>) -> Option<String> {
+        let decode = |plain: &[u8]| F::Codec::decode(plain).err();
+        match self.compression.unpack(payload, self.core.max_record(), decode) {
+            Ok(error) => error.map(|error| format!("the record's payload can't be decoded: {error}")),
+            Err(UnpackFault::Damaged(reason)) => Some(format!("the record {reason}")),
+            // Nobody can say.
+            Err(UnpackFault::Unsupported) => None,
+        }
     }
 
     #[cold]

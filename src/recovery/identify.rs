@@ -10,6 +10,9 @@ use crate::storage::{Access, Storage};
 /// The name of the lock file.
 pub(crate) const LOCK_FILE: &str = "LOCK";
 
+/// In a directory without a manifest: a backup into it is under way, or was interrupted.
+pub(crate) const UNFINISHED_FILE: &str = "UNFINISHED-BACKUP";
+
 /// What a directory holds.
 #[derive(Debug)]
 pub(crate) enum Found {
@@ -27,6 +30,10 @@ pub(crate) fn identify(storage: &dyn Storage) -> Result<Found> {
         let path = storage.describe(MANIFEST_FILE);
         let manifest = read_manifest(&bytes).map_err(|fault| fault.into_error(&path))?;
         return Ok(Found::Store(Box::new(manifest)));
+    }
+    if names.iter().any(|name| name == UNFINISHED_FILE) {
+        let reason = "a backup into it was not finished".into();
+        return Err(Error::NotAStore { path: storage.describe(""), reason });
     }
     for name in names {
         let expected = match name.as_str() {
@@ -53,7 +60,8 @@ pub(crate) fn check_kind(storage: &dyn Storage, found: StoreKind, wanted: StoreK
     Err(Error::NotAStore { path: storage.describe(""), reason: reason.into() })
 }
 
-fn is_empty(storage: &dyn Storage, name: &str) -> Result<bool> {
+/// Whether a file has no bytes.
+pub(crate) fn is_empty(storage: &dyn Storage, name: &str) -> Result<bool> {
     let failed = |error: io::Error| Error::io("read", storage.describe(name), error);
     storage.open(name, Access::Read).map_err(failed)?.is_empty().map_err(failed)
 }

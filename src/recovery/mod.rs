@@ -7,8 +7,10 @@
 //! | `heads` | where the log ends, and what lies below |
 //! | `replay` | from records to pages |
 //! | `snapshot_file` | loading and writing snapshots |
+//! | `backup` | from a log that is in use to files that can be opened |
 //! | `open_log` | opening a bare log |
 
+mod backup;
 mod heads;
 mod identify;
 mod open;
@@ -16,6 +18,8 @@ mod open_log;
 mod replay;
 mod snapshot_file;
 
+pub use backup::BackupReport;
+pub(crate) use backup::back_up;
 pub(crate) use open::{Recovered, recover};
 pub(crate) use replay::{Replay, ReplayedPage, Spot};
 pub(crate) use snapshot_file::{PendingSnapshot, SnapshotFile};

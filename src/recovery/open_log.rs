@@ -1,10 +1,16 @@
-//! Opening a bare log.
+//! Opening a bare log, and copying one.
 
+use std::ops::ControlFlow;
+use std::sync::Arc;
+
+use super::backup::{BackupReport, back_up};
 use super::open::recover;
 use crate::config::Config;
 use crate::error::Result;
 use crate::format::StoreKind;
 use crate::log::Log;
+use crate::progress::Progress;
+use crate::storage::Storage;
 
 impl Log {
     /// Opens the log in the configured place, or creates it there. Cache options have no effect on a bare log.
@@ -18,5 +24,24 @@ impl Log {
     pub fn open(config: Config) -> Result<Self> {
         let opened = recover(&config, StoreKind::Log)?;
         Ok(Self::assemble(opened.core, opened.first_lsn, opened.was_recovered, opened.lock, config.temporary))
+    }
+
+    /// Copies the log, while it is in use, into a storage that is empty: see
+    /// [`PageCache::backup_to_storage`](crate::PageCache::backup_to_storage). Entries keep their LSNs; their
+    /// [locations](crate::Location) in the copy are others.
+    ///
+    /// # Errors
+    /// As there, and [`ReservationOpen`](crate::Error::ReservationOpen) if the calling thread holds a reservation.
+    // By value, so that any back-end becomes a trait object by itself.
+    #[expect(
+        clippy::needless_pass_by_value,
+        reason = "a reference to an Arc is not made into one of a trait object"
+    )]
+    pub fn backup_to_storage(
+        &self,
+        target: Arc<dyn Storage>,
+        mut progress: impl FnMut(Progress) -> ControlFlow<()>,
+    ) -> Result<BackupReport> {
+        back_up(self.core_without_reservation()?, &target, &mut progress)
     }
 }

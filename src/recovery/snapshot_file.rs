@@ -6,7 +6,7 @@
 use std::fmt;
 use std::sync::Arc;
 
-use super::identify::read_file;
+use super::identify::{UNFINISHED_FILE, read_file};
 use super::replay::{Base, Replay, Spot};
 use crate::error::{Error, Result};
 use crate::format::{
@@ -75,7 +75,7 @@ fn apply(
     Ok(Loaded { starts, ends, serial: Some(serial), newest_serial: serial })
 }
 
-/// Removes what an interrupted writer left, and all snapshots but the one in use. Durable when this returns.
+/// Removes what an interrupted writer left, also one of a backup, and all snapshots but the one in use. Durable when this returns.
 pub(crate) fn sweep(storage: &dyn Storage, used: Option<u64>) -> Result<()> {
     let failed = |operation, name: &str, error| Error::io(operation, storage.describe(name), error);
     let names = storage.list().map_err(|error| failed("list", "", error))?;
@@ -83,7 +83,7 @@ pub(crate) fn sweep(storage: &dyn Storage, used: Option<u64>) -> Result<()> {
     for name in names {
         let serial = snapshot_serial(&name);
         let temporary = name.strip_suffix(TEMPORARY).is_some_and(|name| snapshot_serial(name).is_some());
-        if temporary || (serial.is_some() && serial != used) {
+        if temporary || name == UNFINISHED_FILE || (serial.is_some() && serial != used) {
             storage.remove(&name).map_err(|error| failed("remove", &name, error))?;
             removed = true;
         }

@@ -233,6 +233,17 @@ impl SegmentAccountant {
         self.slot(slot).map_or(0, SlotState::live)
     }
 
+    /// The live bytes of a segment that is full and credited as a whole, so that from now on they only fall; and which one it is.
+    pub(crate) fn settled(&self, slot: SlotId) -> Option<(SegmentId, u64)> {
+        self.slot(slot)?.settled()
+    }
+
+    /// Puts an account in disorder, for tests of those who check accounts.
+    #[cfg(test)]
+    pub(crate) fn falsify(&self, slot: SlotId, bytes: i64) {
+        let _ = self.slot(slot).map(|state| state.falsify(bytes));
+    }
+
     pub(crate) fn state(&self, slot: SlotId) -> SegmentState {
         self.slot(slot).map_or(SegmentState::Free, SlotState::state)
     }

@@ -214,6 +214,22 @@ impl SlotState {
         u64::try_from(live).unwrap_or(0)
     }
 
+    /// See [`SegmentAccountant::settled`](super::SegmentAccountant::settled). The counter of a segment that is not credited as a
+    /// whole is far above (A).
+    pub(super) fn settled(&self) -> Option<(SegmentId, u64)> {
+        if !matches!(self.state(), SegmentState::Sealed | SegmentState::Victim) {
+            return None;
+        }
+        let counter = self.figures.live.load(Ordering::Acquire);
+        let live = u64::try_from(counter).ok().filter(|_| counter < Self::BIAS / 2)?;
+        Some((self.segment(), live))
+    }
+
+    #[cfg(test)]
+    pub(super) fn falsify(&self, bytes: i64) {
+        self.figures.live.fetch_add(bytes, Ordering::Relaxed);
+    }
+
     pub(super) fn segment(&self) -> SegmentId {
         SegmentId(self.figures.segment.load(Ordering::Relaxed))
     }

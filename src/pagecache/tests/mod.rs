@@ -2,6 +2,7 @@
 
 mod accounts;
 mod frozen;
+mod verify;
 
 use crate::pages::{Codec, CodecError, Fragment};
 

@@ -1,0 +1,205 @@
+//! Hot backup: a copy of a running store that opens as a store.
+//!
+//! ```text
+//!  empty? ─► lock ─► note that it is unfinished ─► log: stable segments, sync ─► dictionaries, sync ─►
+//!  manifest (temp, sync, rename, sync) ─► note away
+//! ```
+//!
+//! - **(A) All that was done before the call is in it**, since it begins with a sync; but not a batch that is open. What others log
+//!   meanwhile is in it or not, as a prefix: the log is cut at a moment's stable LSN (see `log/copy`), which is never in a batch.
+//! - **(B) It is no store until it is complete.** The manifest comes last, when the log and its name are durable. Until then a
+//!   file says that the backup is unfinished, which is durable before there is anything else. It is removed last; one that is left
+//!   beside a manifest means nothing, and the next opening removes it.
+//! - **(C) The store below is not harmed.** It is only read. Its segments are held until they are copied, so its file may grow.
+//!
+//! # Identity
+//!
+//! The copy keeps the store's id. Checksums of records begin from it, so another id would mean to compute them all anew, and a
+//! record that rots on the way would get a valid one. The id says which files belong together, and the files of the copy do: they
+//! are in a directory of their own. It is not meant to tell stores from one another, and nothing uses it for that. What follows
+//! is for the user to know: original and copy go different ways from the cut on, with the same LSNs and generated ids for different
+//! things, so files of the one are not to be put among those of the other.
+//!
+//! The copy has no snapshot, so its first opening reads the whole log.
+
+use std::collections::BTreeMap;
+use std::io;
+use std::ops::ControlFlow;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use super::identify::{LOCK_FILE, UNFINISHED_FILE, is_empty, read_file};
+use crate::error::{Error, Result};
+use crate::format::{Claim, dictionary_number};
+use crate::ids::{HeadId, Lsn, SlotId};
+use crate::log::{LOG_FILE, LogCore, MANIFEST_FILE, MANIFEST_TEMPORARY, ManifestFile, StableLog};
+use crate::progress::Progress;
+use crate::storage::{Access, Storage, StorageLock, is_full};
+
+/// What a backup has copied.
+#[derive(Clone, Copy, Debug, Default)]
+#[non_exhaustive]
+pub struct BackupReport {
+    /// The copy has all changes at LSNs below this one, and no others.
+    pub stable_lsn: Lsn,
+    /// Segments that were copied.
+    pub segments: u32,
+    /// Records in them.
+    pub records: u64,
+    /// Bytes of the copy's log, and of its compression dictionaries.
+    pub bytes: u64,
+    /// How long it took.
+    pub duration: Duration,
+}
+
+/// Who is told how far a backup is.
+pub(crate) type Tell<'a> = &'a mut dyn FnMut(Progress) -> ControlFlow<()>;
+
+/// Copies what is stable now, and what can be made stable without waiting for a batch.
+pub(crate) fn back_up(core: &LogCore, target: &Arc<dyn Storage>, tell: Tell<'_>) -> Result<BackupReport> {
+    let began = Instant::now();
+    core.gate().admit_read()?;
+    let lock = take_place(target.as_ref())?;
+    let copied = copy(core, target, tell);
+    if copied.is_err() {
+        clear(target.as_ref());
+    }
+    drop(lock);
+    Ok(BackupReport { duration: began.elapsed(), ..copied? })
+}
+
+fn copy(core: &LogCore, target: &Arc<dyn Storage>, tell: Tell<'_>) -> Result<BackupReport> {
+    let storage = target.as_ref();
+    note_unfinished(storage)?;
+    // What a store that writes no more has called stable is stable.
+    if !core.gate().is_read_only() && core.gate().check_poison().is_ok() {
+        core.sync_now()?;
+    }
+    let mut log = StableLog::hold(core);
+    // Read behind the cut: its bounds are above all that lies below.
+    let mut state = core.manifest().state();
+    let (mut report, claims) = copy_log(core, &mut log, storage, tell)?;
+    report.stable_lsn = log.cut.get(HeadId::FRESH.index()).copied().unwrap_or_default();
+    (state.claims, state.stable) = (claims, log.cut);
+    drop(log);
+    report.bytes += copy_dictionaries(core.storage().as_ref(), storage)?;
+    drop(ManifestFile::write(Arc::clone(target), state).map_err(or_full)?);
+    storage.remove(UNFINISHED_FILE).map_err(|error| failed(storage, "remove", UNFINISHED_FILE, error))?;
+    sync_directory(storage)?;
+    Ok(report)
+}
+
+/// The log file, durable with its name when this returns.
+fn copy_log(
+    core: &LogCore,
+    log: &mut StableLog<'_>,
+    target: &dyn Storage,
+    tell: Tell<'_>,
+) -> Result<(BackupReport, BTreeMap<SlotId, Claim>)> {
+    let total = log.segments.iter().map(|segment| u64::from(segment.length)).sum();
+    let mut progress = Progress { done: 0, total };
+    let mut advance = |length: u32| {
+        progress.done += u64::from(length);
+        if tell(progress).is_break() { Err(Error::Cancelled) } else { Ok(()) }
+    };
+    advance(0)?;
+    let file = target.create(LOG_FILE).map_err(|error| failed(target, "create", LOG_FILE, error))?;
+    let (mut report, mut claims, mut bytes) = (BackupReport::default(), BTreeMap::new(), Vec::new());
+    for (slot, segment) in (0..).map(SlotId).zip(log.segments.clone()) {
+        let copied = log.copy(segment, slot, &mut bytes)?;
+        let offset = core.geometry().file_offset(slot, 0);
+        file.write_at(&bytes, offset).map_err(|error| failed(target, "write", LOG_FILE, error))?;
+        claims.insert(slot, copied.claim);
+        report.segments += 1;
+        report.records += copied.records;
+        report.bytes += bytes.len() as u64;
+        advance(segment.length)?;
+    }
+    file.sync().map_err(|error| failed(target, "sync", LOG_FILE, error))?;
+    sync_directory(target)?;
+    Ok((report, claims))
+}
+
+/// What compressed records refer to, as it is, and durable when this returns. A dictionary that a copied record needs was
+/// there before the record. Returns how many bytes it was.
+fn copy_dictionaries(source: &dyn Storage, target: &dyn Storage) -> Result<u64> {
+    let mut copied = 0;
+    let names = source.list().map_err(|error| failed(source, "list", "", error))?;
+    for name in names.iter().filter(|name| dictionary_number(name).is_some()) {
+        let bytes = read_file(source, name)?;
+        let file = target.create(name).map_err(|error| failed(target, "create", name, error))?;
+        file.write_at(&bytes, 0).map_err(|error| failed(target, "write", name, error))?;
+        file.sync().map_err(|error| failed(target, "sync", name, error))?;
+        copied += bytes.len() as u64;
+    }
+    if copied > 0 {
+        sync_directory(target)?;
+    }
+    Ok(copied)
+}
+
+/// Makes sure that there is a directory, that it is empty, and that nobody else is at it.
+fn take_place(target: &dyn Storage) -> Result<Box<dyn StorageLock>> {
+    refuse_unless_empty(target)?;
+    target.create_directory().map_err(|error| failed(target, "create", "", error))?;
+    let lock = target.lock(LOCK_FILE, Access::Write);
+    let lock = lock.map_err(|error| failed(target, "lock", LOCK_FILE, error))?;
+    let lock = lock.ok_or_else(|| Error::Locked { path: target.describe("") })?;
+    // Looked at again: until the lock was taken somebody else may have written.
+    refuse_unless_empty(target)?;
+    Ok(lock)
+}
+
+fn refuse_unless_empty(target: &dyn Storage) -> Result<()> {
+    let names = target.list().map_err(|error| failed(target, "list", "", error))?;
+    for name in names {
+        if name != LOCK_FILE || !is_empty(target, &name)? {
+            let reason = format!("it is not empty: there is {name:?}");
+            return Err(Error::BackupTarget { path: target.describe(""), reason });
+        }
+    }
+    Ok(())
+}
+
+/// Says, durably, that what is about to come is no store yet (B).
+fn note_unfinished(target: &dyn Storage) -> Result<()> {
+    let created = target.create(UNFINISHED_FILE).and_then(|file| file.sync());
+    created.map_err(|error| failed(target, "create", UNFINISHED_FILE, error))?;
+    sync_directory(target)
+}
+
+/// Removes what a backup that failed has written, as far as that goes; the note last (B).
+fn clear(target: &dyn Storage) {
+    let found = target.list().unwrap_or_default();
+    let dictionaries = found.iter().map(String::as_str).filter(|name| dictionary_number(name).is_some());
+    let content: Vec<&str> = dictionaries.chain([LOG_FILE]).collect();
+    let steps: [&[&str]; 3] = [&[MANIFEST_FILE, MANIFEST_TEMPORARY], &content, &[UNFINISHED_FILE]];
+    for names in steps {
+        for name in names {
+            match target.remove(name) {
+                Err(error) if error.kind() != io::ErrorKind::NotFound => {
+                    return ::log::warn!("a part of a backup stays in {}: {error}", target.describe(name));
+                }
+                _ => {}
+            }
+        }
+        if let Err(error) = target.sync_directory() {
+            return ::log::warn!("a part of a backup stays in {}: {error}", target.describe(""));
+        }
+    }
+}
+
+fn sync_directory(target: &dyn Storage) -> Result<()> {
+    target.sync_directory().map_err(|error| failed(target, "sync the directory of", "", error))
+}
+
+fn failed(target: &dyn Storage, operation: &'static str, name: &str, error: io::Error) -> Error {
+    or_full(Error::io(operation, target.describe(name), error))
+}
+
+fn or_full(error: Error) -> Error {
+    match error {
+        Error::Io { source, path, .. } if is_full(&source) => Error::DiskFull { path },
+        error => error,
+    }
+}
