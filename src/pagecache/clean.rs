@@ -27,7 +27,7 @@ use crate::ids::{HeadId, Lsn, PageId, SegmentId, SlotId, Version};
 use crate::location::Place;
 use crate::log::Records;
 use crate::pages::Fragment;
-use crate::pages::chain::NodeRef;
+use crate::pages::chain::{NodeRef, Sought};
 use crate::segments::{Candidate, SegmentState};
 use crate::stats::Counter;
 use crate::sync::epoch;
@@ -217,12 +217,19 @@ impl<F: Fragment> Inner<F> {
             Some((found, head))
         });
         let heads: Vec<_> = heads.collect();
-        let nodes = heads.into_iter().filter_map(|(found, head)| {
-            let node = head.node(found.version)?;
-            node.prefetch();
-            Some((found, node))
-        });
-        let nodes: Vec<_> = nodes.collect();
+        let seeks = heads.into_iter().filter_map(|(found, head)| Some((found, head.seek(found.version)?)));
+        let mut seeks: Vec<_> = seeks.collect();
+        let mut nodes = Vec::with_capacity(seeks.len());
+        while !seeks.is_empty() {
+            seeks.retain_mut(|(found, seek)| match seek.step() {
+                Sought::Further => true,
+                Sought::Absent => false,
+                Sought::Found(node) => {
+                    nodes.push((*found, node));
+                    false
+                }
+            });
+        }
         let is_here =
             |(found, node): &(&Found, NodeRef<'g, F>)| node.place() == Some(Place::new(slot, found.offset));
         nodes.into_iter().filter(is_here).collect()

@@ -271,6 +271,22 @@ impl<'g, F: Fragment> NodeRef<'g, F> {
         Some(Self { site: self.site, target: Target::Slot(chunk, 0) })
     }
 
+    /// The link with that depth, in this link's chunk, of which `first` is the oldest.
+    fn below_in_chunk(self, first: Self, depth: u32) -> Option<Self> {
+        let Target::Slot(chunk, index) = self.target else { return None };
+        // Each step down the chain takes one off the depth and at least one off the index. If both differ by the same, no slot
+        // between was wasted, and all of them are in the chain.
+        let above = depth.checked_sub(first.depth())? as usize;
+        if (self.depth() - first.depth()) as usize == index {
+            return (above <= index).then(|| Self { site: self.site, target: Target::Slot(chunk, above) });
+        }
+        let mut node = self;
+        while node.depth() > depth {
+            node = node.older()?;
+        }
+        Some(node)
+    }
+
     /// The next older node.
     #[inline]
     pub(crate) fn older(self) -> Option<Self> {
@@ -376,19 +392,24 @@ impl<'g, F: Fragment> Head<'g, F> {
         Nodes { next: Some(self.0) }
     }
 
-    /// The node whose record made that version. Goes by whole chunks where it can: garbage collection asks this for each record
-    /// of a segment.
+    /// The node whose record made that version.
+    #[cfg(test)]
     pub(crate) fn node(self, version: Version) -> Option<NodeRef<'g, F>> {
+        let mut seek = self.seek(version)?;
+        loop {
+            match seek.step() {
+                Sought::Further => {}
+                Sought::Found(node) => return Some(node),
+                Sought::Absent => return None,
+            }
+        }
+    }
+
+    /// Begins to look for the node whose record made that version. `None` if it is older than the page's base.
+    pub(crate) fn seek(self, version: Version) -> Option<Seek<'g, F>> {
         let base_version = self.version().0 - u64::from(self.depth());
         let depth = version.0.checked_sub(base_version)?;
-        let mut node = self.0;
-        while u64::from(node.depth()) > depth {
-            node = match node.first_in_chunk() {
-                Some(first) if u64::from(first.depth()) > depth => first.older()?,
-                _ => node.older()?,
-            };
-        }
-        (u64::from(node.depth()) == depth).then_some(node)
+        Some(Seek { node: self.0, depth: u32::try_from(depth).ok()? })
     }
 
     /// What a read of the page is made of.
@@ -402,6 +423,46 @@ impl<'g, F: Fragment> Head<'g, F> {
             }
         }
         ChainRead { parts }
+    }
+}
+
+/// A search for a node, chunk by chunk. Each step looks at one chunk and asks for the memory of the next, so who has many
+/// searches does best to take a step of each in turn.
+#[derive(Debug)]
+pub(crate) struct Seek<'g, F: Fragment> {
+    /// At or above what is sought.
+    node: NodeRef<'g, F>,
+    /// How many links lie at and below what is sought.
+    depth: u32,
+}
+
+/// How a search stands.
+pub(crate) enum Sought<'g, F: Fragment> {
+    Found(NodeRef<'g, F>),
+    /// There is no such node: the version is newer than the head, or was never linked.
+    Absent,
+    /// It is in an older chunk, or is the base.
+    Further,
+}
+
+impl<'g, F: Fragment> Seek<'g, F> {
+    pub(crate) fn step(&mut self) -> Sought<'g, F> {
+        let own = self.node.depth();
+        if own <= self.depth {
+            return if own == self.depth { Sought::Found(self.node) } else { Sought::Absent };
+        }
+        let Some(first) = self.node.first_in_chunk() else { return Sought::Absent };
+        if first.depth() > self.depth {
+            let Some(older) = first.older() else { return Sought::Absent };
+            self.node = older;
+            older.prefetch();
+            return Sought::Further;
+        }
+        let node = self.node.below_in_chunk(first, self.depth);
+        node.map_or(Sought::Absent, |node| {
+            node.prefetch();
+            Sought::Found(node)
+        })
     }
 }
 

@@ -45,7 +45,7 @@ use std::ptr::{self, NonNull};
 
 use crate::pages::cell::LocationCell;
 use crate::pages::fragment::{Fragment, heap_bytes};
-use crate::pages::prefetch::prefetch;
+use crate::pages::prefetch::{prefetch, prefetch_line};
 use crate::sync::SharedCell;
 use crate::sync::atomic::{AtomicPtr, AtomicU8, AtomicU32, Ordering};
 
@@ -129,6 +129,8 @@ impl<F> Target<F> {
             Self::Base(base) => prefetch(base.as_ptr()),
             Self::Slot(chunk, index) => {
                 prefetch(chunk.as_ptr());
+                // A search asks the first slot how deep the chunk reaches.
+                prefetch_line(Chunk::slot_address(chunk, 0));
                 prefetch(Chunk::slot_address(chunk, index));
             }
         }

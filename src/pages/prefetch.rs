@@ -18,6 +18,12 @@ pub(super) fn prefetch<T>(at: *const T) {
     }
 }
 
+/// Asks for the beginning only.
+#[inline]
+pub(super) fn prefetch_line<T>(at: *const T) {
+    hint(at.cast());
+}
+
 #[cfg(all(target_arch = "x86_64", not(miri)))]
 #[inline]
 fn hint(at: *const u8) {

@@ -313,6 +313,32 @@ fn a_freed_id_goes_on_with_its_versions_and_gets_a_new_birth() {
     world.end();
 }
 
+/// A search computes a slot's index from its depth, unless slots were wasted by lost races. With some in every chunk, it must
+/// walk.
+#[test]
+fn every_version_is_found_also_where_slots_were_wasted() {
+    for wasteful in [false, true] {
+        let world = World::new();
+        world.allocate(1);
+        let guard = epoch::pin();
+        for number in 2..=80 {
+            let head = world.head(&guard);
+            let loser = (wasteful && number % 3 == 0).then(|| head.prepare_link(world.fragment(999), 8));
+            assert_eq!(world.link(head, number).ok(), Some(Version(number)));
+            drop(loser);
+        }
+        let head = world.head(&guard);
+        for version in 2..=80 {
+            let node = head.node(Version(version)).unwrap();
+            assert_eq!((node.version(), node.fragment().unwrap().read()), (Version(version), &[version][..]));
+        }
+        assert_eq!(head.node(Version(1)).unwrap().base_kind(), Some(BaseKind::Page));
+        assert!(head.node(Version(0)).is_none() && head.node(Version(81)).is_none());
+        drop(guard);
+        world.end();
+    }
+}
+
 #[test]
 fn eviction_keeps_what_cannot_be_read_back_and_what_readers_hold() {
     let world = World::new();
