@@ -14,6 +14,8 @@
 //! contents in pagelog's cache, relative to its capacity: it may not hold more than the others. `ns` is for a read of pagelog's, misses
 //! included: for orientation only, since one thread does nothing else.
 
+#[path = "../../tests/support/bytes.rs"]
+mod bytes;
 mod policies;
 mod subject;
 mod traces;

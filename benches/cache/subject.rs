@@ -2,40 +2,14 @@
 
 use std::sync::Arc;
 
-use pagelog::{Codec, CodecError, Config, Fragment, MemoryStorage, PageCache, PageId, Storage};
+use pagelog::{Config, MemoryStorage, PageCache, PageId, Storage};
 
+use crate::bytes::Bytes;
 use crate::traces::Trace;
-
-struct Payload(Vec<u8>);
-
-struct Raw;
-
-impl Codec<Payload> for Raw {
-    fn encode(payload: &Payload, into: &mut Vec<u8>) -> Result<(), CodecError> {
-        into.extend_from_slice(&payload.0);
-        Ok(())
-    }
-
-    fn decode(bytes: &[u8]) -> Result<Payload, CodecError> {
-        Ok(Payload(bytes.to_vec()))
-    }
-}
-
-impl Fragment for Payload {
-    type Codec = Raw;
-
-    fn merge(oldest_to_newest: &[&Self]) -> Self {
-        Self(oldest_to_newest.iter().flat_map(|payload| payload.0.iter().copied()).collect())
-    }
-
-    fn heap_size(&self) -> Option<usize> {
-        Some(self.0.len())
-    }
-}
 
 /// What a page of that length takes of the cache's budget.
 pub fn weight(length: usize) -> u64 {
-    (size_of::<Payload>() + length) as u64
+    (size_of::<Bytes>() + length) as u64
 }
 
 /// What was measured.
@@ -56,9 +30,9 @@ impl Subject {
     pub fn create(trace: &Trace) -> Self {
         let storage = Arc::new(MemoryStorage::new());
         let config = Config::with_storage(Arc::clone(&storage) as Arc<dyn Storage>);
-        let cache: PageCache<Payload> = config.open().expect("a new store");
+        let cache: PageCache<Bytes> = config.open().expect("a new store");
         let allocate = |(page, length): (usize, &usize)| {
-            cache.allocate(Payload(vec![page as u8; *length])).expect("a page").page_id
+            cache.allocate(Bytes(vec![page as u8; *length])).expect("a page").page_id
         };
         let pages = trace.lengths.iter().enumerate().map(allocate).collect();
         cache.close().expect("it closes");
@@ -70,7 +44,7 @@ impl Subject {
     pub fn measure(&self, trace: &Trace, capacity: u64) -> Measured {
         let config = Config::with_storage(Arc::clone(&self.storage) as Arc<dyn Storage>);
         let config = config.read_only(true).cache_capacity(capacity);
-        let cache: PageCache<Payload> = config.open().expect("the store");
+        let cache: PageCache<Bytes> = config.open().expect("the store");
         assert_eq!(cache.stats().buffer_bytes, 0);
         let (start, mut fullest) = (std::time::Instant::now(), 0);
         for (count, page) in trace.reads.iter().enumerate() {

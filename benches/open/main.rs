@@ -8,37 +8,19 @@
 //! * `ROUNDS=5` openings of each; the median is printed
 //! * `DIRECTORY=path` where the files go (default: the temporary directory)
 
+#[path = "../../tests/support/bytes.rs"]
+mod bytes;
+
 use std::io::{BufRead, BufReader, Read};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
-use pagelog::{Codec, CodecError, Config, Fragment, PageCache};
+use bytes::Bytes;
+use pagelog::{Config, PageCache};
 
 const LENGTH: usize = 128;
 const ROLE: &str = "PAGELOG_OPEN_ROLE";
-
-struct Bytes(Vec<u8>);
-struct Raw;
-
-impl Codec<Bytes> for Raw {
-    fn encode(fragment: &Bytes, into: &mut Vec<u8>) -> Result<(), CodecError> {
-        into.extend_from_slice(&fragment.0);
-        Ok(())
-    }
-
-    fn decode(bytes: &[u8]) -> Result<Bytes, CodecError> {
-        Ok(Bytes(bytes.to_vec()))
-    }
-}
-
-impl Fragment for Bytes {
-    type Codec = Raw;
-
-    fn merge(oldest_to_newest: &[&Self]) -> Self {
-        Self(oldest_to_newest.iter().flat_map(|fragment| fragment.0.iter().copied()).collect())
-    }
-}
 
 fn setting<T: std::str::FromStr>(name: &str, default: T) -> T {
     std::env::var(name).ok().and_then(|text| text.parse().ok()).unwrap_or(default)

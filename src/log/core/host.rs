@@ -1,0 +1,132 @@
+//! The log as its rings see it: where segments come from, and how a drained buffer gets into the file.
+
+use super::LogCore;
+use crate::error::{Error, Result};
+use crate::format::record::{self, END_LENGTH, MARK_LENGTH};
+use crate::format::{Payload, RecordKind, SegmentHeader};
+use crate::ids::{HeadId, HeadLsns, SegmentId, SlotId};
+use crate::log::buffer::{Buffer, Stretch};
+use crate::log::buffer_state::BufferState;
+use crate::log::gate::Privilege;
+use crate::log::ring::{Ring, RingHost};
+use crate::stats::Counter;
+
+/// The log as its rings see it, on behalf of somebody with a privilege.
+pub(super) struct Host<'a> {
+    pub(super) core: &'a LogCore,
+    pub(super) privilege: Privilege,
+}
+
+impl RingHost for Host<'_> {
+    fn arm(&self, ring: &Ring, after: SegmentId) -> Result<()> {
+        let armed = self.core.supply.arm(self.core, ring, after, self.privilege);
+        if matches!(armed, Err(Error::DiskFull { .. })) {
+            // There may be space to be made.
+            self.core.set_segment_due();
+        }
+        armed
+    }
+
+    fn cover(&self, slot: SlotId, end: u32) -> Result<()> {
+        self.core.supply.cover(self.core, slot, end, self.privilege)
+    }
+
+    fn opened(&self, ring: &Ring, stretch: Stretch) {
+        let core = self.core;
+        if stretch.start == 0 {
+            core.counters.one(Counter::SegmentOpened);
+        }
+        if ring.head != HeadId::FRESH {
+            return;
+        }
+        if stretch.start == 0 {
+            core.set_segment_due();
+        }
+        if ring.armed_after(stretch.segment).is_none() && !core.supply.is_short(stretch.slot) {
+            // A shortage is reported to the write that finds no segment, not to the one that looks ahead.
+            if let Err(error) = core.supply.arm(core, ring, stretch.segment, Privilege::Ordinary) {
+                ::log::debug!("no segment could be claimed ahead: {error}");
+            }
+        }
+    }
+
+    fn write(&self, ring: &Ring, buffer: &Buffer, state: BufferState) -> Result<()> {
+        self.core.write_buffer(ring, buffer, state)
+    }
+
+    fn check(&self) -> Result<()> {
+        self.core.gate.check_poison()
+    }
+
+    fn pressed(&self) {
+        self.core.counters.one(Counter::BackPressure);
+    }
+}
+
+impl LogCore {
+    /// Completes a drained buffer with its mark, header and end, writes it, and credits its bytes to its segment.
+    fn write_buffer(&self, ring: &Ring, buffer: &Buffer, state: BufferState) -> Result<()> {
+        let length = self.finish_buffer(ring, buffer, state);
+        let stretch = buffer.stretch();
+        if length > 0 {
+            // SAFETY: the buffer is drained and this thread holds the drain lock.
+            let bytes = unsafe { buffer.bytes(0, length) };
+            let offset = self.geometry.file_offset(stretch.slot, stretch.start);
+            self.file
+                .write_at(bytes, offset)
+                .map_err(|error| self.poison(Error::io("write", self.log_path(), error)))?;
+            self.counters.one(Counter::Write);
+            self.counters.add(Counter::WrittenBytes, u64::from(length));
+        }
+        let overhead = Stretch::overhead(stretch.start);
+        let records = state.offset.saturating_sub(overhead);
+        let end = buffer.end(self.geometry, state.offset);
+        self.accountant.credit(stretch.slot, records.into(), state.last, end);
+        Ok(())
+    }
+
+    /// Returns how many bytes there are to write.
+    fn finish_buffer(&self, ring: &Ring, buffer: &Buffer, state: BufferState) -> u32 {
+        let stretch = buffer.stretch();
+        let empty = buffer.is_empty_at(state.offset);
+        if empty && !state.last {
+            return 0;
+        }
+        let mut used = if empty { 0 } else { state.offset };
+        let end = stretch.start + used;
+        let rest = self.geometry.segment_size().saturating_sub(end);
+        let ends_here = state.last && rest as usize >= END_LENGTH;
+        // SAFETY: the buffer is drained and this thread holds the drain lock; the end record fits in the slack.
+        let bytes = unsafe { buffer.bytes(0, used + if ends_here { END_LENGTH as u32 } else { 0 }) };
+        let stable = self.durability.all_stable();
+        if !empty {
+            let at = if stretch.start == 0 { self.put_header(ring, stretch, stable, bytes) } else { 0 };
+            let seed = self.seed.at(stretch.segment, stretch.start + at as u32);
+            if let Some(mark) = bytes.get_mut(at..at + MARK_LENGTH) {
+                record::encode(mark, seed, &RecordKind::mark(end, stable), Payload::NONE);
+            }
+        }
+        if ends_here {
+            if let Some(last) = bytes.get_mut(used as usize..) {
+                record::encode(last, self.seed.at(stretch.segment, end), &RecordKind::End, Payload::NONE);
+            }
+            used += END_LENGTH as u32;
+        }
+        used
+    }
+
+    fn put_header(&self, ring: &Ring, stretch: Stretch, stable: HeadLsns, into: &mut [u8]) -> usize {
+        let header = SegmentHeader {
+            store_id: self.store_id,
+            segment: stretch.segment,
+            predecessor: (stretch.predecessor.0 > 0).then_some(stretch.predecessor),
+            slot: stretch.slot,
+            head: ring.head,
+            stable,
+        };
+        if let Some(into) = into.first_chunk_mut() {
+            header.encode(into);
+        }
+        SegmentHeader::LENGTH
+    }
+}
