@@ -4,7 +4,7 @@
 //!
 //! * `CELLS=link,get,commit,replace,latency` which cells (default: all)
 //! * `PAGES=100000`, `ROUNDS=5`, `SECONDS=1.0` per measurement
-//! * `GC=false`, `SNAPSHOTS=false`, `CHAIN_RATIO=2` to see what each of pagelog's duties costs; the cells are measured with the
+//! * `GC=false`, `SNAPSHOTS=false`, `CHAIN_RATIO=2`, `SPACE_TARGET=2` to see what each of pagelog's duties costs; the cells are measured with the
 //!   defaults
 //! * `DIRECTORY=path` where the files go (default: the temporary directory)
 //!

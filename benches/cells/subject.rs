@@ -78,6 +78,7 @@ impl Subject {
             .cache_capacity(4 << 30)
             .garbage_collection(collects)
             .snapshots(snapshots)
+            .space_target(crate::setting("SPACE_TARGET", 1.25))
             .max_chain_ratio(crate::setting("CHAIN_RATIO", 4.0));
         let cache: PageCache<Bytes> = config.open().expect("a new store");
         let allocate =
