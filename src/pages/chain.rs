@@ -278,7 +278,7 @@ impl<'g, F: Fragment> NodeRef<'g, F> {
         // between was wasted, and all of them are in the chain.
         let above = depth.checked_sub(first.depth())? as usize;
         if (self.depth() - first.depth()) as usize == index {
-            return (above <= index).then(|| Self { site: self.site, target: Target::Slot(chunk, above) });
+            return (above <= index).then_some(Self { site: self.site, target: Target::Slot(chunk, above) });
         }
         let mut node = self;
         while node.depth() > depth {
