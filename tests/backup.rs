@@ -61,7 +61,7 @@ fn fill(cache: &PageCache<Bytes>) -> Pages {
 
 #[test]
 fn a_copy_made_beside_writers_holds_exactly_what_lies_below_its_lsn() {
-    let _alone = alone();
+    let _turn = alone();
     let cache = open(tiny(&Arc::new(MemoryStorage::new())).space_target(1.05).cache_capacity(2000));
     let first: Vec<Done> = (0..60)
         .map(|n| {
@@ -178,6 +178,7 @@ fn write(cache: &PageCache<Bytes>, ids: &[PageId], thread: u64, stop: &AtomicBoo
 
 #[test]
 fn copies_of_new_recovered_read_only_and_empty_stores_and_of_copies_are_stores() {
+    let _turn = alone();
     let storage = Arc::new(MemoryStorage::new());
     let cache = open(tiny(&storage));
     let copy = || Arc::new(MemoryStorage::new());
@@ -210,6 +211,7 @@ fn copies_of_new_recovered_read_only_and_empty_stores_and_of_copies_are_stores()
 
 #[test]
 fn a_batch_that_is_open_is_left_out_and_not_waited_for() {
+    let _turn = alone();
     let cache = open(tiny(&Arc::new(MemoryStorage::new())));
     let mut pages = fill(&cache);
     let batch = cache.pin_log().unwrap();
@@ -226,6 +228,7 @@ fn a_batch_that_is_open_is_left_out_and_not_waited_for() {
 
 #[test]
 fn a_backup_cut_at_any_operation_is_no_store_or_a_sound_one() {
+    let _turn = alone();
     let cache = open(tiny(&Arc::new(SimStorage::new(1))));
     let pages = fill(&cache);
     let target = Arc::new(SimStorage::new(2));
@@ -265,6 +268,7 @@ fn a_backup_cut_at_any_operation_is_no_store_or_a_sound_one() {
 
 #[test]
 fn a_target_that_is_not_empty_is_refused_and_left_as_it_is() {
+    let _turn = alone();
     let place = tempfile::tempdir().unwrap();
     let cache: PageCache<Bytes> = Config::new(place.path().join("data")).open().unwrap();
     let page = cache.allocate(Bytes(vec![1; 9])).unwrap();
@@ -283,6 +287,7 @@ fn a_target_that_is_not_empty_is_refused_and_left_as_it_is() {
 
 #[test]
 fn a_full_target_a_cancellation_and_rot_are_errors_that_harm_nobody() {
+    let _turn = alone();
     let storage = Arc::new(SimStorage::new(1));
     let cache = open(tiny(&storage));
     let mut pages = fill(&cache);
@@ -319,6 +324,7 @@ fn a_full_target_a_cancellation_and_rot_are_errors_that_harm_nobody() {
 
 #[test]
 fn a_bare_log_is_copied_with_its_lsns() {
+    let _turn = alone();
     let log = Log::open(tiny(&Arc::new(MemoryStorage::new()))).unwrap();
     (0..200u8).for_each(|n| _ = log.append(&[n; 30]).unwrap());
     log.flush().unwrap();

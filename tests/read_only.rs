@@ -5,7 +5,7 @@ mod common;
 use std::path::Path;
 use std::sync::Arc;
 
-use common::{Bytes, contents, link, open, read, replace, tiny};
+use common::{Bytes, alone, contents, link, open, read, replace, tiny};
 use pagelog::sim::{CallKind, SimStorage};
 use pagelog::{Cas, Config, Error, Log, MemoryStorage, PageCache, PageId, RootCas};
 
@@ -27,6 +27,7 @@ fn fill(cache: &PageCache<Bytes>) -> Vec<(PageId, Vec<u8>)> {
 
 #[test]
 fn a_read_only_store_serves_everything_and_the_directory_stays_byte_identical() {
+    let _turn = alone();
     let place = tempfile::tempdir().unwrap();
     let cache: PageCache<Bytes> = config(place.path()).open().unwrap();
     let pages = fill(&cache);
@@ -66,6 +67,7 @@ fn a_read_only_store_serves_everything_and_the_directory_stays_byte_identical() 
 
 #[test]
 fn next_to_a_writer_a_read_only_opening_is_refused() {
+    let _turn = alone();
     let place = tempfile::tempdir().unwrap();
     let writer: PageCache<Bytes> = config(place.path()).open().unwrap();
     fill(&writer);
@@ -78,6 +80,7 @@ fn next_to_a_writer_a_read_only_opening_is_refused() {
 
 #[test]
 fn without_a_lock_file_a_store_is_still_readable() {
+    let _turn = alone();
     let place = tempfile::tempdir().unwrap();
     let cache: PageCache<Bytes> = config(place.path()).open().unwrap();
     let pages = fill(&cache);
@@ -92,6 +95,7 @@ fn without_a_lock_file_a_store_is_still_readable() {
 
 #[test]
 fn a_crashed_store_serves_the_prefix_without_being_written() {
+    let _turn = alone();
     for seed in 0..40 {
         let storage = Arc::new(SimStorage::new(seed));
         let cache = open(tiny(&storage));
@@ -126,6 +130,7 @@ fn a_crashed_store_serves_the_prefix_without_being_written() {
 
 #[test]
 fn a_read_only_log_is_read_and_not_written() {
+    let _turn = alone();
     let storage = Arc::new(SimStorage::new(1));
     let log = Log::open(tiny(&storage)).unwrap();
     for n in 0..100u8 {
@@ -150,6 +155,7 @@ fn a_read_only_log_is_read_and_not_written() {
 
 #[test]
 fn evicted_pages_of_a_read_only_store_come_back() {
+    let _turn = alone();
     let storage = Arc::new(MemoryStorage::new());
     let cache = open(tiny(&storage));
     let pages = fill(&cache);
@@ -171,6 +177,7 @@ fn evicted_pages_of_a_read_only_store_come_back() {
 /// The manifest still has the claims of the segments that were cut off; only its last entries say that they are over.
 #[test]
 fn a_store_that_was_killed_after_its_file_was_cut_can_be_read() {
+    let _turn = alone();
     let disk = Arc::new(SimStorage::new(7));
     let cache = open(tiny(&disk));
     let pages = fill(&cache);

@@ -106,7 +106,7 @@ fn sound(cache: &PageCache<Bytes>, when: &str) -> VerifyReport {
 
 #[test]
 fn a_sound_store_verifies_while_others_write_collect_and_take_snapshots() {
-    let _alone = alone();
+    let _turn = alone();
     let storage = Arc::new(MemoryStorage::new());
     let cache = open(tiny(&storage).space_target(1.05).cache_capacity(2000).max_chain_length(6));
     let pages: Vec<_> = (0..80).map(|_| cache.allocate(Bytes(vec![7; 30])).unwrap().page_id).collect();
@@ -168,6 +168,7 @@ fn a_sound_store_verifies_while_others_write_collect_and_take_snapshots() {
 
 #[test]
 fn the_counts_are_those_of_another_count() {
+    let _turn = alone();
     let storage = Arc::new(SimStorage::new(1));
     let cache = filled(&storage);
     let compare = |cache: &PageCache<Bytes>| {
@@ -194,6 +195,7 @@ fn the_counts_are_those_of_another_count() {
 
 #[test]
 fn an_empty_store_is_sound() {
+    let _turn = alone();
     let cache = open(tiny(&Arc::new(MemoryStorage::new())));
     let report = sound(&cache, "empty");
     assert_eq!((report.segments, report.records, report.has_snapshot), (0, 0, false));
@@ -203,6 +205,7 @@ fn an_empty_store_is_sound() {
 
 #[test]
 fn the_progress_begins_at_nothing_rises_and_ends_with_all() {
+    let _turn = alone();
     let cache = filled(&Arc::new(SimStorage::new(1)));
     let mut told = Vec::new();
     let tell = |progress: pagelog::Progress| {
@@ -226,6 +229,7 @@ fn the_progress_begins_at_nothing_rises_and_ends_with_all() {
 
 #[test]
 fn every_flipped_bit_of_a_record_or_header_is_found_and_named() {
+    let _turn = alone();
     let storage = Arc::new(SimStorage::new(1));
     let cache = filled(&storage);
     cache.snapshot().unwrap();
@@ -276,6 +280,7 @@ fn every_flipped_bit_of_a_record_or_header_is_found_and_named() {
 
 #[test]
 fn every_flipped_bit_of_manifest_and_snapshot_is_found_and_named() {
+    let _turn = alone();
     let storage = Arc::new(SimStorage::new(1));
     let cache = filled(&storage);
     cache.snapshot().unwrap();
@@ -299,6 +304,7 @@ fn every_flipped_bit_of_manifest_and_snapshot_is_found_and_named() {
 
 #[test]
 fn all_damage_is_reported_not_only_the_first() {
+    let _turn = alone();
     let storage = Arc::new(SimStorage::new(1));
     let cache = filled(&storage);
     let all = records(&log_of(&storage));
@@ -330,6 +336,7 @@ fn all_damage_is_reported_not_only_the_first() {
 
 #[test]
 fn a_read_only_store_is_checked_without_a_write() {
+    let _turn = alone();
     let storage = Arc::new(SimStorage::new(3));
     let cache = filled(&storage);
     cache.allocate(Bytes(vec![1; 20])).unwrap();
@@ -352,6 +359,7 @@ fn a_read_only_store_is_checked_without_a_write() {
 
 #[test]
 fn a_read_that_fails_ends_the_check_and_harms_nobody() {
+    let _turn = alone();
     let storage = Arc::new(SimStorage::new(1));
     let cache = filled(&storage);
     storage.fail_from(When::Kind(CallKind::Read, storage.count(CallKind::Read) + 3), Fault::Error);
@@ -388,6 +396,7 @@ impl Fragment for Picky {
 
 #[test]
 fn payloads_are_decoded_only_on_request() {
+    let _turn = alone();
     let cache: PageCache<Picky> =
         Config::with_storage(Arc::new(MemoryStorage::new())).segment_size(1000).open().unwrap();
     let page = cache.allocate(Picky(vec![1])).unwrap();
