@@ -32,7 +32,8 @@ const DEAD_SHARE: f64 = 0.03;
 const LITTLE_SHARE: f64 = 0.25;
 /// The most steps towards a shorter file that one writer takes when it begins a segment.
 const STEPS_OF_SHRINKING: u32 = 4;
-/// What whose turn it is to clean works with.
+
+/// What the thread works with whose turn it is to clean.
 #[derive(Debug)]
 pub(super) struct Turn {
     /// The victim that is being cleaned, if there is one.

@@ -19,6 +19,11 @@ use crate::storage::{Storage, StorageFile};
 /// What the name of a snapshot ends with until it is complete.
 const TEMPORARY: &str = ".new";
 
+/// The name that a snapshot has until it is complete.
+fn temporary_name(serial: u64) -> String {
+    format!("{}{TEMPORARY}", snapshot_name(serial))
+}
+
 /// What a snapshot has told.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Loaded {
@@ -124,7 +129,7 @@ pub(crate) struct PendingSnapshot {
 impl SnapshotFile {
     /// Begins a snapshot.
     pub(crate) fn create(storage: &Arc<dyn Storage>, header: &SnapshotHeader) -> Result<Self> {
-        let name = format!("{}{TEMPORARY}", snapshot_name(header.serial));
+        let name = temporary_name(header.serial);
         let path = storage.describe(&name);
         let file = storage.create(&name).map_err(|error| Error::io("create", path.clone(), error))?;
         let pending = PendingSnapshot {
@@ -150,7 +155,7 @@ impl SnapshotFile {
     /// Completes the snapshot: `end` is where the log had come to, `next_page_id` is above all ids in it.
     pub(crate) fn finish(self, end: &HeadLsns, next_page_id: PageId) -> Result<PendingSnapshot> {
         let Self { writer, mut pending } = self;
-        let path = || pending.storage.describe(&format!("{}{TEMPORARY}", snapshot_name(pending.serial)));
+        let path = || pending.storage.describe(&temporary_name(pending.serial));
         let finished = writer.finish(end, next_page_id).and_then(|length| {
             pending.file.sync().map_err(|error| Error::io("sync", path(), error))?;
             Ok(length)
@@ -195,7 +200,7 @@ impl PendingSnapshot {
     /// Puts the snapshot in force, and removes the others. Everything that it names must be stable.
     pub(crate) fn publish(self) -> Result<()> {
         let (to, storage) = (snapshot_name(self.serial), self.storage.as_ref());
-        let from = format!("{to}{TEMPORARY}");
+        let from = temporary_name(self.serial);
         drop(self.file);
         storage.rename(&from, &to).map_err(|error| Error::io("rename", storage.describe(&from), error))?;
         storage.sync_directory().map_err(|error| Error::io("sync", storage.describe(""), error))?;
@@ -204,7 +209,7 @@ impl PendingSnapshot {
 
     /// Gives up. What was written is removed by the next snapshot or opening.
     pub(crate) fn abandon(self) {
-        let name = format!("{}{TEMPORARY}", snapshot_name(self.serial));
+        let name = temporary_name(self.serial);
         if let Err(error) = self.storage.remove(&name) {
             ::log::debug!("an abandoned snapshot stays for now: {error}");
         }
