@@ -124,6 +124,7 @@ embed! {
     "src/pages/queues.rs",
     "src/pages/restore.rs",
     "src/pages/retire.rs",
+    "src/pages/spare.rs",
     "src/pages/table.rs",
     "src/pages/tests.rs",
     "src/pages/zeroed.rs",

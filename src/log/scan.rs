@@ -10,8 +10,10 @@ use crate::ids::SegmentId;
 /// offset of the record that has it, and ends the walk: nothing says how long a damaged record is.
 #[derive(Debug)]
 pub(crate) struct Records<'a> {
-    /// The segment from its first byte to the end of what may be valid.
+    /// A part of the segment, up to the end of what may be valid,
     bytes: &'a [u8],
+    /// and where it begins.
+    start: usize,
     seed: RecordSeed,
     segment: SegmentId,
     offset: usize,
@@ -20,9 +22,15 @@ pub(crate) struct Records<'a> {
 }
 
 impl<'a> Records<'a> {
-    /// Begins at `offset` bytes into the segment.
+    /// Begins at `offset` bytes into the segment, of which `bytes` are the beginning.
     pub(crate) fn new(bytes: &'a [u8], seed: RecordSeed, segment: SegmentId, offset: u32) -> Self {
-        Self { bytes, seed, segment, offset: offset as usize, done: false, ended: false }
+        Self { bytes, start: 0, seed, segment, offset: offset as usize, done: false, ended: false }
+    }
+
+    /// Begins at `start` bytes into the segment, of which `bytes` are what lies there.
+    pub(crate) fn of_part(bytes: &'a [u8], start: u32, seed: RecordSeed, segment: SegmentId) -> Self {
+        let start = start as usize;
+        Self { bytes, start, seed, segment, offset: start, done: false, ended: false }
     }
 
     /// Where the next record begins.
@@ -43,7 +51,7 @@ impl<'a> Iterator for Records<'a> {
     type Item = Result<(u32, Record<'a>), RecordFault>;
 
     fn next(&mut self) -> Option<Self::Item> {
-        let rest = self.bytes.get(self.offset..).unwrap_or_default();
+        let rest = self.bytes.get(self.offset - self.start..).unwrap_or_default();
         if self.done || rest.len() < MIN_LENGTH {
             return None;
         }

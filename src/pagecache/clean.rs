@@ -11,8 +11,8 @@
 //! Writing comes before telling so that a place which a reader finds in a node can always be read from the file. Between two
 //! stretches nothing is half done: no copy is untold, no guard is held.
 //!
-//! So the victim's last records may die between two stretches, and its slot begin another life. Then the work ends: what is left in
-//! the buffer is dead.
+//! So the victim's last records may die between two stretches, and its slot begin another life. Then the work ends: what was left
+//! is dead. Each stretch is read for itself, when it is known under a guard that the slot has not begun another life.
 //!
 //! # Rot stays where it is
 //!
@@ -36,12 +36,21 @@ use crate::sync::epoch;
 /// loaded to stay in the nearest caches until it is used.
 pub(super) const WINDOW: usize = 128;
 
-/// A victim that is being cleaned. Its bytes are in the [`Turn`].
+/// The bytes of a stretch when there is no hurry about the rest: so few that what is read, looked at and copied stays in the nearer
+/// caches.
+pub(super) const STRETCH: usize = 128 << 10;
+
+/// So much more is read than is wanted, so that the last record is seldom cut.
+const OVERLAP: usize = 4 << 10;
+
+/// A victim that is being cleaned.
 #[derive(Debug)]
 pub(super) struct Work {
     victim: Candidate,
     /// Where the next stretch begins.
     offset: u32,
+    /// Where the victim ends.
+    end: u32,
 }
 
 #[cfg(test)]
@@ -92,36 +101,30 @@ enum Rest {
 }
 
 impl<F: Fragment> Inner<F> {
-    /// Takes a victim and reads it. The guard must have been there before it was chosen: else its slot could be in another life
-    /// before the work begins. False if it can't be had.
-    pub(super) fn begin_cleaning(
-        &self,
-        victim: &Candidate,
-        _guard: &epoch::Guard,
-        turn: &mut Turn,
-    ) -> Result<bool> {
-        let accountant = self.core.accountant();
+    /// Takes a victim. The guard must have been there before it was chosen: else its slot could be in another life before the
+    /// work begins. False if it can't be had.
+    pub(super) fn begin_cleaning(&self, victim: &Candidate, _guard: &epoch::Guard, turn: &mut Turn) -> bool {
+        let (geometry, accountant) = (self.core.geometry(), self.core.accountant());
         if !accountant.begin_cleaning(victim.slot) {
-            return Ok(false);
+            return false;
         }
-        if let Err(error) = self.read_victim(victim, &mut turn.bytes) {
-            accountant.end_cleaning(victim.slot);
-            return Err(error);
-        }
-        turn.work = Some(Work { victim: *victim, offset: SegmentHeader::LENGTH as u32 });
-        Ok(true)
+        let length = accountant.end(victim.slot).0.saturating_sub(geometry.base(victim.segment).0);
+        // At most a segment.
+        let end = length.min(geometry.segment_size().into()) as u32;
+        turn.work = Some(Work { victim: *victim, offset: SegmentHeader::LENGTH as u32, end });
+        true
     }
 
     /// Cleans about so many bytes more of the victim that was taken.
     pub(super) fn clean_stretch(&self, turn: &mut Turn, bytes: usize) -> Result<()> {
         let Some(mut work) = turn.work.take() else { return Ok(()) };
         turn.stretches += 1;
+        let guard = epoch::pin();
         let (accountant, victim) = (self.core.accountant(), work.victim);
         let is_alive = accountant.state(victim.slot) == SegmentState::Victim
             && accountant.segment(victim.slot) == victim.segment;
         if is_alive {
-            let (found, rest) = self.read_records(&work, &turn.bytes, bytes);
-            match self.move_live(&victim, &turn.bytes, &found).map(|()| rest) {
+            match self.clean_some(&work, &mut turn.bytes, bytes, &guard) {
                 Ok(Rest::More(offset)) => {
                     work.offset = offset;
                     turn.work = Some(work);
@@ -139,10 +142,21 @@ impl<F: Fragment> Inner<F> {
         Ok(())
     }
 
-    fn move_live(&self, victim: &Candidate, bytes: &[u8], found: &[Found]) -> Result<()> {
-        let guard = epoch::pin();
+    fn clean_some(
+        &self,
+        work: &Work,
+        buffer: &mut Vec<u8>,
+        bytes: usize,
+        guard: &epoch::Guard,
+    ) -> Result<Rest> {
+        let (found, rest) = self.read_records(work, buffer, bytes)?;
+        self.move_live(work, buffer, &found, guard)?;
+        Ok(rest)
+    }
+
+    fn move_live(&self, work: &Work, bytes: &[u8], found: &[Found], guard: &epoch::Guard) -> Result<()> {
         let mut moved = Vec::new();
-        let copied = self.copy_live(victim, bytes, found, &guard, &mut moved);
+        let copied = self.copy_live(work, bytes, found, guard, &mut moved);
         // Also after an error: what was copied is good, and its segment counts on being told.
         let written = match moved.last() {
             Some(last) => self.core.write_head(HeadId::RELOCATED, last.end),
@@ -154,51 +168,60 @@ impl<F: Fragment> Inner<F> {
         copied.and(written)
     }
 
-    fn read_victim(&self, victim: &Candidate, bytes: &mut Vec<u8>) -> Result<()> {
-        let (core, slot) = (&self.core, victim.slot);
-        let base = core.geometry().base(victim.segment);
-        let length = core.accountant().end(slot).0.saturating_sub(base.0);
-        // At most a segment.
-        bytes.resize(length.min(core.geometry().segment_size().into()) as usize, 0);
-        core.read_slot(Place::new(slot, 0), bytes)
-    }
-
     fn copy_live<'g>(
         &'g self,
-        victim: &Candidate,
+        work: &Work,
         bytes: &[u8],
         found: &[Found],
         guard: &'g epoch::Guard,
         moved: &mut Vec<Moved<'g, F>>,
     ) -> Result<()> {
+        let slot = work.victim.slot;
         for window in found.chunks(WINDOW) {
-            for (found, node) in self.live_nodes(victim.slot, window, guard) {
-                let start = found.offset as usize;
+            for (found, node) in self.live_nodes(slot, window, guard) {
+                let start = (found.offset - work.offset) as usize;
                 let copy = bytes.get(start..start + found.length).unwrap_or_default();
                 let claim = self.core.reserve_copy(HeadId::RELOCATED, copy)?;
                 let (to, length, end) = (claim.place(), claim.length(), claim.end());
                 claim.complete();
-                moved.push(Moved { node, from: Place::new(victim.slot, found.offset), to, length, end });
+                moved.push(Moved { node, from: Place::new(slot, found.offset), to, length, end });
             }
         }
         Ok(())
     }
 
-    /// The records of pages in the next stretch of a victim.
-    fn read_records(&self, work: &Work, bytes: &[u8], wanted: usize) -> (Vec<Found>, Rest) {
-        let mut all = Vec::new();
+    /// Reads the next stretch of a victim, and finds the records of pages in it.
+    fn read_records(&self, work: &Work, bytes: &mut Vec<u8>, wanted: usize) -> Result<(Vec<Found>, Rest)> {
         let (slot, segment) = (work.victim.slot, work.victim.segment);
-        let mut records = Records::new(bytes, self.core.seed(), segment, work.offset);
-        while let Some(item) = records.next() {
-            match item {
-                Ok((offset, record)) => all.extend(Found::new(offset, &record)),
-                Err(fault) => return (all, Rest::Rot(self.rot(slot, segment, fault.reason()))),
-            }
-            if (records.offset() - work.offset) as usize >= wanted {
-                return (all, Rest::More(records.offset()));
+        let left = work.end.saturating_sub(work.offset) as usize;
+        let mut length = wanted.saturating_add(OVERLAP).min(left);
+        loop {
+            bytes.resize(length, 0);
+            self.core.read_slot(Place::new(slot, work.offset), bytes)?;
+            let mut found = Vec::new();
+            let mut records = Records::of_part(bytes, work.offset, self.core.seed(), segment);
+            let fault = loop {
+                if (records.offset() - work.offset) as usize >= wanted {
+                    return Ok((found, Rest::More(records.offset())));
+                }
+                match records.next() {
+                    Some(Ok((offset, record))) => found.extend(Found::new(offset, &record)),
+                    Some(Err(fault)) => break Some(fault),
+                    None => break None,
+                }
+            };
+            let whole = length == left;
+            match fault {
+                None if whole || records.ended() => return Ok((found, Rest::End)),
+                Some(fault) if whole => {
+                    return Ok((found, Rest::Rot(self.rot(slot, segment, fault.reason()))));
+                }
+                // Also a record that is cut by the end of the stretch does not verify. It begins the next one.
+                _ if records.offset() > work.offset => return Ok((found, Rest::More(records.offset()))),
+                // Larger than a stretch, if it is a record at all.
+                _ => length = left,
             }
         }
-        (all, Rest::End)
     }
 
     /// Those of the records that are live, each with its node.
@@ -211,12 +234,21 @@ impl<F: Fragment> Inner<F> {
         records: &'f [Found],
         guard: &'g epoch::Guard,
     ) -> Vec<(&'f Found, NodeRef<'g, F>)> {
+        records.iter().for_each(|found| self.table.prefetch(found.page_id));
         let heads = records.iter().filter_map(|found| {
             let head = self.table.head(found.page_id, guard)?;
-            head.prefetch();
+            head.prefetch_foot();
             Some((found, head))
         });
-        let heads: Vec<_> = heads.collect();
+        let mut heads: Vec<_> = heads.collect();
+        // The page may have been replaced since: then one look is enough.
+        heads.retain(|(found, head)| {
+            let may_live = found.version >= head.base_version();
+            if may_live {
+                head.prefetch();
+            }
+            may_live
+        });
         let seeks = heads.into_iter().filter_map(|(found, head)| Some((found, head.seek(found.version)?)));
         let mut seeks: Vec<_> = seeks.collect();
         let mut nodes = Vec::with_capacity(seeks.len());

@@ -9,7 +9,7 @@
 //! time, and up to twelve times as many if free segments are nearly used up. So nobody is held up for the length of
 //! a segment. What takes a sync is looked after once for each segment that is begun.
 
-use super::clean::Work;
+use super::clean::{STRETCH, Work};
 use super::shared::{Inner, PageCache};
 use super::shrink::Haste;
 use crate::config::Config;
@@ -38,7 +38,7 @@ const STEPS_OF_SHRINKING: u32 = 4;
 pub(super) struct Turn {
     /// The victim that is being cleaned, if there is one.
     pub(super) work: Option<Work>,
-    /// Its bytes; the memory is taken once.
+    /// The stretch of it that is cleaned; the memory is taken once.
     pub(super) bytes: Vec<u8>,
     /// How many stretches were cleaned.
     pub(super) stretches: u64,
@@ -138,7 +138,7 @@ impl<F: Fragment> Inner<F> {
                     break;
                 }
                 self.spare_the_reserve()?;
-                if !self.take_best(turn)? {
+                if !self.take_best(turn) {
                     break;
                 }
             }
@@ -208,19 +208,17 @@ impl<F: Fragment> Inner<F> {
     }
 
     /// Takes the best victim, if there is one worth it.
-    pub(super) fn take_best(&self, turn: &mut Turn) -> Result<bool> {
+    pub(super) fn take_best(&self, turn: &mut Turn) -> bool {
         let guard = epoch::pin();
         let (core, stable) = (&self.core, self.core.durability().all_stable());
         let is_worthwhile = |victim: &Candidate| self.is_worthwhile(victim);
-        match turn.chooser.next(core.accountant(), &stable, core.tail(), is_worthwhile) {
-            Some(victim) => self.begin_cleaning(&victim, &guard, turn),
-            None => Ok(false),
-        }
+        let victim = turn.chooser.next(core.accountant(), &stable, core.tail(), is_worthwhile);
+        victim.is_some_and(|victim| self.begin_cleaning(&victim, &guard, turn))
     }
 
     /// Cleans what is being cleaned to its end, or else the best victim, if there is one worth it.
     pub(super) fn clean_best(&self, turn: &mut Turn) -> Result<bool> {
-        if turn.work.is_none() && !self.take_best(turn)? {
+        if turn.work.is_none() && !self.take_best(turn) {
             return Ok(false);
         }
         self.finish_cleaning(turn).map(|()| true)
@@ -232,14 +230,14 @@ impl<F: Fragment> Inner<F> {
         let guard = epoch::pin();
         let stable = self.core.durability().all_stable();
         let Some(victim) = self.core.accountant().candidate(slot, &stable) else { return Ok(false) };
-        let is_taken = self.begin_cleaning(&victim, &guard, turn)?;
+        let is_taken = self.begin_cleaning(&victim, &guard, turn);
         self.finish_cleaning(turn)?;
         Ok(is_taken)
     }
 
     fn finish_cleaning(&self, turn: &mut Turn) -> Result<()> {
         while turn.work.is_some() {
-            self.clean_stretch(turn, usize::MAX)?;
+            self.clean_stretch(turn, STRETCH)?;
         }
         Ok(())
     }

@@ -265,28 +265,6 @@ impl<'g, F: Fragment> NodeRef<'g, F> {
         }
     }
 
-    /// The oldest link in this link's chunk. It is published: a chunk becomes reachable by its first slot.
-    fn first_in_chunk(self) -> Option<Self> {
-        let Target::Slot(chunk, _) = self.target else { return None };
-        Some(Self { site: self.site, target: Target::Slot(chunk, 0) })
-    }
-
-    /// The link with that depth, in this link's chunk, of which `first` is the oldest.
-    fn below_in_chunk(self, first: Self, depth: u32) -> Option<Self> {
-        let Target::Slot(chunk, index) = self.target else { return None };
-        // Each step down the chain takes one off the depth and at least one off the index. If both differ by the same, no slot
-        // between was wasted, and all of them are in the chain.
-        let above = depth.checked_sub(first.depth())? as usize;
-        if (self.depth() - first.depth()) as usize == index {
-            return (above <= index).then_some(Self { site: self.site, target: Target::Slot(chunk, above) });
-        }
-        let mut node = self;
-        while node.depth() > depth {
-            node = node.older()?;
-        }
-        Some(node)
-    }
-
     /// The next older node.
     #[inline]
     pub(crate) fn older(self) -> Option<Self> {
@@ -331,6 +309,18 @@ impl<'g, F: Fragment> Head<'g, F> {
     #[inline]
     pub(crate) fn prefetch(self) {
         self.0.prefetch();
+    }
+
+    /// Asks for the memory that [`base_version`](Self::base_version) looks at.
+    #[inline]
+    pub(crate) fn prefetch_foot(self) {
+        self.0.target.prefetch_on_the_way();
+    }
+
+    /// The version of the page's base: what is older is dead.
+    #[inline]
+    pub(crate) fn base_version(self) -> Version {
+        Version(self.0.slot().map_or_else(|| self.0.base().version, |(chunk, _)| chunk.base_version))
     }
 
     /// Asks for the memory that a link will write. All that a link touches then is on its way at once.
@@ -407,9 +397,8 @@ impl<'g, F: Fragment> Head<'g, F> {
 
     /// Begins to look for the node whose record made that version. `None` if it is older than the page's base.
     pub(crate) fn seek(self, version: Version) -> Option<Seek<'g, F>> {
-        let base_version = self.version().0 - u64::from(self.depth());
-        let depth = version.0.checked_sub(base_version)?;
-        Some(Seek { node: self.0, depth: u32::try_from(depth).ok()? })
+        let sought = version.0.checked_sub(self.base_version().0)?;
+        Some(Seek { node: self.0, depth: self.depth(), sought: u32::try_from(sought).ok()? })
     }
 
     /// What a read of the page is made of.
@@ -430,10 +419,12 @@ impl<'g, F: Fragment> Head<'g, F> {
 /// searches does best to take a step of each in turn.
 #[derive(Debug)]
 pub(crate) struct Seek<'g, F: Fragment> {
-    /// At or above what is sought.
+    /// At or above what is sought,
     node: NodeRef<'g, F>,
-    /// How many links lie at and below what is sought.
+    /// and how many links lie at and below it. That is known before the node is looked at.
     depth: u32,
+    /// How many links lie at and below what is sought.
+    sought: u32,
 }
 
 /// How a search stands.
@@ -446,19 +437,32 @@ pub(crate) enum Sought<'g, F: Fragment> {
 }
 
 impl<'g, F: Fragment> Seek<'g, F> {
+    #[inline]
     pub(crate) fn step(&mut self) -> Sought<'g, F> {
-        let own = self.node.depth();
-        if own <= self.depth {
-            return if own == self.depth { Sought::Found(self.node) } else { Sought::Absent };
+        if self.depth <= self.sought {
+            return if self.depth == self.sought { Sought::Found(self.node) } else { Sought::Absent };
         }
-        let Some(first) = self.node.first_in_chunk() else { return Sought::Absent };
-        if first.depth() > self.depth {
-            let Some(older) = first.older() else { return Sought::Absent };
-            self.node = older;
-            older.prefetch();
+        let Target::Slot(chunk, index) = self.node.target else { return Sought::Absent };
+        // SAFETY: reached under the site's guard, so alive, and its header frozen (node, A and B).
+        let header = unsafe { chunk.as_ref() };
+        let Some(above) = self.sought.checked_sub(header.first_depth) else {
+            let Some(older) = header.older.target() else { return Sought::Absent };
+            self.node = NodeRef::new(self.node.site, older);
+            self.depth = header.first_depth.saturating_sub(1);
+            if self.depth == self.sought {
+                older.prefetch();
+            } else {
+                older.prefetch_on_the_way();
+            }
             return Sought::Further;
-        }
-        let node = self.node.below_in_chunk(first, self.depth);
+        };
+        let node = if (self.depth - header.first_depth) as usize == index {
+            // Each step down the chain takes one off the depth and at least one off the index. Both differ by the same from
+            // slot 0's, so no slot between was wasted, and all of them are in the chain.
+            Some(NodeRef::new(self.node.site, Target::Slot(chunk, above as usize)))
+        } else {
+            Nodes { next: Some(self.node) }.find(|node| node.depth() <= self.sought)
+        };
         node.map_or(Sought::Absent, |node| {
             node.prefetch();
             Sought::Found(node)

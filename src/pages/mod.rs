@@ -16,6 +16,7 @@
 //! | `arrivals` | which pages have contents, and the news of it |
 //! | `eviction` | which page's contents to drop next |
 //! | `queues`, `ghosts` | the policy behind that, as plain data |
+//! | `spare` | memory of chunks kept for the next ones |
 //! | `prefetch` | telling the processor what will be needed |
 
 mod arrivals;
@@ -33,6 +34,7 @@ pub(crate) mod publish;
 mod queues;
 pub(crate) mod restore;
 pub(crate) mod retire;
+mod spare;
 pub(crate) mod table;
 #[cfg(test)]
 #[cfg(not(loom))]

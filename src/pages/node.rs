@@ -38,14 +38,15 @@
 //!   still present or has a written record. So merged contents may be dropped at any time, while a node's *own*
 //!   content (a slot's fragment, a base's content) may be dropped only once its record can be read back.
 
-use std::alloc::{Layout, alloc, dealloc, handle_alloc_error};
+use std::alloc::Layout;
 use std::marker::PhantomData;
 use std::mem::{MaybeUninit, offset_of};
 use std::ptr::{self, NonNull};
 
 use crate::pages::cell::LocationCell;
 use crate::pages::fragment::{Fragment, heap_bytes};
-use crate::pages::prefetch::{prefetch, prefetch_line};
+use crate::pages::prefetch::prefetch;
+use crate::pages::spare;
 use crate::sync::SharedCell;
 use crate::sync::atomic::{AtomicPtr, AtomicU8, AtomicU32, Ordering};
 
@@ -129,10 +130,17 @@ impl<F> Target<F> {
             Self::Base(base) => prefetch(base.as_ptr()),
             Self::Slot(chunk, index) => {
                 prefetch(chunk.as_ptr());
-                // A search asks the first slot how deep the chunk reaches.
-                prefetch_line(Chunk::slot_address(chunk, 0));
-                prefetch(Chunk::slot_address(chunk, index));
+                prefetch(Chunk::slot_address(chunk, index).cast::<SlotHeader>());
             }
+        }
+    }
+
+    /// Asks for what a search on its way to older nodes will touch.
+    #[inline]
+    pub(super) fn prefetch_on_the_way(self) {
+        match self {
+            Self::Base(base) => prefetch(base.as_ptr()),
+            Self::Slot(chunk, _) => prefetch(chunk.as_ptr()),
         }
     }
 
@@ -215,6 +223,12 @@ pub(super) struct Slot<F> {
     pub(super) fragment: SharedCell<MaybeUninit<F>>,
 }
 
+/// As much of a slot as lies before its fragment.
+#[repr(C)]
+struct SlotHeader([u64; 5]);
+
+const _: () = assert!(offset_of!(Slot<[u64; 3]>, fragment) == size_of::<SlotHeader>());
+
 /// `Slot::state`: the fragment is there.
 pub(super) const PRESENT: u8 = 1;
 /// `Slot::state`: the fragment was evicted, or never was there because recovery did not read it.
@@ -229,6 +243,8 @@ pub(super) struct Chunk<F> {
     pub(super) base: NonNull<Base<F>>,
     pub(super) base_version: u64,
     pub(super) birth: u64,
+    /// The depth of slot 0. With it a search passes a chunk by without a look at its slots, which are on other lines.
+    pub(super) first_depth: u32,
     references: AtomicU32,
     used: AtomicU32,
     /// The length of the base's record. A link asks for it, and must not have to look at the base, which is cold.
@@ -247,15 +263,9 @@ pub(super) struct Foot<F> {
 #[cfg(all(not(loom), target_pointer_width = "64"))]
 const _: () = {
     assert!(size_of::<Base<[u64; 3]>>() == 40);
-    assert!(size_of::<Chunk<[u64; 3]>>() == 48);
+    assert!(size_of::<Chunk<[u64; 3]>>() == 56);
     assert!(size_of::<Slot<[u64; 3]>>() == 64);
 };
-
-fn allocate<T>(layout: Layout) -> NonNull<T> {
-    // SAFETY: no layout here has size zero: each begins with a header.
-    let memory = unsafe { alloc(layout) };
-    NonNull::new(memory.cast()).unwrap_or_else(|| handle_alloc_error(layout))
-}
 
 const fn layout(size: usize, align: usize) -> Layout {
     match Layout::from_size_align(size, if align > ALIGN { align } else { ALIGN }) {
@@ -272,7 +282,7 @@ impl<F> Base<F> {
 
     /// Takes memory for a base that nobody else knows yet.
     pub(super) fn allocate(base: Self) -> NonNull<Self> {
-        let memory = allocate::<Self>(Self::LAYOUT);
+        let memory = spare::allocate(Self::LAYOUT).cast::<Self>();
         // SAFETY: fresh memory of at least this size and alignment.
         unsafe { memory.write(base) };
         memory
@@ -284,7 +294,7 @@ impl<F> Base<F> {
     /// The base came from [`allocate`](Self::allocate), and nobody can reach it any more.
     pub(super) unsafe fn free(this: NonNull<Self>) {
         // SAFETY: by the contract; the type has nothing to drop.
-        unsafe { dealloc(this.as_ptr().cast(), Self::LAYOUT) };
+        unsafe { spare::free(this.cast(), Self::LAYOUT) };
     }
 }
 
@@ -315,15 +325,22 @@ impl<F> Chunk<F> {
         }
     }
 
-    /// Takes memory for a chunk that nobody else knows yet, with slot 0 claimed. The chain will hold the reference.
-    pub(super) fn allocate(capacity: usize, older: Word<F>, foot: &Foot<F>) -> NonNull<Self> {
+    /// Takes memory for a chunk that nobody else knows yet, with slot 0 claimed, which will have that depth. The chain will hold
+    /// the reference.
+    pub(super) fn allocate(
+        capacity: usize,
+        older: Word<F>,
+        first_depth: u32,
+        foot: &Foot<F>,
+    ) -> NonNull<Self> {
         debug_assert!((1..=MOST_SLOTS).contains(&capacity));
-        let memory = allocate::<Self>(Self::layout(capacity));
+        let memory = spare::allocate(Self::layout(capacity)).cast::<Self>();
         let (references, used) = (AtomicU32::new(1), AtomicU32::new(1));
         // At most MOST_SLOTS, so it fits.
         let capacity = capacity as u8;
         let Foot { base, version: base_version, birth, length: base_length } = *foot;
-        let header = Self { older, base, base_version, birth, references, used, base_length, capacity };
+        let header =
+            Self { older, base, base_version, birth, first_depth, references, used, base_length, capacity };
         // SAFETY: fresh memory; the header is its beginning. The slots stay uninitialised until they are claimed.
         unsafe { memory.write(header) };
         memory
@@ -386,7 +403,7 @@ impl<F> Chunk<F> {
         };
         if before == 1 {
             // SAFETY: that was the last reference; allocated with the same layout.
-            unsafe { dealloc(this.as_ptr().cast(), Self::layout(capacity.into())) };
+            unsafe { spare::free(this.cast(), Self::layout(capacity.into())) };
         }
     }
 }

@@ -13,15 +13,14 @@ const LINES: usize = 3;
 /// Asks for the memory behind a pointer. A hint without any other effect, also if nothing lies there.
 #[inline]
 pub(super) fn prefetch<T>(at: *const T) {
-    for line in 0..size_of::<T>().div_ceil(LINE).min(LINES) {
-        hint(at.cast::<u8>().wrapping_add(line * LINE));
+    let (first, size) = (at.cast::<u8>(), size_of::<T>());
+    for line in 0..size.div_ceil(LINE).min(LINES) {
+        hint(first.wrapping_add(line * LINE));
     }
-}
-
-/// Asks for the beginning only.
-#[inline]
-pub(super) fn prefetch_line<T>(at: *const T) {
-    hint(at.cast());
+    if size.div_ceil(LINE) <= LINES {
+        // What does not begin with a line may end in one more.
+        hint(first.wrapping_add(size.saturating_sub(1)));
+    }
 }
 
 #[cfg(all(target_arch = "x86_64", not(miri)))]

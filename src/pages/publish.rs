@@ -73,7 +73,7 @@ fn claim_slot<F: Fragment>(head: NodeRef<'_, F>) -> (NonNull<Chunk<F>>, usize) {
         // SAFETY: reached under the head's guard.
         Target::Slot(chunk, _) => unsafe { chunk.as_ref() }.foot(),
     };
-    (Chunk::allocate(capacity, head.word(), &foot), 0)
+    (Chunk::allocate(capacity, head.word(), head.depth().saturating_add(1), &foot), 0)
 }
 
 impl<F: Fragment> PreparedLink<'_, F> {

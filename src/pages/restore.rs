@@ -53,7 +53,7 @@ fn build<F: Fragment>(page: &RestoredPage<'_>) -> Word<F> {
     let mut links = page.links;
     while !links.is_empty() {
         let (now, later) = links.split_at(links.len().min(MOST_SLOTS));
-        let chunk = chunk_for(now, later, word, base, page);
+        let chunk = chunk_for(now, later, (word, depth), base, page);
         for (index, (place, length)) in now.iter().enumerate() {
             depth = depth.saturating_add(1);
             chain_bytes = chain_bytes.saturating_add(*length);
@@ -73,14 +73,14 @@ fn build<F: Fragment>(page: &RestoredPage<'_>) -> Word<F> {
 fn chunk_for<F: Fragment>(
     now: &[(Place, u32)],
     later: &[(Place, u32)],
-    older: Word<F>,
+    (older, depth): (Word<F>, u32),
     base: NonNull<Base<F>>,
     page: &RestoredPage<'_>,
 ) -> NonNull<Chunk<F>> {
     let spare = usize::from(later.is_empty());
     let capacity = (now.len() + spare).min(MOST_SLOTS);
     let foot = Foot { base, version: page.version.0, birth: page.birth.0, length: page.length };
-    let chunk = Chunk::allocate(capacity, older, &foot);
+    let chunk = Chunk::allocate(capacity, older, depth.saturating_add(1), &foot);
     for _ in 1..now.len() {
         // SAFETY: the chunk is alive and ours.
         let claimed = unsafe { chunk.as_ref() }.claim();

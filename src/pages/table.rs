@@ -21,6 +21,7 @@ use crate::pages::budget::{Account, Budget};
 use crate::pages::chain::{Head, NodeRef};
 use crate::pages::fragment::Fragment;
 use crate::pages::node::{Node, Word};
+use crate::pages::prefetch::prefetch;
 use crate::pages::retire::free_chain;
 use crate::sync::atomic::{AtomicPtr, Ordering};
 use crate::sync::epoch::Guard;
@@ -114,6 +115,14 @@ impl<F: Fragment> PageTable<F> {
     pub(crate) fn head<'g>(&'g self, page_id: PageId, guard: &'g Guard) -> Option<Head<'g, F>> {
         let site = Site { table: self, leaf: self.leaf(page_id)?, page_id, guard };
         site.head()
+    }
+
+    /// Asks for the memory where a page's head stands.
+    #[inline]
+    pub(crate) fn prefetch(&self, page_id: PageId) {
+        if let Some(leaf) = self.leaf(page_id) {
+            prefetch(&raw const leaf.words[slot_of(page_id.0)]);
+        }
     }
 
     /// Where a page is or can be, making room if need be; `None` if the id is above [`PageId::LIMIT`].
