@@ -32,6 +32,7 @@ pub struct Config {
     pub(crate) snapshot_interval: u64,
     pub(crate) max_chain_length: u32,
     pub(crate) max_chain_ratio: f64,
+    pub(crate) background: bool,
     pub(crate) read_only: bool,
     pub(crate) temporary: bool,
     /// The level; `None` is off.
@@ -90,6 +91,7 @@ impl Config {
             snapshot_interval: 128 << 20,
             max_chain_length: 128,
             max_chain_ratio: 4.0,
+            background: false,
             read_only: false,
             temporary: false,
             compression: None,
@@ -140,7 +142,17 @@ impl Config {
         self
     }
 
-    /// Whether writers pay for garbage collection as they go. If not, call
+    /// Whether the store has a thread of its own for what has to be done now and then: garbage collection, snapshots, making the file
+    /// shorter. Writers then do not pay for that as they go, unless they are quicker than the thread for long; with fewer
+    /// writers than processors they are quicker, and are held up less. Without, nothing happens but what callers do, so runs
+    /// can be repeated exactly. Only for page caches. Default false.
+    #[must_use]
+    pub fn background(mut self, on: bool) -> Self {
+        self.background = on;
+        self
+    }
+
+    /// Whether garbage collection goes on while pages are written. If not, call
     /// [`attempt_gc`](crate::PageCache::attempt_gc). Default true.
     #[must_use]
     pub fn garbage_collection(mut self, on: bool) -> Self {

@@ -23,6 +23,16 @@ pub(crate) mod atomic {
 }
 
 #[cfg(not(loom))]
+pub(crate) mod thread {
+    pub(crate) use std::thread::{Builder, JoinHandle, current};
+}
+
+#[cfg(loom)]
+pub(crate) mod thread {
+    pub(crate) use loom::thread::{Builder, JoinHandle, current};
+}
+
+#[cfg(not(loom))]
 pub(crate) use locks::{Condvar, Mutex, MutexGuard};
 #[cfg(loom)]
 pub(crate) use loom_locks::{Condvar, Mutex, MutexGuard};

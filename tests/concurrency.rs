@@ -57,9 +57,18 @@ fn race(cache: &PageCache<Sum>, pages: &[PageId], seed: u64, rounds: u64) -> Don
 
 #[test]
 fn racing_links_and_replaces_add_up_and_every_version_is_given_once() {
+    race_and_add_up(false);
+}
+
+#[test]
+fn they_add_up_also_while_a_thread_of_the_stores_own_collects_and_takes_snapshots() {
+    race_and_add_up(true);
+}
+
+fn race_and_add_up(background: bool) {
     const ROUNDS: u64 = 1500;
     let storage = Arc::new(MemoryStorage::new());
-    let cache: PageCache<Sum> = tiny(&storage).open().unwrap();
+    let cache: PageCache<Sum> = tiny(&storage).background(background).open().unwrap();
     let pages: Vec<PageId> = (0..8).map(|_| cache.allocate(Sum(0)).unwrap().page_id).collect();
     let all: Vec<Done> = thread::scope(|scope| {
         let (cache, pages) = (&cache, &pages);

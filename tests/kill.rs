@@ -115,9 +115,15 @@ fn apply(state: &mut State, change: &Change) {
     }
 }
 
-fn open(path: &Path) -> PageCache<Numbers> {
+/// Every other time, the store's own thread does the housekeeping.
+fn open(path: &Path, round: u64) -> PageCache<Numbers> {
     let config = Config::new(path).segment_size(4096).io_buffer_size(1024).io_buffers(2);
-    config.cache_capacity(16 << 10).snapshot_interval(16 << 10).open().expect("it always opens")
+    config
+        .background(!round.is_multiple_of(2))
+        .cache_capacity(16 << 10)
+        .snapshot_interval(16 << 10)
+        .open()
+        .expect("it always opens")
 }
 
 /// Where every page is, and what the threads have. Pages of a thread have serial numbers of its remainder.
@@ -223,7 +229,7 @@ fn child_that_is_killed() {
     let Ok(argument) = std::env::var(CHILD) else { return };
     let (round, path) = argument.split_once(':').unwrap();
     let round = round.parse().unwrap();
-    let cache = open(Path::new(path));
+    let cache = open(Path::new(path), round);
     let (mut places, states) = look(&cache);
     places.entry(SHARED).or_insert_with(|| {
         let fragment = Numbers([vec![SHARED], vec![0; THREADS as usize]].concat());
@@ -320,7 +326,7 @@ fn whenever_it_is_killed_it_opens_again_with_all_that_was_acknowledged() {
         let lines = if dice.below(5) == 0 { 0 } else { 1 + dice.below(60) };
         let spins = dice.below(4_000_000);
         let acknowledged = run_and_kill(round, &path, lines, spins);
-        let cache = open(&path);
+        let cache = open(&path, round);
         let (_, found) = look(&cache);
         for thread in 0..THREADS {
             let at = thread as usize;

@@ -47,6 +47,47 @@ fn every_option_has_its_test_here() {
 }
 
 #[test]
+fn background_leaves_the_housekeeping_to_a_thread_of_the_stores_own() {
+    let _turn = alone();
+    let threads = || {
+        let tasks = std::fs::read_dir("/proc/self/task").into_iter().flatten().flatten();
+        let names = tasks.map(|task| std::fs::read_to_string(task.path().join("comm")).unwrap_or_default());
+        names.filter(|name| name.trim() == "pagelog").count()
+    };
+    let eventually = |is_so: &dyn Fn() -> bool| {
+        let began = std::time::Instant::now();
+        while !is_so() && began.elapsed().as_secs() < 20 {
+            std::thread::sleep(std::time::Duration::from_millis(1));
+        }
+        is_so()
+    };
+    for on in [false, true] {
+        let storage = Arc::new(MemoryStorage::new());
+        let cache = open(config(&storage).background(on).segment_size(16 << 10).io_buffer_size(4096));
+        if cfg!(target_os = "linux") {
+            // A thread names itself when it first runs.
+            assert!(eventually(&|| threads() == usize::from(on)));
+        }
+        let mut pages = fill(&cache, 1000, 500);
+        overwrite(&cache, &mut pages, 10, 500);
+        assert!(eventually(&|| cache.stats().counts.relocated_records > 100));
+        assert!(eventually(&|| cache.stats().space_amplification() < 2.5), "{:?}", cache.stats());
+        let clone = cache.clone();
+        drop(cache);
+        assert_eq!(read(&clone, pages[0].0).unwrap().len(), 500);
+        clone.close().unwrap();
+        if cfg!(target_os = "linux") {
+            assert_eq!(threads(), 0);
+        }
+        // The lock is free, and the last drop does the same as closing.
+        for _ in 0..20 {
+            let again = open(config(&storage).background(on));
+            pages[0].1 = replace(&again, pages[0].0, pages[0].1, b"once more");
+        }
+    }
+}
+
+#[test]
 fn cache_capacity_bounds_what_stays_in_memory() {
     let _turn = alone();
     let stats = |capacity| {

@@ -76,6 +76,7 @@ impl Subject {
     fn with_duties(directory: &Path, pages: usize, collects: bool, snapshots: bool) -> Self {
         let config = Config::new(directory)
             .cache_capacity(4 << 30)
+            .background(crate::setting("BACKGROUND", false))
             .garbage_collection(collects)
             .snapshots(snapshots)
             .space_target(crate::setting("SPACE_TARGET", 1.25))

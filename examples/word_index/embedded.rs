@@ -75,6 +75,7 @@ embed! {
     "src/models/ring.rs",
     "src/models/snapshot.rs",
     "src/pagecache/allocate.rs",
+    "src/pagecache/background.rs",
     "src/pagecache/backup.rs",
     "src/pagecache/batch.rs",
     "src/pagecache/budget.rs",

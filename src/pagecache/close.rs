@@ -12,12 +12,12 @@ impl<F: Fragment> PageCache<F> {
     /// What the flush or the snapshot met with; [`BatchOpen`](Error::BatchOpen) if the calling thread has a batch open. The
     /// instance is closed and the lock released all the same.
     pub fn close(&self) -> Result<()> {
-        self.inner.close()
+        self.owner.close()
     }
 }
 
 impl<F: Fragment> Inner<F> {
-    fn close(&self) -> Result<()> {
+    pub(super) fn close(&self) -> Result<()> {
         if !self.core.gate().close() {
             return Ok(());
         }
@@ -40,13 +40,5 @@ impl<F: Fragment> Inner<F> {
         self.core.make_stable_below(self.core.tail())?;
         self.close_snapshot()?;
         self.shrink_at_last()
-    }
-}
-
-impl<F: Fragment> Drop for Inner<F> {
-    fn drop(&mut self) {
-        if let Err(error) = self.close() {
-            ::log::error!("closing {}: {error}", self.core.log_path());
-        }
     }
 }

@@ -12,6 +12,7 @@
 //! | `budget` | keeping to the memory budget |
 //! | `gc`, `clean` | when to collect garbage, and how: moving live records out of the way |
 //! | `shrink` | making the log file shorter |
+//! | `background` | a thread of its own for the housekeeping, if wanted |
 //! | `snapshot` | writing down the page table, so that opening is quick |
 //! | `train` | learning a compression dictionary |
 //! | `backup` | a copy of a running store |
@@ -19,6 +20,7 @@
 //! | `statistics` | what an instance does and holds |
 
 mod allocate;
+mod background;
 mod backup;
 mod batch;
 mod budget;

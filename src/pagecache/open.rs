@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use super::background::{Owner, backlog};
 use super::gc::Collector;
 use super::id::IdGenerator;
 use super::meta::Meta;
@@ -40,8 +41,9 @@ impl Config {
     /// there is unchanged then.
     pub fn open<F: Fragment>(self) -> Result<PageCache<F>> {
         let recovered = recover(&self, StoreKind::PageCache)?;
-        let inner = Inner::assemble(&self, recovered)?;
-        Ok(PageCache { inner: Arc::new(inner) })
+        let inner = Arc::new(Inner::assemble(&self, recovered)?);
+        let owner = Arc::new(Owner::new(Arc::clone(&inner))?);
+        Ok(PageCache { inner, owner })
     }
 }
 
@@ -62,6 +64,7 @@ impl<F: Fragment> Inner<F> {
             ids: IdGenerator::new(id_bound),
             collector: Collector::new(config, core.geometry()),
             snapshots: Snapshots::new(interval, config.snapshots, recovered.snapshot_serial, ends),
+            backlog: backlog(config.background && !config.read_only),
             compression: Compression::open(config, core.store_id())?,
             max_chain_length: config.max_chain_length,
             max_chain_ratio: config.max_chain_ratio,

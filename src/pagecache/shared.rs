@@ -24,6 +24,7 @@ use crate::sync::Mutex;
 use crate::sync::atomic::AtomicU64;
 use crate::sync::epoch;
 
+use super::background::{Backlog, Owner, Share};
 use super::gc::Collector;
 use super::id::IdGenerator;
 use super::meta::Meta;
@@ -70,11 +71,12 @@ use super::snapshot::Snapshots;
 /// ```
 pub struct PageCache<F: Fragment> {
     pub(super) inner: Arc<Inner<F>>,
+    pub(super) owner: Arc<Owner<F>>,
 }
 
 impl<F: Fragment> Clone for PageCache<F> {
     fn clone(&self) -> Self {
-        Self { inner: Arc::clone(&self.inner) }
+        Self { inner: Arc::clone(&self.inner), owner: Arc::clone(&self.owner) }
     }
 }
 
@@ -99,6 +101,8 @@ pub(crate) struct Inner<F: Fragment> {
     pub(super) ids: IdGenerator,
     pub(super) collector: Collector,
     pub(super) snapshots: Snapshots,
+    /// For the thread that does the housekeeping, if there is one.
+    pub(super) backlog: Option<Backlog>,
     pub(super) compression: Compression,
     pub(super) max_chain_length: u32,
     pub(super) max_chain_ratio: f64,
@@ -317,12 +321,27 @@ impl<F: Fragment> Inner<F> {
         self.keep_budget();
         let due = self.core.take_due();
         if due != Due::Nothing {
-            self.housekeeping(due);
+            self.share_housekeeping(due);
+        }
+    }
+
+    /// Leaves the housekeeping to the thread that is there for it, unless there is none or it is behind.
+    #[cold]
+    fn share_housekeeping(&self, due: Due) {
+        let Some(backlog) = &self.backlog else { return self.housekeeping(due) };
+        match backlog.add(due) {
+            Share::Nothing => {}
+            Share::Step if self.collector.try_hold().is_none() => backlog.add_undone(due),
+            Share::Step => self.housekeeping(due),
+            Share::StepInTurn => {
+                drop(self.collector.hold());
+                self.housekeeping(due);
+            }
         }
     }
 
     #[cold]
-    fn housekeeping(&self, due: Due) {
+    pub(super) fn housekeeping(&self, due: Due) {
         let work = self.pace_collection(due).and_then(|()| self.pace_snapshots());
         if let Err(error) = work {
             // The verb that happened to come here has done its own work; what stops writing stops the next one.

@@ -227,8 +227,6 @@ pub(super) struct Slot<F> {
 #[repr(C)]
 struct SlotHeader([u64; 5]);
 
-const _: () = assert!(offset_of!(Slot<[u64; 3]>, fragment) == size_of::<SlotHeader>());
-
 /// `Slot::state`: the fragment is there.
 pub(super) const PRESENT: u8 = 1;
 /// `Slot::state`: the fragment was evicted, or never was there because recovery did not read it.
@@ -265,6 +263,7 @@ const _: () = {
     assert!(size_of::<Base<[u64; 3]>>() == 40);
     assert!(size_of::<Chunk<[u64; 3]>>() == 56);
     assert!(size_of::<Slot<[u64; 3]>>() == 64);
+    assert!(offset_of!(Slot<[u64; 3]>, fragment) == size_of::<SlotHeader>());
 };
 
 const fn layout(size: usize, align: usize) -> Layout {
