@@ -6,6 +6,7 @@
 //! | `shared` | what the verbs have in common |
 //! | `allocate`, `link`, `replace`, `free` | the writing verbs, which need no guard |
 //! | `guard`, `get`, `page` | reading |
+//! | `fetch` | reading what is not in memory |
 //! | `outcome` | what a compare-and-swap can come to |
 //! | `batch`, `flush` | crash atomicity, durability |
 //! | `meta`, `id` | named roots, generated ids |
@@ -24,6 +25,7 @@ mod batch;
 mod budget;
 mod clean;
 mod close;
+mod fetch;
 mod flush;
 mod free;
 mod gc;
