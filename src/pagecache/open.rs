@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use super::consolidation::Consolidation;
 use super::gc::Collector;
 use super::id::IdGenerator;
 use super::meta::Meta;
@@ -63,8 +64,7 @@ impl<F: Fragment> Inner<F> {
             collector: Collector::new(config, core.geometry()),
             snapshots: Snapshots::new(interval, config.snapshots, recovered.snapshot_serial, ends),
             compression: Compression::open(config, core.store_id())?,
-            max_chain_length: config.max_chain_length,
-            max_chain_ratio: config.max_chain_ratio,
+            consolidation: Consolidation::new(config),
             was_recovered,
             temporary: config.temporary,
             lock: Mutex::new(lock),

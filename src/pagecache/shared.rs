@@ -23,6 +23,7 @@ use crate::sync::Mutex;
 use crate::sync::atomic::AtomicU64;
 use crate::sync::epoch;
 
+use super::consolidation::Consolidation;
 use super::gc::Collector;
 use super::id::IdGenerator;
 use super::meta::Meta;
@@ -99,8 +100,7 @@ pub(crate) struct Inner<F: Fragment> {
     pub(super) collector: Collector,
     pub(super) snapshots: Snapshots,
     pub(super) compression: Compression,
-    pub(super) max_chain_length: u32,
-    pub(super) max_chain_ratio: f64,
+    pub(super) consolidation: Consolidation,
     pub(super) was_recovered: bool,
     pub(super) temporary: bool,
     pub(super) lock: Mutex<Option<Box<dyn StorageLock>>>,
