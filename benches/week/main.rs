@@ -136,7 +136,8 @@ impl Run {
             self.hear(when, &line);
         }
         let status = child.wait().expect("it ends");
-        if !kill && !(status.success() && self.closed) {
+        let has_closed = status.success() && self.closed;
+        if !kill && !has_closed {
             self.report.faults.push(format!("a process ended by itself: {status}"));
         }
     }
