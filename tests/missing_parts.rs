@@ -41,7 +41,8 @@ impl Reads {
         let stop = self.stop.lock().unwrap().take();
         if let Some((began, go_on)) = stop {
             began.send(()).unwrap();
-            go_on.recv().unwrap();
+            // Not for ever: a test that fails should end.
+            go_on.recv_timeout(Duration::from_secs(20)).unwrap();
         }
         std::thread::sleep(Duration::from_micros(self.slow.load(Ordering::SeqCst)));
         self.now.fetch_sub(1, Ordering::SeqCst);
@@ -256,7 +257,7 @@ fn a_page_that_is_replaced_while_its_records_are_read_is_one_version_or_the_othe
         *store.storage.reads.stop.lock().unwrap() = Some((began, wait));
         std::thread::scope(|scope| {
             let reader = scope.spawn(|| store.read().unwrap());
-            has_begun.recv().unwrap();
+            has_begun.recv_timeout(Duration::from_secs(20)).expect("a read");
             // The records die, and much is written behind, so that their slots would be used again if they could be.
             let mut version = replace(&store.cache, store.page_id, store.version, b"new");
             for _ in 0..200 {
