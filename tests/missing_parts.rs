@@ -201,7 +201,7 @@ fn slow_reads_run_side_by_side() {
 }
 
 #[test]
-fn an_error_of_one_of_the_reads_is_the_errors_of_the_get_and_leaves_nothing_behind() {
+fn an_error_of_one_of_the_reads_is_that_of_the_get_and_leaves_nothing_behind() {
     let _turn = alone();
     for slow in [0, 3000] {
         let store = Store::new(9000);
