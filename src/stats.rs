@@ -35,6 +35,10 @@ counters! {
     Miss => misses,
     /// Records read for misses and consolidations.
     RecordRead => records_read,
+    /// Reads of the log file that this took: records of one page that lie close together are read with one.
+    Read => reads,
+    /// Bytes that these read, with what lies between the records.
+    ReadBytes => read_bytes,
     /// Pages whose contents were dropped from memory.
     Eviction => evictions,
     /// Pages allocated.

@@ -129,6 +129,25 @@ mod loom_locks {
     }
 }
 
+/// Threads that help the one that asks for them, and end before it goes on.
+pub(crate) mod threads {
+    use std::thread::{Builder, scope};
+
+    /// Runs `work` on this thread and on some more, and returns what came of it on each. Fewer if the system has no more
+    /// threads to give. A panic on one of them goes on here.
+    pub(crate) fn with_helpers<R: Send>(helpers: usize, work: impl Fn() -> R + Sync) -> Vec<R> {
+        scope(|scope| {
+            let helpers = (0..helpers).map_while(|_| Builder::new().spawn_scoped(scope, &work).ok());
+            let helpers: Vec<_> = helpers.collect();
+            let own = work();
+            let join = |helper: std::thread::ScopedJoinHandle<'_, R>| {
+                helper.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
+            };
+            std::iter::once(own).chain(helpers.into_iter().map(join)).collect()
+        })
+    }
+}
+
 /// A cell whose accesses the model checker sees. The closures get a raw pointer; the caller proves exclusion.
 #[cfg(not(loom))]
 #[derive(Debug)]

@@ -125,6 +125,23 @@ fn other_pages_become_hot_and_take_over_the_cache() {
     assert!(missed < 20, "{missed} misses with 80 hot pages in a cache for 100");
 }
 
+#[test]
+fn memory_that_a_reader_gave_up_is_freed_before_its_next_guards() {
+    let _turn = alone();
+    let store = Store::new((0..300).map(|_| LENGTH), 100 * WEIGHT);
+    let dead = || store.cache.stats().dead_bytes;
+    let guard = store.cache.pin();
+    for page_id in &store.pages {
+        assert_eq!(guard.get(*page_id).unwrap().unwrap().merged().0.len(), LENGTH);
+    }
+    // What was seen through the guard stays as long as it lives.
+    assert!(dead() > 150 * WEIGHT, "{} bytes", dead());
+    drop(guard);
+    // Each time a good piece, lest a pin take long.
+    (0..4).for_each(|_| drop(store.cache.pin()));
+    assert!(dead() <= 100 * WEIGHT / 16, "{} bytes", dead());
+}
+
 /// One change or read of one of the pages, or a new page.
 fn step(cache: &PageCache<Bytes>, pages: &[PageId], dice: &mut Dice) {
     let page_id = pages[dice.below(pages.len() as u64) as usize];

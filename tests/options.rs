@@ -301,6 +301,26 @@ fn max_chain_length_sets_when_a_page_is_written_as_a_whole() {
 }
 
 #[test]
+fn by_default_large_pages_collect_more_small_links_than_small_pages() {
+    let _turn = alone();
+    // How many links a page takes until it is written as a whole.
+    let collected = |length: usize| {
+        let cache = open(new());
+        let page = cache.allocate(Bytes(vec![0; length])).unwrap();
+        let mut version = page.version;
+        while cache.stats().counts.consolidations == 0 {
+            version = link(&cache, page.page_id, version, &[7; 64]);
+        }
+        cache.stats().counts.links
+    };
+    let [tiny, small, large] = [200, 4 << 10, 64 << 10].map(collected);
+    assert!(
+        (10..20).contains(&tiny) && small == 128 && (400..500).contains(&large),
+        "{tiny} {small} {large}"
+    );
+}
+
+#[test]
 fn max_chain_ratio_sets_how_many_bytes_of_links_a_page_collects() {
     let _turn = alone();
     let consolidations = |ratio| {

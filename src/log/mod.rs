@@ -13,7 +13,8 @@
 //! | `copy` | copying what is stable |
 //! | `manifest_file` | claims and bounds on disk |
 //! | `core` | all of these together |
-//! | `scan`, `iter` | reading records back |
+//! | `reads` | reading many records at once |
+//! | `scan`, `iter` | reading records in order |
 //! | `bare`, `reservation`, `batch_guard` | the log as users see it |
 
 mod bare;
@@ -30,6 +31,7 @@ mod gate;
 mod hold;
 mod iter;
 mod manifest_file;
+mod reads;
 mod reservation;
 pub(crate) mod ring;
 mod scan;
@@ -45,5 +47,6 @@ pub(crate) use core::{Due, LOG_FILE, LogCore, LogStart};
 pub(crate) use gate::Privilege;
 pub(crate) use hold::{Hold, SegmentInUse};
 pub(crate) use manifest_file::{MANIFEST_FILE, MANIFEST_TEMPORARY, ManifestFile};
+pub(crate) use reads::Wanted;
 pub(crate) use scan::Records;
 pub(crate) use supply::{RESERVE, SupplyFigures, SupplyStart, claimed_at_once};

@@ -9,8 +9,11 @@
 //! thread that is stopped while it evicts slows the others down, which then exceed the budget; it does not stop them.
 //!
 //! Dead memory is freed when readers have moved on. A thread that holds no guard helps that along, and gives way to readers
-//! for a few moments, so that writers can't outrun the collector; nobody waits for it.
+//! for a few moments, so that writers can't outrun the collector; nobody waits for it. A reader that pages in holds a guard, and
+//! can't do that at once; it does before its next guard, so that readers can't outrun the collector either. Readers that find
+//! all in memory owe nothing.
 
+use std::cell::Cell;
 use std::time::Duration;
 
 use super::shared::Inner;
@@ -29,7 +32,31 @@ const MOMENT: Duration = Duration::from_millis(1);
 /// How often a writer gives way to readers.
 const YIELDS: u32 = 16;
 
+thread_local! {
+    /// Whether this thread has paged in while much was dead.
+    static OWES_A_HURRY: Cell<bool> = const { Cell::new(false) };
+}
+
+/// Whether this thread should help dead memory along before it takes a guard.
+#[inline]
+pub(super) fn owes_a_hurry() -> bool {
+    OWES_A_HURRY.try_with(Cell::get).unwrap_or(false)
+}
+
 impl<F: Fragment> Inner<F> {
+    /// Does what [`owes_a_hurry`] says is to be done.
+    #[cold]
+    pub(super) fn pay_the_hurry(&self) {
+        let dead = self.budget.dead();
+        if !epoch::is_pinned() {
+            self.hurry_the_dead();
+        }
+        let left = self.budget.dead();
+        // If it did not help, somebody holds a guard for long, and the thread does not try again before it pages in.
+        let goes_on = left < dead && left > self.budget.capacity() / DEAD_SHARE;
+        let _ = OWES_A_HURRY.try_with(|owes| owes.set(goes_on));
+    }
+
     /// All bytes that the budget covers.
     #[inline]
     pub(super) fn memory(&self) -> u64 {
@@ -99,9 +126,10 @@ impl<F: Fragment> Inner<F> {
             return;
         }
         if epoch::is_pinned() {
-            // A reader that pages in. Under its guard the epoch can move by one step and no further; its next guard lets it
-            // move on. Without this step readers would leave it to one pin in 128.
+            // A reader that pages in. Under its guard the epoch can move by one step and no further; the rest is for the moment
+            // before its next guard.
             epoch::pin().flush();
+            let _ = OWES_A_HURRY.try_with(|owes| owes.set(true));
             return;
         }
         for _ in 0..YIELDS {

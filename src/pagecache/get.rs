@@ -10,7 +10,7 @@ use super::shared::{Inner, PageCache};
 use crate::error::{Error, Result};
 use crate::ids::{PageId, Version};
 use crate::pages::Fragment;
-use crate::pages::chain::ChainRead;
+use crate::pages::chain::{ChainRead, Head};
 use crate::pages::node::Content;
 use crate::stats::Counter;
 use crate::sync::epoch;
@@ -71,6 +71,11 @@ impl<F: Fragment> Inner<F> {
             let Some(head) = self.table.head(page_id, guard).filter(|head| !head.is_freed()) else {
                 return Ok(None);
             };
+            if head.depth() == 0 {
+                // Most pages are one record; without a chain there is nothing to collect and to merge.
+                let Some(page) = self.fetch(page_id, head.newest())? else { continue };
+                return Ok(Some(self.paged_in(head, page)));
+            }
             let chain = head.read();
             if chain.missing().next().is_none() {
                 self.core.counters().one(Counter::Hit);
@@ -78,13 +83,18 @@ impl<F: Fragment> Inner<F> {
                 return Ok(Some(Page::chain(self, head, chain)));
             }
             if let Some(page) = self.merge_chain(page_id, &chain, None)? {
-                self.core.counters().one(Counter::Miss);
-                let content = head.newest().install(page);
-                let _ = head.shed(|place, length| self.core.is_written(place, length));
-                self.keep_budget();
-                return Ok(Some(Page::whole(self, head, content)));
+                return Ok(Some(self.paged_in(head, page)));
             }
         }
+    }
+
+    /// Installs a page that was read, and keeps the budget.
+    fn paged_in<'g>(&'g self, head: Head<'g, F>, page: Content<F>) -> Page<'g, F> {
+        self.core.counters().one(Counter::Miss);
+        let content = head.newest().install(page);
+        let _ = head.shed(|place, length| self.core.is_written(place, length));
+        self.keep_budget();
+        Page::whole(self, head, content)
     }
 
     /// The page in one piece, with another fragment on top if there is one. `None` if a record is not needed by anyone
@@ -95,13 +105,8 @@ impl<F: Fragment> Inner<F> {
         chain: &ChainRead<'_, F>,
         on_top: Option<&F>,
     ) -> Result<Option<Content<F>>> {
-        let mut fetched = Vec::new();
-        for node in chain.missing() {
-            match self.fetch(page_id, node)? {
-                Some(content) => fetched.push(content),
-                None => return Ok(None),
-            }
-        }
-        Ok(chain.merge(fetched, on_top))
+        let nodes: Vec<_> = chain.missing().collect();
+        let fetched = self.fetch_all(page_id, &nodes)?;
+        Ok(fetched.and_then(|fetched| chain.merge(fetched, on_top)))
     }
 }

@@ -2,6 +2,7 @@
 
 use std::fmt;
 
+use super::budget;
 use super::shared::{Inner, PageCache};
 use crate::pages::Fragment;
 use crate::sync::epoch;
@@ -23,9 +24,14 @@ impl<F: Fragment> fmt::Debug for Guard<'_, F> {
 }
 
 impl<F: Fragment> PageCache<F> {
-    /// A guard to read through. Takes a few nanoseconds.
+    /// A guard to read through. Takes a few nanoseconds; more if this thread read pages from the disk while much memory waited for
+    /// readers, for then it helps to free that first.
     #[must_use]
+    #[inline]
     pub fn pin(&self) -> Guard<'_, F> {
+        if budget::owes_a_hurry() {
+            self.inner.pay_the_hurry();
+        }
         Guard { inner: &self.inner, epoch: epoch::pin() }
     }
 }

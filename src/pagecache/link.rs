@@ -11,10 +11,6 @@ use crate::pages::chain::Head;
 use crate::stats::Counter;
 use crate::sync::epoch;
 
-/// A base record counts as at least this long for [`Config::max_chain_ratio`](crate::Config::max_chain_ratio), so that
-/// pages that begin empty are not rewritten with each of their first links.
-const SMALL_BASE: u32 = 512;
-
 impl<F: Fragment> PageCache<F> {
     /// Puts `fragment` on top of the page, if the page still has that version. Does not read the page: neither from memory
     /// nor from disk.
@@ -45,7 +41,7 @@ impl<F: Fragment> Inner<F> {
             Err(stale) => return Ok(stale.with(fragment)),
         };
         head.prefetch_link();
-        if self.is_chain_full(head) {
+        if self.consolidation.is_due(head) {
             return self.consolidate(page_id, head, fragment, &guard);
         }
         self.with_encoded(fragment, |fragment, length, payload| {
@@ -65,14 +61,6 @@ impl<F: Fragment> Inner<F> {
                 }
             }
         })
-    }
-
-    /// Whether the next link has to write the whole page: chains are bounded in number, so that reading one is; and in bytes
-    /// relative to the page, so that the bytes written for a page stay within a constant factor of the bytes linked.
-    #[inline]
-    fn is_chain_full(&self, head: Head<'_, F>) -> bool {
-        let base = f64::from(head.base_length().max(SMALL_BASE));
-        head.depth() >= self.max_chain_length || f64::from(head.chain_bytes()) > self.max_chain_ratio * base
     }
 
     /// Writes the page with the fragment merged in.

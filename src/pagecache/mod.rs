@@ -6,6 +6,8 @@
 //! | `shared` | what the verbs have in common |
 //! | `allocate`, `link`, `replace`, `free` | the writing verbs, which need no guard |
 //! | `guard`, `get`, `page` | reading |
+//! | `fetch` | reading what is not in memory |
+//! | `consolidation` | when a link is written as the whole page |
 //! | `outcome` | what a compare-and-swap can come to |
 //! | `batch`, `flush` | crash atomicity, durability |
 //! | `meta`, `id` | named roots, generated ids |
@@ -26,6 +28,8 @@ mod batch;
 mod budget;
 mod clean;
 mod close;
+mod consolidation;
+mod fetch;
 mod flush;
 mod free;
 mod gc;

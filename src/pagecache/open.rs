@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use super::background::{Owner, backlog};
+use super::consolidation::Consolidation;
 use super::gc::Collector;
 use super::id::IdGenerator;
 use super::meta::Meta;
@@ -66,8 +67,7 @@ impl<F: Fragment> Inner<F> {
             snapshots: Snapshots::new(interval, config.snapshots, recovered.snapshot_serial, ends),
             backlog: backlog(config.background && !config.read_only),
             compression: Compression::open(config, core.store_id())?,
-            max_chain_length: config.max_chain_length,
-            max_chain_ratio: config.max_chain_ratio,
+            consolidation: Consolidation::new(config),
             was_recovered,
             temporary: config.temporary,
             lock: Mutex::new(lock),

@@ -14,7 +14,6 @@ use crate::pages::budget::Budget;
 use crate::pages::chain::{Head, NodeRef};
 use crate::pages::eviction::Evictor;
 use crate::pages::free_list::FreeList;
-use crate::pages::node::Content;
 use crate::pages::retire::RetiredChain;
 use crate::pages::table::PageTable;
 use crate::pages::{Codec, Fragment};
@@ -25,6 +24,7 @@ use crate::sync::atomic::AtomicU64;
 use crate::sync::epoch;
 
 use super::background::{Backlog, Owner, Share};
+use super::consolidation::Consolidation;
 use super::gc::Collector;
 use super::id::IdGenerator;
 use super::meta::Meta;
@@ -104,8 +104,7 @@ pub(crate) struct Inner<F: Fragment> {
     /// For the thread that does the housekeeping, if there is one.
     pub(super) backlog: Option<Backlog>,
     pub(super) compression: Compression,
-    pub(super) max_chain_length: u32,
-    pub(super) max_chain_ratio: f64,
+    pub(super) consolidation: Consolidation,
     pub(super) was_recovered: bool,
     pub(super) temporary: bool,
     pub(super) lock: Mutex<Option<Box<dyn StorageLock>>>,
@@ -242,6 +241,8 @@ impl<F: Fragment> Inner<F> {
         use_it: impl FnOnce(&[u8]) -> Result<R>,
     ) -> Result<Option<R>> {
         self.core.counters().one(Counter::RecordRead);
+        self.core.counters().one(Counter::Read);
+        self.core.counters().add(Counter::ReadBytes, node.length().into());
         self.read_record(page_id, node, use_it)
     }
 
@@ -253,28 +254,40 @@ impl<F: Fragment> Inner<F> {
         use_it: impl FnOnce(&[u8]) -> Result<R>,
     ) -> Result<Option<R>> {
         let Some(place) = node.place() else { return Ok(None) };
-        let segment = self.core.accountant().segment(place.slot);
         with_scratch(|bytes| {
             bytes.resize(node.length() as usize, 0);
             self.core.read_slot(place, bytes)?;
-            let seed = self.core.seed().at(segment, place.offset);
-            let record =
-                record::decode(bytes, seed).map_err(|fault| self.damage(page_id, place, fault.reason()))?;
-            let named = match record.kind {
-                RecordKind::Replace { page_id, version, .. }
-                | RecordKind::Link { page_id, version }
-                | RecordKind::Free { page_id, version, .. } => Some((page_id, version)),
-                _ => None,
-            };
-            if named != Some((page_id, node.version())) {
-                return Err(self.damage(page_id, place, "is of another page or version"));
-            }
-            if record.length != bytes.len() {
-                return Err(self.damage(page_id, place, "has another length than was noted"));
-            }
-            let used = self.compression.unpack(record.payload, self.core.max_record(), use_it);
-            used.map_err(|fault| self.cannot_unpack(page_id, place, fault))?.map(Some)
+            self.use_record(page_id, node, place, bytes, use_it).map(Some)
         })
+    }
+
+    /// Checks the bytes that were read at a node's place, and hands the payload to `use_it`.
+    pub(super) fn use_record<R>(
+        &self,
+        page_id: PageId,
+        node: NodeRef<'_, F>,
+        place: Place,
+        bytes: &[u8],
+        use_it: impl FnOnce(&[u8]) -> Result<R>,
+    ) -> Result<R> {
+        let segment = self.core.accountant().segment(place.slot);
+        let seed = self.core.seed().at(segment, place.offset);
+        let record =
+            record::decode(bytes, seed).map_err(|fault| self.damage(page_id, place, fault.reason()))?;
+        let named = match record.kind {
+            RecordKind::Replace { page_id, version, .. }
+            | RecordKind::Link { page_id, version }
+            | RecordKind::Free { page_id, version, .. } => Some((page_id, version)),
+            _ => None,
+        };
+        if named != Some((page_id, node.version())) {
+            return Err(self.damage(page_id, place, "is of another page or version"));
+        }
+        if record.length != bytes.len() {
+            return Err(self.damage(page_id, place, "has another length than was noted"));
+        }
+        let used = self.compression.unpack(record.payload, self.core.max_record(), use_it);
+        used.map_err(|fault| self.cannot_unpack(page_id, place, fault))?
     }
 
     /// Why a payload can't be decoded, if it can't.
@@ -297,15 +310,6 @@ impl<F: Fragment> Inner<F> {
                 Error::Decode { page_id, reason }
             }
         }
-    }
-
-    /// Reads and decodes the fragment of a node.
-    pub(super) fn fetch(&self, page_id: PageId, node: NodeRef<'_, F>) -> Result<Option<Content<F>>> {
-        self.read_node(page_id, node, |payload| {
-            let fragment = F::Codec::decode(payload);
-            let fragment = fragment.map_err(|error| Error::Decode { page_id, reason: error.to_string() })?;
-            Ok(Content::new(fragment, payload.len() as u64))
-        })
     }
 
     fn damage(&self, page_id: PageId, place: Place, reason: &str) -> Error {

@@ -1,0 +1,192 @@
+//! What was seen: a table, a picture, and whether the bounds were kept.
+
+use crate::SETTLING;
+use crate::common::{median, setting};
+use crate::life::Phase;
+use crate::plot::{Line, Marks, Panel, svg};
+
+const MIB: f64 = (1 << 20) as f64;
+/// What the file may have beside the space target's multiple of the live bytes, in segments: heads and claims ahead, the reserve,
+/// free segments in stock, and a few by which a file may be too long before it is made shorter.
+const SEGMENTS_BESIDE: f64 = 20.0;
+/// By so large a share of itself, too, a file may be too long while it is written to.
+const SHARE_BESIDE: f64 = 1.0 / 32.0;
+/// And by what two threads write while a sync takes its time, for until then no segment that was emptied is free.
+const BYTES_BESIDE: f64 = 8.0 * MIB;
+
+pub struct Sample {
+    /// Seconds since the beginning.
+    pub time: f64,
+    pub phase: Phase,
+    pub file: f64,
+    pub live: f64,
+    pub memory: f64,
+    pub all: f64,
+}
+
+/// What became of a store in which everything was deleted.
+pub struct Emptied {
+    pub before: f64,
+    pub file: f64,
+    pub live: f64,
+    pub all: f64,
+    pub milliseconds: f64,
+}
+
+/// All that was seen.
+#[derive(Default)]
+pub struct Report {
+    pub samples: Vec<Sample>,
+    pub emptied: Vec<Emptied>,
+    pub faults: Vec<String>,
+    /// When, and how long it took.
+    after_close: Vec<(f64, f64)>,
+    after_kill: Vec<(f64, f64)>,
+}
+
+impl Report {
+    pub fn opened(&mut self, time: f64, was_closed: bool, milliseconds: f64) {
+        let all = if was_closed { &mut self.after_close } else { &mut self.after_kill };
+        all.push((time, milliseconds));
+    }
+
+    /// The samples of the steady state.
+    fn steady(&self) -> impl Iterator<Item = &Sample> {
+        let mut since = 0.0;
+        let mut restarts: Vec<f64> =
+            self.after_close.iter().chain(&self.after_kill).map(|opening| opening.0).collect();
+        restarts.sort_by(f64::total_cmp);
+        let mut restarts = restarts.into_iter().peekable();
+        self.samples.iter().filter(move |sample| {
+            while let Some(restart) = restarts.next_if(|restart| *restart <= sample.time) {
+                since = restart;
+            }
+            if sample.phase != Phase::Overwrite {
+                since = sample.time;
+            }
+            sample.time - since >= SETTLING
+        })
+    }
+
+    /// Prints all, and says whether the bounds were kept.
+    pub fn print(&self, target: f64, segment: f64) -> bool {
+        println!(
+            "{:<18} {:>8} {:>12} {:>12} {:>16} {:>12}",
+            "phase", "samples", "file, MiB", "file / live", "segments beside", "memory, MiB"
+        );
+        let beside = |sample: &Sample| (sample.file - target * sample.live) / segment;
+        let row = |name: &str, samples: &mut dyn Iterator<Item = &Sample>| {
+            let (mut count, mut most) = (0, [0_f64; 4]);
+            for sample in samples {
+                count += 1;
+                let figures = [
+                    sample.file / MIB,
+                    sample.file / sample.live.max(1.0),
+                    beside(sample),
+                    sample.memory / MIB,
+                ];
+                most.iter_mut().zip(figures).for_each(|(most, figure)| *most = most.max(figure));
+            }
+            let [file, ratio, beside, memory] = most;
+            println!("{name:<18} {count:>8} {file:>12.1} {ratio:>12.2} {beside:>16.1} {memory:>12.1}");
+        };
+        for phase in Phase::ALL {
+            row(phase.name(), &mut self.samples.iter().filter(|sample| sample.phase == phase));
+        }
+        row("  of it, steady", &mut self.steady());
+        println!("(the largest of each; beside: beyond {target} x live)\n");
+        self.print_openings();
+        let emptied = self.print_emptied(target, segment);
+        let mut faults = self.faults.clone();
+        let allowed = |sample: &Sample| {
+            target * sample.live + SHARE_BESIDE * sample.file + SEGMENTS_BESIDE * segment + BYTES_BESIDE
+        };
+        faults.extend(self.steady().filter(|sample| sample.file > allowed(sample)).map(|sample| {
+            let (time, file, live) = (sample.time, sample.file / MIB, sample.live / MIB);
+            format!("{time:.1} s: a log file of {file:.1} MiB with {live:.1} MiB live in the steady state")
+        }));
+        if emptied > SEGMENTS_BESIDE {
+            faults.push(format!("{emptied:.1} segments beside the target in an empty store"));
+        }
+        faults.iter().for_each(|fault| println!("FAULT: {fault}"));
+        faults.is_empty()
+    }
+
+    fn print_openings(&self) {
+        for (name, openings) in [("a close", &self.after_close), ("kill -9", &self.after_kill)] {
+            let times: Vec<f64> = openings.iter().map(|opening| opening.1).collect();
+            let longest = times.iter().copied().fold(0.0, f64::max);
+            println!(
+                "{:>4} openings after {name}: {:.0} ms, the longest {longest:.0} ms; all contents as they must be",
+                times.len(),
+                median(times)
+            );
+        }
+    }
+
+    /// Returns the most segments beside the target.
+    fn print_emptied(&self, target: f64, segment: f64) -> f64 {
+        let of = |figure: fn(&Emptied) -> f64| median(self.emptied.iter().map(figure).collect());
+        if self.emptied.is_empty() {
+            println!("the store was not emptied in so short a time");
+            return 0.0;
+        }
+        let most = self.emptied.iter().map(|emptied| emptied.all).fold(0.0, f64::max);
+        println!(
+            "{:>4} times emptied: the log file had {:.1} MiB when all was deleted, and {:.1} MiB {:.0} ms later, of which {:.1} MiB \
+             live; all files {:.1} MiB, at most {:.1}",
+            self.emptied.len(),
+            of(|emptied| emptied.before) / MIB,
+            of(|emptied| emptied.file) / MIB,
+            of(|emptied| emptied.milliseconds),
+            of(|emptied| emptied.live) / MIB,
+            of(|emptied| emptied.all) / MIB,
+            most / MIB,
+        );
+        let beside = |emptied: &Emptied| (emptied.file - target * emptied.live) / segment;
+        self.emptied.iter().map(beside).fold(0.0, f64::max)
+    }
+
+    pub fn picture(&self, target: f64) -> String {
+        let line = |name: &str, colour: &'static str, value: &dyn Fn(&Sample) -> f64| Line {
+            name: name.into(),
+            colour,
+            points: self.samples.iter().map(|sample| (sample.time, value(sample) / MIB)).collect(),
+        };
+        let marks = |name: &str, colour: &'static str, openings: &[(f64, f64)]| Marks {
+            name: name.into(),
+            colour,
+            at: openings.iter().map(|opening| opening.0).collect(),
+        };
+        let restarts = vec![
+            marks("opened after a close", "#2a2", &self.after_close),
+            marks("after kill -9", "#d22", &self.after_kill),
+        ];
+        let capacity = setting::<u64>("CAPACITY", 32) as f64 * MIB;
+        let panels = [
+            Panel {
+                title: "space".into(),
+                unit: "MiB".into(),
+                height: 320.0,
+                lines: vec![
+                    line("live bytes", "#27c", &|sample| sample.live),
+                    line(&format!("{target} x live"), "#9bd", &|sample| sample.live * target),
+                    line("log file", "#e80", &|sample| sample.file),
+                    line("all files", "#a6a", &|sample| sample.all),
+                ],
+                marks: restarts.clone(),
+            },
+            Panel {
+                title: "memory".into(),
+                unit: "MiB".into(),
+                height: 180.0,
+                lines: vec![
+                    line("resident memory", "#27c", &|sample| sample.memory),
+                    line("cache budget", "#9bd", &|_| capacity),
+                ],
+                marks: restarts,
+            },
+        ];
+        svg("A store that is filled, overwritten, emptied and restarted", "seconds", &panels)
+    }
+}
