@@ -64,24 +64,24 @@ impl RangeEncoder {
         let shape = (links.len() as u64) << 1 | u64::from(base.free);
         let difference = base.page_id.0 - self.previous_id.0;
         self.previous_id = base.page_id;
-        let mut numbers = [0; 4 * varint::MAX_LENGTH];
+        let mut numbers = [0; 6 * varint::MAX_LENGTH];
         let mut end = 0;
         for number in [difference, shape, base.version.0, base.age] {
             end = varint::put(&mut numbers, end, number);
         }
-        into.extend(numbers.iter().take(end));
-        self.record(into, base.record);
+        end = self.put_record(&mut numbers, end, base.record);
+        into.extend_from_slice(numbers.get(..end).unwrap_or_default());
         for link in links {
-            self.record(into, link);
+            let end = self.put_record(&mut numbers, 0, link);
+            into.extend_from_slice(numbers.get(..end).unwrap_or_default());
         }
     }
 
-    fn record(&mut self, into: &mut Vec<u8>, record: SnapshotRecord) {
+    /// Returns the position behind it.
+    fn put_record(&mut self, numbers: &mut [u8], at: usize, record: SnapshotRecord) -> usize {
         let previous = mem::replace(&mut self.previous_lsn, record.lsn);
-        let mut numbers = [0; 2 * varint::MAX_LENGTH];
-        let middle = varint::put(&mut numbers, 0, zigzag(previous, record.lsn));
-        let end = varint::put(&mut numbers, middle, u64::from(record.length));
-        into.extend(numbers.iter().take(end));
+        let middle = varint::put(numbers, at, zigzag(previous, record.lsn));
+        varint::put(numbers, middle, u64::from(record.length))
     }
 }
 
@@ -140,15 +140,28 @@ impl<'a> RangePages<'a> {
         }
     }
 
+    /// Difference, shape, version and age of the next page.
+    #[inline]
+    fn decode_start(&mut self) -> Option<[u64; 4]> {
+        // They mostly are small, and then take a byte each.
+        if let Some((start, rest)) = self.fields.rest().split_first_chunk::<4>()
+            && u32::from_le_bytes(*start) & 0x8080_8080 == 0
+        {
+            self.fields = FieldReader::new(rest);
+            return Some(start.map(u64::from));
+        }
+        let mut number = || self.fields.varint();
+        Some([number()?, number()?, number()?, number()?])
+    }
+
+    #[inline]
     fn decode_page(&mut self) -> Option<SnapshotPage<'a>> {
-        let page_id = PageId(self.previous_id.0.checked_add(self.fields.varint()?)?);
-        if page_id < self.lowest_id || page_id >= self.end_id {
+        let [difference, shape, version, age] = self.decode_start()?;
+        let page_id = PageId(self.previous_id.0.checked_add(difference)?);
+        if page_id < self.lowest_id || page_id >= self.end_id || age > version {
             return None;
         }
-        let shape = self.fields.varint()?;
         let (free, links) = (shape & 1 == 1, shape >> 1);
-        let version = self.fields.varint()?;
-        let age = self.fields.varint().filter(|&age| age <= version)?;
         version.checked_add(links)?;
         if free && links != 0 {
             return None;

@@ -10,7 +10,7 @@ use super::replay::{Obstacle, Replay, Spot};
 use crate::error::{Corruption, Result};
 use crate::format::{ManifestState, RangePages};
 use crate::geometry::Geometry;
-use crate::ids::{PageId, SegmentId};
+use crate::ids::{Lsn, PageId, SegmentId};
 use crate::pages::free_list::FreeList;
 use crate::pages::segment_map::SegmentMap;
 
@@ -41,6 +41,9 @@ struct Counter<'a> {
     scene: &'a Scene,
     geometry: Geometry,
     accounts: SegmentMap<Account>,
+    /// The base of the segment that the last record was in, and where in the map that is: the next record mostly is in it, too.
+    base: Lsn,
+    position: usize,
 }
 
 /// Counts all pages, or the entries of a bare log.
@@ -56,7 +59,9 @@ pub(crate) fn count(
         (claim.segment, Account { end: claim.end.into(), begin_below: below, live: 0 })
     };
     let accounts = SegmentMap::new(state.claims.values().map(account));
-    let mut counter = Counter { scene, geometry: scene.geometry, accounts };
+    // No record is in segment 0, and the map is at most as long as a u32.
+    let (base, position) = (Lsn(0), usize::MAX);
+    let mut counter = Counter { scene, geometry: scene.geometry, accounts, base, position };
     let (free, mut next, mut roots) = (FreeList::new(), PageId::FIRST.0, None);
     for (range, pages) in replay.ranges() {
         for page in RangePages::new(range, pages) {
@@ -86,10 +91,17 @@ pub(crate) fn count(
 impl Counter<'_> {
     #[inline]
     fn add(&mut self, page_id: PageId, spot: Spot) -> Result<()> {
-        let offset = u64::from(self.geometry.offset(spot.lsn));
-        let end = offset + u64::from(spot.length);
-        match self.accounts.get_mut(self.geometry.segment(spot.lsn)) {
-            Some(account) if end <= account.end && offset < account.begin_below => {
+        let mut offset = spot.lsn.0.wrapping_sub(self.base.0);
+        if offset >= u64::from(self.geometry.segment_size()) {
+            let segment = self.geometry.segment(spot.lsn);
+            self.base = self.geometry.base(segment);
+            self.position = self.accounts.position(segment).unwrap_or(usize::MAX);
+            offset = spot.lsn.0.wrapping_sub(self.base.0);
+        }
+        match self.accounts.at_mut(self.position) {
+            Some(account)
+                if offset + u64::from(spot.length) <= account.end && offset < account.begin_below =>
+            {
                 account.live += u64::from(spot.length);
                 Ok(())
             }

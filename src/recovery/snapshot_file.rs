@@ -98,7 +98,7 @@ pub(crate) fn read_blocks(
 ) -> Result<u64> {
     let mut places: Vec<&BlockPlace> = directory.iter().collect();
     places.sort_by_key(|place| (place.serial, place.offset));
-    let mut read = 0;
+    let (mut read, mut bytes) = (0, Vec::new());
     for of_file in places.chunk_by(|one, next| one.serial == next.serial) {
         let Some(first) = of_file.first() else { continue };
         let part = Part::open(storage, first.serial)?;
@@ -107,7 +107,7 @@ pub(crate) fn read_blocks(
             let stretch = stretch_length(rest);
             let (now, later) = rest.split_at(stretch);
             let end = now.last().map_or(first.offset, |place| place.end());
-            let bytes = part.read(first.offset, end - first.offset)?;
+            part.read_into(&mut bytes, first.offset, end - first.offset)?;
             read += bytes.len() as u64;
             for place in now {
                 // Inside of what was read, or behind the end of the file.
@@ -148,16 +148,22 @@ impl Part {
         Ok(Self { file, path, length })
     }
 
-    /// So many bytes, or fewer if the file ends before: no more memory is taken than the file has bytes.
     fn read(&self, offset: u64, length: u64) -> Result<Vec<u8>> {
+        let mut bytes = Vec::new();
+        self.read_into(&mut bytes, offset, length)?;
+        Ok(bytes)
+    }
+
+    /// So many bytes, or fewer if the file ends before: no more memory is taken than the file has bytes.
+    fn read_into(&self, bytes: &mut Vec<u8>, offset: u64, length: u64) -> Result<()> {
         let there = length.min(self.length.saturating_sub(offset));
         let failed = |error| Error::io("read", self.path.clone(), error);
         let there = usize::try_from(there).map_err(|_| failed(std::io::ErrorKind::FileTooLarge.into()))?;
-        let mut bytes = vec![0; there];
+        bytes.resize(there, 0);
         if there > 0 {
-            self.file.read_at(&mut bytes, offset).map_err(failed)?;
+            self.file.read_at(bytes, offset).map_err(failed)?;
         }
-        Ok(bytes)
+        Ok(())
     }
 }
 
