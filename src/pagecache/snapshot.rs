@@ -127,6 +127,12 @@ impl Snapshots {
         Self { last: Mutex::new(last), interval: config.snapshot_interval, on: config.snapshots }
     }
 
+    /// The files of the snapshot in force.
+    #[cfg(test)]
+    pub(super) fn files(&self) -> Option<SnapshotFiles> {
+        self.last.lock().files.clone()
+    }
+
     /// Waits for who is at it now, and gives up what is not complete.
     pub(super) fn end(&self) {
         self.last.lock().abandon();

@@ -25,5 +25,5 @@ pub(crate) use backup::back_up;
 pub(crate) use open::{Recovered, RecoveredPages, RecoveredSnapshot, recover};
 pub(crate) use replay::ReplayedRange;
 pub(crate) use snapshot_file::{
-    PendingSnapshot, SnapshotFile, SnapshotFiles, newest_snapshot, read_blocks, read_index, sweep,
+    PendingSnapshot, SnapshotFile, SnapshotFiles, read_blocks, read_index, snapshot_serials, sweep,
 };

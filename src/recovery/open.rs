@@ -198,25 +198,22 @@ struct Survey {
     ranges: Vec<ReplayedRange>,
 }
 
-/// Reads snapshot and log. A snapshot that can't be used is left aside.
-fn survey(
-    storage: &dyn Storage,
-    scene: &Scene,
-    state: &ManifestState,
-    newest: Option<u64>,
-) -> Result<Survey> {
-    if let Some(serial) = newest {
+/// So many snapshots are tried, from the newest on. That an older one can be used when a newer one can't is not worth more.
+const SNAPSHOTS_TRIED: usize = 3;
+
+/// Reads snapshot and log. Snapshots that can't be used are left aside.
+fn survey(storage: &dyn Storage, scene: &Scene, state: &ManifestState, serials: &[u64]) -> Result<Survey> {
+    for serial in serials.iter().take(SNAPSHOTS_TRIED).copied() {
         let mut replay = new_replay(scene, state);
-        let loaded = snapshot_file::load(storage, state.store_id, serial, |range, pages| {
-            replay.take_range(range, pages)
-        });
+        let take = |range, pages: &[u8]| replay.take_range(range, pages);
+        let loaded = snapshot_file::load(storage, state.store_id, serial, take);
         let reason = match loaded.map(|loaded| read_log(scene, state, loaded, replay)) {
             Ok(Ok(survey)) => return Ok(survey),
             Ok(Err(Obstacle::Error(error))) => return Err(error),
             Ok(Err(Obstacle::Snapshot(reason))) => reason.to_owned(),
             Err(error) => error.to_string(),
         };
-        ::log::warn!("the whole log is read, for snapshot {serial} can't be used: {reason}");
+        ::log::warn!("snapshot {serial:016x} can't be used: {reason}");
     }
     match read_log(scene, state, Loaded::default(), new_replay(scene, state)) {
         Ok(survey) => Ok(survey),
@@ -251,8 +248,8 @@ fn read_log(
 fn reopen(config: &Config, mut state: ManifestState) -> Result<Parts> {
     let storage = config.storage.as_ref();
     let scene = open_scene(config, &state)?;
-    let newest_snapshot = snapshot_file::newest_snapshot(storage)?;
-    let Survey { snapshot, found, census, ranges } = survey(storage, &scene, &state, newest_snapshot)?;
+    let serials = snapshot_file::snapshot_serials(storage)?;
+    let Survey { snapshot, found, census, ranges } = survey(storage, &scene, &state, &serials)?;
     let live = census.live;
     let chains: Vec<Vec<Claimed>> =
         (0..).map(HeadId).take(HeadId::COUNT).map(|head| state.chain(head)).collect();
@@ -292,7 +289,7 @@ fn reopen(config: &Config, mut state: ManifestState) -> Result<Parts> {
         id_bound,
         version_floor,
         snapshot: RecoveredSnapshot {
-            serial: newest_snapshot.unwrap_or(0),
+            serial: serials.first().copied().unwrap_or(0),
             is_current: snapshot.serial.is_some() && snapshot.ends == tips,
             files: snapshot.serial.map(|_| snapshot.files),
         },

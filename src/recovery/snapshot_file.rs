@@ -1,13 +1,19 @@
-//! Snapshots as files: reading the newest, writing a new one, removing what is no longer needed.
+//! Snapshots as files: reading one, writing a new one, removing what is no longer needed.
 //!
-//! A snapshot is the newest file, with the blocks of older files that its directory names. It only makes opening quicker. If anything of
-//! it is torn, missing or rotten it is not used, and the whole log is read.
+//! A snapshot is a file, with the blocks of older files that its directory names. It only makes opening quicker. If anything of it is torn,
+//! missing or rotten it is not used; an older one is, if that is complete, or else the whole log is read.
 //!
-//! An *older* snapshot is never used in its place, though all its files might still be there: it would have to be shown that the records
-//! that it names were neither moved by a life of the store that did not know it, nor their segments reused. That is not worth
-//! saving a scan of the log once in the life of a disk that rots.
+//! # Which ones may be used
 //!
-//! A file is removed when the newest snapshot, durable with its name, names no block of it.
+//! A file is removed when the newest snapshot, durable with its name, names no block of it. So an older snapshot can be whole. It
+//! is as good as it was before there was a newer one, with a longer log behind it, as long as the store goes by the same record of each
+//! page: of two equal copies of a record it may have to choose, and the segment of the other is reused. What it goes by follows from a
+//! snapshot and the log behind it, or in a running store from what it began with. Only an opening that did *not* use a snapshot
+//! may choose otherwise than it. Therefore:
+//!
+//! - **(A)** Each opening removes, durably and before a segment is reused, all files but those of the snapshot that it used.
+//!
+//! Then all files that are there have been written, or used, in each life of the store since the oldest of them.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -62,10 +68,12 @@ pub(crate) struct SnapshotIndex {
     pub(crate) files: SnapshotFiles,
 }
 
-/// The serial of the newest snapshot, if there is one.
-pub(crate) fn newest_snapshot(storage: &dyn Storage) -> Result<Option<u64>> {
+/// The serials of all snapshots, the newest first.
+pub(crate) fn snapshot_serials(storage: &dyn Storage) -> Result<Vec<u64>> {
     let names = storage.list().map_err(|error| Error::io("list", storage.describe(""), error))?;
-    Ok(names.iter().filter_map(|name| snapshot_serial(name)).max())
+    let mut serials: Vec<u64> = names.iter().filter_map(|name| snapshot_serial(name)).collect();
+    serials.sort_unstable_by(|one, other| other.cmp(one));
+    Ok(serials)
 }
 
 /// Reads header, footer and directory of a snapshot.

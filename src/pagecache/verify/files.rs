@@ -8,7 +8,7 @@ use crate::format::{
     LONGEST_DICTIONARY_FILE, RangePages, decode_dictionary, dictionary_number, snapshot_name,
 };
 use crate::pages::Fragment;
-use crate::recovery::{newest_snapshot, read_blocks, read_index};
+use crate::recovery::{read_blocks, read_index, snapshot_serials};
 use crate::storage::Access;
 
 /// How often the newest snapshot is looked for, if it vanishes because there is a newer one.
@@ -49,12 +49,12 @@ impl<F: Fragment> Verification<'_, F> {
     /// Checks the newest snapshot, if there is one, with all blocks that it names in older files.
     pub(super) fn check_snapshot(&mut self) -> Result<()> {
         for _ in 0..TRIES {
-            let Some(serial) = newest_snapshot(self.inner.core.storage().as_ref())? else { break };
+            let Some(serial) = self.newest_snapshot()? else { break };
             match self.check_snapshot_of(serial) {
                 // A newer one has taken its place meanwhile, and files that it does not need are gone; unless they just are missing.
                 Err(Error::Io { source, .. })
                     if source.kind() == io::ErrorKind::NotFound
-                        && newest_snapshot(self.inner.core.storage().as_ref())? != Some(serial) => {}
+                        && self.newest_snapshot()? != Some(serial) => {}
                 Err(Error::Io { source, path, .. }) if source.kind() == io::ErrorKind::NotFound => {
                     self.fault(Corruption::new(path, "the newest snapshot names a file that is missing"));
                     break;
@@ -63,6 +63,10 @@ impl<F: Fragment> Verification<'_, F> {
             }
         }
         Ok(())
+    }
+
+    fn newest_snapshot(&self) -> Result<Option<u64>> {
+        Ok(snapshot_serials(self.inner.core.storage().as_ref())?.first().copied())
     }
 
     fn check_snapshot_of(&mut self, serial: u64) -> Result<()> {
