@@ -543,7 +543,6 @@ fn a_range_is_marked_by_every_change_and_by_nothing_else() {
     world.table().mark_changed(range);
     assert_eq!(take(), [range, far]);
     assert_eq!(world.table().take_changes(|| Err::<(), _>(7)), Err(7));
-    drop(entry);
     drop(guard);
     world.end();
 }

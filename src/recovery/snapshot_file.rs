@@ -312,7 +312,10 @@ impl SnapshotFile {
 
     /// Gives up.
     pub(crate) fn abandon(self) {
-        abandon(&*self.storage, self.serial);
+        let Self { writer, storage, serial } = self;
+        // With its file, which some systems do not remove as long as it is open.
+        drop(writer);
+        abandon(&*storage, serial);
     }
 }
 

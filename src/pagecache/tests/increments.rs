@@ -11,7 +11,7 @@ use std::sync::Arc;
 use super::{TRACELESS, Text};
 use crate::config::Config;
 use crate::error::Result;
-use crate::format::snapshot_serial;
+use crate::format::{snapshot_name, snapshot_serial};
 use crate::ids::{PageId, SlotId, Version};
 use crate::pagecache::PageCache;
 use crate::pages::chain::Head;
@@ -319,6 +319,28 @@ fn a_file_that_is_missing_or_rotten_anywhere_leaves_older_snapshots_or_the_log()
         assert!(!(opens(&other) && *name == names[0]), "{name} is another file");
     }
     assert!(unused > 100, "{unused}");
+}
+
+#[test]
+fn a_check_reads_every_block_of_the_snapshot_in_whichever_file_it_lies() {
+    let (disk, cache, mut pages) = filled();
+    for page in [10, 40] {
+        touch(&cache, &mut pages[page]);
+        cache.snapshot().unwrap();
+    }
+    assert!(cache.verify().unwrap().is_sound());
+    let files = cache.inner.snapshots.files().unwrap();
+    assert_eq!(files.files.len(), 3);
+    for place in &files.directory {
+        let name = snapshot_name(place.serial);
+        disk.flip_bit(&name, place.end() - 1, 3).unwrap();
+        let report = cache.verify().unwrap();
+        let [fault] = &report.faults[..] else { panic!("{place:?}: {report:?}") };
+        assert!(fault.file.ends_with(&name) && fault.offset == Some(place.offset), "{fault}");
+        disk.flip_bit(&name, place.end() - 1, 3).unwrap();
+    }
+    disk.remove(&snapshot_name(*files.files.keys().next().unwrap())).unwrap();
+    assert_eq!(cache.verify().unwrap().faults.len(), 1);
 }
 
 #[test]
