@@ -395,22 +395,36 @@ fn before_a_whole_one() -> (Arc<SimStorage>, PageCache<Text>, Vec<(PageId, Versi
     (disk, cache, pages)
 }
 
+/// A store whose next snapshot is of two ranges, each of which is in an older file of its own.
+fn before_two_are_swept() -> (Arc<SimStorage>, PageCache<Text>, Vec<(PageId, Version)>) {
+    let (disk, cache, mut pages) = filled();
+    for page in [50, 80] {
+        touch(&cache, &mut pages[page]);
+        cache.snapshot().unwrap();
+    }
+    [50, 80].iter().for_each(|page| touch(&cache, &mut pages[*page]));
+    cache.flush().unwrap();
+    (disk, cache, pages)
+}
+
 #[test]
 fn whatever_goes_wrong_when_files_are_swept_what_is_named_stays() {
-    let (disk, cache, _) = before_a_whole_one();
-    let before = disk.operations();
-    cache.snapshot().unwrap();
-    assert_eq!(snapshots(&disk).len(), 1);
-    for operation in 0..disk.operations() - before {
-        let (disk, cache, mut pages) = before_a_whole_one();
-        disk.fail_at(When::Operation(disk.operations() + operation), Fault::Error);
-        let _ = cache.snapshot();
-        disk.clear_faults();
-        assert!(opens(&disk.after_kill()), "operation {operation}");
-        touch(&cache, &mut pages[3]);
+    for (store, left) in [(before_a_whole_one as fn() -> _, 1), (before_two_are_swept, 2)] {
+        let (disk, cache, _) = store();
+        let before = disk.operations();
         cache.snapshot().unwrap();
-        assert!(opens(&disk.after_kill()), "operation {operation}, and another");
-        assert!(cache.verify().unwrap().is_sound(), "operation {operation}");
+        assert_eq!(snapshots(&disk).len(), left);
+        for operation in 0..disk.operations() - before {
+            let (disk, cache, mut pages) = store();
+            disk.fail_at(When::Operation(disk.operations() + operation), Fault::Error);
+            let _ = cache.snapshot();
+            disk.clear_faults();
+            assert!(opens(&disk.after_kill()), "operation {operation}");
+            touch(&cache, &mut pages[3]);
+            cache.snapshot().unwrap();
+            assert!(opens(&disk.after_kill()), "operation {operation}, and another");
+            assert!(cache.verify().unwrap().is_sound(), "operation {operation}");
+        }
     }
 }
 
