@@ -93,6 +93,41 @@ number!(
 );
 
 number!(
+    /// A range of the page table: [`PAGES`](RangeId::PAGES) pages with consecutive ids, which are loaded, and written down, together.
+    pub(crate) struct RangeId(u32)
+);
+
+impl RangeId {
+    const BITS: u32 = if cfg!(loom) {
+        1
+    } else if cfg!(any(test, miri)) {
+        3
+    } else {
+        8
+    };
+    /// How many pages there are in a range. Part of the format; unit tests have smaller ranges, so that small stores have many.
+    pub(crate) const PAGES: u64 = 1 << Self::BITS;
+
+    /// The range that a page is in.
+    #[inline]
+    pub(crate) const fn of(page_id: PageId) -> Self {
+        // Ids are below 2³².
+        Self((page_id.0 >> Self::BITS) as u32)
+    }
+
+    /// The first page.
+    #[inline]
+    pub(crate) const fn first(self) -> PageId {
+        PageId((self.0 as u64) << Self::BITS)
+    }
+
+    /// The first page behind it.
+    pub(crate) const fn end(self) -> PageId {
+        PageId((self.0 as u64 + 1) << Self::BITS)
+    }
+}
+
+number!(
     /// A write head: 0 writes fresh records, in the order of their LSNs; the others write relocated ones.
     pub(crate) struct HeadId(u8)
 );

@@ -17,6 +17,8 @@ twins=(
     cleared_after_the_look:eviction link_read_late:eviction push_order:eviction
     leave_order:buffer seal_blindly:buffer event_fence:buffer
     settle_without_waiting:snapshot begin_released_first:batch
+    mark_before_publishing:changes marks_taken_before_begin:changes mark_fence:changes
+    range_taken_first:packed no_second_look:packed
 )
 if [ $# -eq 0 ]; then
     echo "the models:"

@@ -265,7 +265,7 @@ fn snapshots_off_writes_none() {
             fill(&cache, 300, 100);
             assert_eq!(cache.stats().counts.snapshots > 0, on);
             cache.close().unwrap();
-            assert_eq!(snapshots_in(&storage), usize::from(on));
+            assert_eq!(snapshots_in(&storage) > 0, on);
         }
     }
 }

@@ -77,6 +77,11 @@ impl Voided {
     pub(crate) fn covers(self, page_id: PageId, version: Version) -> bool {
         page_id >= self.from && version <= self.floor
     }
+
+    /// Whether it covers any record of pages below this one.
+    pub(crate) fn may_cover(self, below: PageId) -> bool {
+        below > self.from && self.floor > Version(0)
+    }
 }
 
 /// The end of a sentence that begins with "entry".

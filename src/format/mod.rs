@@ -10,6 +10,8 @@ pub(crate) mod record;
 mod roots;
 mod segment_header;
 mod snapshot;
+mod snapshot_directory;
+mod snapshot_range;
 mod snapshot_reader;
 mod snapshot_writer;
 mod store_id;
@@ -25,7 +27,11 @@ pub(crate) use manifest_reader::{ReadManifest, damaged_copies, may_be_manifest, 
 pub(crate) use record::{Payload, Record, RecordFault, RecordKind};
 pub(crate) use roots::{decode_roots, encode_roots};
 pub(crate) use segment_header::{SegmentHeader, SegmentHeaderFault};
-pub(crate) use snapshot::{SnapshotBase, SnapshotHeader, SnapshotRecord, snapshot_name, snapshot_serial};
-pub(crate) use snapshot_reader::{Snapshot, SnapshotCheck};
+pub(crate) use snapshot::{
+    SnapshotBase, SnapshotFault, SnapshotHeader, SnapshotRecord, snapshot_name, snapshot_serial,
+};
+pub(crate) use snapshot_directory::BlockPlace;
+pub(crate) use snapshot_range::{RangeEncoder, RangePages, SnapshotPage};
+pub(crate) use snapshot_reader::{SnapshotFooter, SnapshotReader};
 pub(crate) use snapshot_writer::SnapshotWriter;
 pub(crate) use store_id::StoreId;

@@ -1,9 +1,13 @@
-//! A snapshot: the page table at some time, so that opening need not read the whole log.
+//! Snapshots: the page table at some time, so that opening need not read the whole log.
+//!
+//! The table is cut in *ranges* of pages with consecutive ids. A file holds the ranges that have changed since the snapshot before,
+//! and a directory that says of every range of the table in which file its newest block lies. So a snapshot is the newest file,
+//! with those of the older ones that it names.
 //!
 //! ```text
-//!  file:    +--------+-------+-------+-- ... --+--------+
-//!           | header | pages | pages |         | footer |     blocks, numbered from 0
-//!           +--------+-------+-------+-- ... --+--------+
+//!  file:    +--------+-------+-------+-- ... --+-----------+--------+
+//!           | header | range | range |         | directory | footer |     blocks
+//!           +--------+-------+-------+-- ... --+-----------+--------+
 //!
 //!  block:   0      4        8      9
 //!           +------+--------+------+----------------+
@@ -11,53 +15,77 @@
 //!           | u32  | u32    | u8   | `length` bytes |
 //!           +------+--------+------+----------------+
 //!
-//!  kind       body
-//!  1 Header   "PLSN" | format version u32 | store id 16 bytes | serial u64 | begin: 4 LSNs u64
-//!  2 Pages    one or more pages, each
-//!                page id       varint  the first of a block as it is, then the difference to the page before
-//!                shape         varint  2 x number of links, + 1 if the page is free
-//!                version       varint  of the base record
-//!                age           varint  version of the base - version of the birth
-//!                base          record
-//!                links         records, oldest first, versions counting up from the base
-//!             where a record is
-//!                LSN           varint  zigzag difference to the record before in this block, to 0 at its start
-//!                length        varint
-//!  3 Footer   end: 4 LSNs u64 | next page id u64 | pages u64 | blocks before u32 | file check u32
+//!  kind         body
+//!  1 Header     "PLSN" | format version u32 | store id 16 bytes | serial u64 | begin: 4 LSNs u64
+//!  2 Range      its pages: see `snapshot_range`
+//!  3 Directory  for each range that has pages: see `snapshot_directory`
+//!  4 Footer     end: 4 LSNs u64 | next page id u64 | directory: offset u64, length u32, checksum u32
 //! ```
 //!
 //! A snapshot only makes opening faster. Everything in it can be had from the log, so whatever is wrong with it has one
 //! answer: it is no snapshot, and the log is read instead.
 //!
-//! - **A.** *Complete or nothing*: only a file whose every block verifies and that ends with a footer which agrees with the
-//!   blocks is a snapshot. Nothing is given out before that is known.
-//! - **B.** A block's checksum is seeded with the store id, the serial and the block number, so blocks of other snapshots,
-//!   or in other places, do not verify. The *file check* is the CRC-32 of the checksums of all blocks before the footer.
-//! - **C.** `begin` is where replay starts, in each head: all that lies below is in the pages. `end` is where the log had
-//!   come to when the walk was over: pages may be newer than `begin` but never than `end`, so a log that ends
-//!   below `end` must not use the snapshot.
-//! - **D.** Page ids rise through the whole file. A page never spans two blocks. Blocks can be read without each other.
-//! - **E.** Reading allocates nothing: counts in the file are compared with what is there, never believed.
+//! - **A.** *Complete or nothing*: only a file whose header, footer and directory verify, and all of whose named blocks do, in
+//!   whichever file they lie, is a snapshot. The file's own blocks fill it without a gap, so nothing in it is left unchecked.
+//! - **B.** A block's checksum is seeded with the store id, the serial of the file and the number of the range, so blocks of other
+//!   files or of other ranges do not verify. The three other blocks have numbers above those of all ranges. A directory repeats the
+//!   checksums of the blocks that it names, and the footer that of the directory.
+//! - **C.** `begin` is where replay starts, in each head: all that lies below is in the ranges, also in those of older files.
+//!   `end` is where the log had come to when the walk was over: pages may be newer than `begin` but never than `end`, so a log that
+//!   ends below `end` must not use the snapshot. The ends of older files are lower.
+//! - **D.** Page ids rise within a range, and blocks can be read without each other.
+//! - **E.** Nothing is believed: lengths and counts in a file are compared with what is there before memory is taken for them.
 
 use crate::error::Corruption;
-use crate::format::checksum::RecordSeed;
-use crate::format::fields::HEAD_LSNS_LENGTH;
+use crate::format::checksum::{RecordSeed, checksum};
+use crate::format::fields::{FieldReader, FieldWriter, HEAD_LSNS_LENGTH};
 use crate::format::store_id::StoreId;
 use crate::ids::{HeadLsns, Lsn, PageId, SegmentId, Version};
 
 pub(super) const MAGIC: [u8; 4] = *b"PLSN";
+/// Version 1 had all pages in one file.
+pub(super) const SNAPSHOT_VERSION: u32 = 2;
 
 /// Checksum, length and kind.
 pub(super) const BLOCK_HEADER_LENGTH: usize = 4 + 4 + 1;
-pub(super) const CRC_LENGTH: usize = 4;
+const CRC_LENGTH: usize = 4;
 pub(super) const HEADER_LENGTH: usize = 4 + 4 + StoreId::LENGTH + 8 + HEAD_LSNS_LENGTH;
 pub(super) const FOOTER_LENGTH: usize = HEAD_LSNS_LENGTH + 8 + 8 + 4 + 4;
 
-pub(super) const HEADER: u8 = 1;
-pub(super) const PAGES: u8 = 2;
-pub(super) const FOOTER: u8 = 3;
-
 const _: () = assert!(BLOCK_HEADER_LENGTH == 9 && HEADER_LENGTH == 64 && FOOTER_LENGTH == 56);
+
+/// What is in a block. Its number goes into the seed (B).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum BlockKind {
+    Header,
+    Range(u32),
+    Directory,
+    Footer,
+}
+
+impl BlockKind {
+    const fn code(self) -> u8 {
+        match self {
+            Self::Header => 1,
+            Self::Range(_) => 2,
+            Self::Directory => 3,
+            Self::Footer => 4,
+        }
+    }
+
+    const fn number(self) -> u32 {
+        match self {
+            Self::Header => u32::MAX,
+            Self::Range(range) => range,
+            Self::Directory => u32::MAX - 1,
+            Self::Footer => u32::MAX - 2,
+        }
+    }
+
+    fn seed(self, store_id: StoreId, serial: u64) -> u32 {
+        RecordSeed::new(store_id).at(SegmentId(serial), self.number())
+    }
+}
 
 /// What a snapshot begins with.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -67,17 +95,6 @@ pub(crate) struct SnapshotHeader {
     pub(crate) serial: u64,
     /// Where replay starts: see C.
     pub(crate) begin: HeadLsns,
-}
-
-/// What a snapshot ends with.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct SnapshotFooter {
-    /// Where the log had come to: see C.
-    pub(crate) end: HeadLsns,
-    /// Above all page ids in the snapshot.
-    pub(crate) next_page_id: PageId,
-    /// How many pages there are in it.
-    pub(crate) pages: u64,
 }
 
 /// Where a record was when the snapshot was written.
@@ -117,9 +134,34 @@ impl SnapshotFault {
     }
 }
 
-/// The seed of a block: see B.
-pub(super) fn block_seed(store_id: StoreId, serial: u64, block: u32) -> u32 {
-    RecordSeed::new(store_id).at(SegmentId(serial), block)
+/// Makes a block of what lies behind the room that was left for its header, and returns its checksum.
+pub(super) fn seal_block(block: &mut [u8], kind: BlockKind, store_id: StoreId, serial: u64) -> u32 {
+    // A range and its chains have far less than 4 GiB of locations, and a directory 20 bytes for each of at most 2²⁴ ranges.
+    let length = block.len().saturating_sub(BLOCK_HEADER_LENGTH) as u32;
+    FieldWriter::new(block).u32(0).u32(length).u8(kind.code());
+    let (crc, covered) = block.split_at_mut(CRC_LENGTH);
+    let sum = checksum(kind.seed(store_id, serial), covered);
+    crc.copy_from_slice(&sum.to_le_bytes());
+    sum
+}
+
+/// The body of the block that fills `bytes`, and its checksum, if it verifies.
+pub(super) fn open_block(
+    bytes: &[u8],
+    kind: BlockKind,
+    store_id: StoreId,
+    serial: u64,
+) -> Result<(&[u8], u32), &'static str> {
+    let mut fields = FieldReader::new(bytes);
+    let parts = fields.u32().zip(Some(fields.rest())).zip(fields.u32()).zip(fields.u8());
+    let (((crc, covered), length), code) = parts.ok_or("a block is cut short")?;
+    if checksum(kind.seed(store_id, serial), covered) != crc {
+        return Err("a block does not match its checksum");
+    }
+    if code != kind.code() || u64::from(length) != fields.rest().len() as u64 {
+        return Err("a block has another kind or length than its place asks for");
+    }
+    Ok((fields.rest(), crc))
 }
 
 const NAME_PREFIX: &str = "snapshot-";
@@ -136,23 +178,9 @@ pub(crate) fn snapshot_serial(name: &str) -> Option<u64> {
     (snapshot_name(serial) == name).then_some(serial)
 }
 
-/// Maps differences, which are small in either direction, to small numbers.
-pub(super) const fn zigzag(from: Lsn, to: Lsn) -> u64 {
-    let difference = to.0.wrapping_sub(from.0) as i64;
-    ((difference << 1) ^ (difference >> 63)) as u64
-}
-
-/// The inverse of [`zigzag`].
-pub(super) const fn unzigzag(from: Lsn, number: u64) -> Lsn {
-    Lsn(from.0.wrapping_add((number >> 1) ^ (number & 1).wrapping_neg()))
-}
-
 #[cfg(all(test, not(loom)))]
 mod tests {
-    use proptest::prelude::{any, prop_assert_eq, proptest};
-
-    use super::{snapshot_name, snapshot_serial, unzigzag, zigzag};
-    use crate::ids::Lsn;
+    use super::{snapshot_name, snapshot_serial};
 
     #[test]
     fn names_have_one_form() {
@@ -171,22 +199,6 @@ mod tests {
             "MANIFEST",
         ] {
             assert_eq!(snapshot_serial(name), None, "{name}");
-        }
-    }
-
-    #[test]
-    fn small_differences_are_small_numbers() {
-        assert_eq!(zigzag(Lsn(10), Lsn(10)), 0);
-        assert_eq!(zigzag(Lsn(10), Lsn(9)), 1);
-        assert_eq!(zigzag(Lsn(10), Lsn(11)), 2);
-    }
-
-    proptest! {
-        #[test]
-        fn zigzag_is_a_permutation(from in any::<u64>(), to in any::<u64>()) {
-            let (from, to) = (Lsn(from), Lsn(to));
-            prop_assert_eq!(unzigzag(from, zigzag(from, to)), to);
-            prop_assert_eq!(zigzag(from, unzigzag(from, to.0)), to.0);
         }
     }
 }

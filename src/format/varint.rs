@@ -68,13 +68,16 @@ pub(crate) fn push(to: &mut Vec<u8>, value: u64) {
 /// The number at the front of `bytes` and its length, or `None` if there is none, or one in a form that is not ours.
 #[inline]
 pub(crate) fn read(bytes: &[u8]) -> Option<(u64, usize)> {
-    match bytes.first() {
-        Some(&byte) if byte < 0x80 => Some((u64::from(byte), 1)),
+    match *bytes {
+        [byte, ..] if byte < 0x80 => Some((u64::from(byte), 1)),
+        // A second byte of zero is not ours.
+        [low, high, ..] if high < 0x80 && high != 0 => {
+            Some((u64::from(low & 0x7F) | u64::from(high) << 7, 2))
+        }
         _ => read_long(bytes),
     }
 }
 
-#[inline]
 fn read_long(bytes: &[u8]) -> Option<(u64, usize)> {
     let mut value = 0;
     for (index, &byte) in bytes.iter().take(MAX_LENGTH).enumerate() {

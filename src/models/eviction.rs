@@ -28,7 +28,7 @@ struct World {
 
 impl World {
     fn new() -> Arc<Self> {
-        let table = PageTable::new(Arc::new(Budget::new(0)));
+        let table = PageTable::new(Arc::new(Budget::new(0)), None);
         Arc::new(Self { table, evictor: Evictor::new(0) })
     }
 

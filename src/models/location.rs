@@ -34,7 +34,7 @@ unsafe impl Sync for World {}
 
 impl World {
     fn new() -> Self {
-        let table = PageTable::new(Arc::new(Budget::new(0)));
+        let table = PageTable::new(Arc::new(Budget::new(0)), None);
         let accountant = SegmentAccountant::new();
         for (slot, head) in [(0, HeadId::FRESH), (1, HeadId::RELOCATED), (2, HeadId::FRESH)] {
             accountant.open(SlotId(slot), SegmentId(1 + u64::from(slot)), head);

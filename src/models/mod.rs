@@ -31,12 +31,19 @@
 //! | `link_read_late`: the evictor reads a stride's link after it has taken the announcements | `eviction` |
 //! | `push_order`: a stride is not pushed by a release | `eviction` |
 //! | `free_list_no_second_look`: a cleared bit's word is not looked at again | `free_list` |
+//! | `mark_before_publishing`: a range is marked before its page is changed | `changes` |
+//! | `marks_taken_before_begin`: a snapshot takes the marks before it settles its begin | `changes` |
+//! | `mark_fence`: no order between publishing a change and looking at the mark | `changes` |
+//! | `range_taken_first`: a range's packed bytes are taken away before its words are stored | `packed` |
+//! | `no_second_look`: who finds a word null and its range unpacked does not look again | `packed` |
 
 mod batch;
 mod buffer;
+mod changes;
 mod eviction;
 mod free_list;
 mod location;
+mod packed;
 mod page;
 mod reuse;
 mod ring;

@@ -21,7 +21,7 @@ fn place(number: u64) -> Place {
 }
 
 fn table() -> Arc<PageTable<Number>> {
-    let table = PageTable::new(Arc::new(Budget::new(0)));
+    let table = PageTable::new(Arc::new(Budget::new(0)), None);
     let guard = epoch::pin();
     let entry = table.entry(PAGE, &guard).unwrap();
     let base = PreparedBase::page(Version(1), Version(1), Content::new(Number::new(1), 0));

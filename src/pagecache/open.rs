@@ -13,22 +13,13 @@ use crate::compression::Compression;
 use crate::config::Config;
 use crate::error::{Error, Result};
 use crate::format::StoreKind;
-use crate::ids::{PageId, SegmentId, SlotId};
-use crate::location::Place;
-use crate::log::LogCore;
 use crate::pages::Fragment;
 use crate::pages::budget::Budget;
 use crate::pages::eviction::Evictor;
-use crate::pages::free_list::FreeList;
-use crate::pages::node::BaseKind;
-use crate::pages::restore::RestoredPage;
 use crate::pages::table::PageTable;
-use crate::recovery::{Recovered, Replay, ReplayedPage, Spot, recover};
-use crate::sync::atomic::{AtomicU64, Ordering};
-use crate::sync::{Mutex, epoch};
-
-/// Pages that are restored under one guard.
-const PAGES_PER_GUARD: usize = 1024;
+use crate::recovery::{Recovered, RecoveredPages, ReplayedRange, recover};
+use crate::sync::Mutex;
+use crate::sync::atomic::AtomicU64;
 
 impl Config {
     /// Opens the store in the configured place, or creates it there.
@@ -50,22 +41,23 @@ impl Config {
 
 impl<F: Fragment> Inner<F> {
     fn assemble(config: &Config, recovered: Recovered) -> Result<Self> {
-        let Recovered { core, lock, mut replay, was_recovered, id_bound, version_floor, .. } = recovered;
+        let Recovered { core, lock, pages, was_recovered, id_bound, version_floor, snapshot, .. } = recovered;
+        let RecoveredPages { ranges, homes, free, next_page_id } = pages;
         let budget = Arc::new(Budget::new(config.cache_capacity));
-        let ends = recovered.snapshot_is_current.then(|| core.tails());
-        let interval = config.snapshot_interval;
+        let table = restore(PageTable::new(Arc::clone(&budget), Some(homes)), ranges)?;
+        let snapshots = Snapshots::new(config, snapshot, core.tails());
         let inner = Self {
-            table: PageTable::new(Arc::clone(&budget)),
-            free_list: FreeList::new(),
-            next_page_id: AtomicU64::new(replay.next_page_id().max(PageId::FIRST.0)),
+            table,
+            free_list: free,
+            next_page_id: AtomicU64::new(next_page_id),
             version_floor,
             budget,
             evictor: Evictor::new(config.cache_capacity),
             meta: Mutex::new(Meta::default()),
             ids: IdGenerator::new(id_bound),
             collector: Collector::new(config, core.geometry()),
-            snapshots: Snapshots::new(interval, config.snapshots, recovered.snapshot_serial, ends),
             backlog: backlog(config.background && !config.read_only),
+            snapshots,
             compression: Compression::open(config, core.store_id())?,
             consolidation: Consolidation::new(config),
             was_recovered,
@@ -73,83 +65,20 @@ impl<F: Fragment> Inner<F> {
             lock: Mutex::new(lock),
             core,
         };
-        inner.restore(&replay)?;
-        replay.clear();
         inner.load_roots()?;
         Ok(inner)
     }
-
-    /// Fills the page table, and the free list with the ids that hold no page.
-    fn restore(&self, replay: &Replay) -> Result<()> {
-        let (mut links, mut finder) = (Vec::new(), Finder::new(&self.core));
-        let mut guard = epoch::pin();
-        let mut next = PageId::FIRST;
-        for (count, page) in replay.pages().enumerate() {
-            if count % PAGES_PER_GUARD == 0 {
-                guard = epoch::pin();
-            }
-            // Ids between were handed out, and their pages lost with the end of the log.
-            (next.0..page.page_id.0).map(PageId).for_each(|id| self.free_list.push(id));
-            self.restore_page(&page, &mut finder, &mut links, &guard)?;
-            if page.base.freed {
-                self.free_list.push(page.page_id);
-            }
-            next = PageId((page.page_id.0 + 1).max(PageId::FIRST.0));
-        }
-        let end = self.next_page_id.load(Ordering::Relaxed);
-        (next.0..end).map(PageId).for_each(|id| self.free_list.push(id));
-        Ok(())
-    }
-
-    fn restore_page(
-        &self,
-        page: &ReplayedPage<'_>,
-        finder: &mut Finder<'_>,
-        links: &mut Vec<(Place, u32)>,
-        guard: &epoch::Guard,
-    ) -> Result<()> {
-        let mut place = |spot: Spot| finder.place(page.page_id, spot);
-        links.clear();
-        for (_, spot) in page.links {
-            links.push((place(*spot)?, spot.length));
-        }
-        let base = page.base;
-        let restored = RestoredPage {
-            kind: if base.freed { BaseKind::Freed } else { BaseKind::Page },
-            version: base.version,
-            birth: base.birth,
-            place: place(base.spot)?,
-            length: base.spot.length,
-            links,
-        };
-        if self.table.restore(page.page_id, &restored, guard) { Ok(()) } else { Err(Error::TooManyPages) }
-    }
 }
 
-/// Finds where records lie in the file. Remembers the last segment, for the next record mostly lies in it, too.
-struct Finder<'a> {
-    core: &'a LogCore,
-    last: (SegmentId, SlotId),
-}
-
-impl<'a> Finder<'a> {
-    fn new(core: &'a LogCore) -> Self {
-        // No segment has this id.
-        Self { core, last: (SegmentId(0), SlotId(0)) }
-    }
-
-    /// Recovery has checked that the segment is there.
-    fn place(&mut self, page_id: PageId, spot: Spot) -> Result<Place> {
-        let geometry = self.core.geometry();
-        let segment = geometry.segment(spot.lsn);
-        if segment != self.last.0 {
-            let slot = self.core.slot_of(segment).ok_or_else(|| {
-                let corruption =
-                    crate::error::Corruption::new(self.core.log_path(), "a record's segment is missing");
-                Error::from(corruption.at_lsn(spot.lsn).of_page(page_id))
-            })?;
-            self.last = (segment, slot);
+/// Fills the page table with what was found; nothing is made of it yet.
+fn restore<F: Fragment>(table: PageTable<F>, ranges: Vec<ReplayedRange>) -> Result<PageTable<F>> {
+    for ReplayedRange { range, pages, changed } in ranges {
+        if !table.restore_range(range, pages) {
+            return Err(Error::TooManyPages);
         }
-        Ok(Place::new(self.last.1, geometry.offset(spot.lsn)))
+        if changed {
+            table.mark_changed(range);
+        }
     }
+    Ok(table)
 }

@@ -153,7 +153,11 @@ impl<'g, F: Fragment> NodeRef<'g, F> {
     /// subtracts it there; if not, the copy is void.
     #[must_use]
     pub(crate) fn relocate(self, from: Place, to: Place) -> bool {
-        self.cell().relocate(from, to)
+        let moved = self.cell().relocate(from, to);
+        if moved {
+            self.site.mark_moved();
+        }
+        moved
     }
 
     /// See [`LocationCell::kill`].

@@ -10,7 +10,10 @@
 //! | `publish` | the two ways of making a new head: a link, and a new base |
 //! | `evict` | dropping contents that can be read back |
 //! | `retire` | freeing what was unlinked, once no reader can see it |
-//! | `restore` | chains built by recovery, without contents |
+//! | `restore` | chains of pages that were recovered, without contents |
+//! | `packed` | recovered pages before they are used |
+//! | `segment_map` | what is known of each segment that was recovered |
+//! | `changes` | which ranges of the table a snapshot has to write down |
 //! | `free_list` | ids to use again |
 //! | `budget` | how many bytes all that takes |
 //! | `arrivals` | which pages have contents, and the news of it |
@@ -23,17 +26,20 @@ mod arrivals;
 pub(crate) mod budget;
 pub(crate) mod cell;
 pub(crate) mod chain;
+mod changes;
 mod evict;
 pub(crate) mod eviction;
 mod fragment;
 pub(crate) mod free_list;
 mod ghosts;
 pub(crate) mod node;
+pub(crate) mod packed;
 mod prefetch;
 pub(crate) mod publish;
 mod queues;
 pub(crate) mod restore;
 pub(crate) mod retire;
+pub(crate) mod segment_map;
 mod spare;
 pub(crate) mod table;
 #[cfg(test)]

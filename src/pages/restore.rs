@@ -2,49 +2,27 @@
 
 use std::ptr::NonNull;
 
-use crate::ids::{PageId, Version};
+use crate::ids::Version;
 use crate::location::Place;
 use crate::pages::fragment::Fragment;
 use crate::pages::node::{Base, BaseKind, Chunk, Foot, MOST_SLOTS, Word};
 use crate::pages::publish::{PreparedBase, absent_slot};
-use crate::pages::retire::{RetiredChain, free_chain};
-use crate::pages::table::{Entry, PageTable};
-use crate::sync::epoch::Guard;
 
 /// Where the records of a page lie.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct RestoredPage<'a> {
-    pub(crate) kind: BaseKind,
+pub(super) struct RestoredPage<'a> {
+    pub(super) kind: BaseKind,
     /// Of the base.
-    pub(crate) version: Version,
-    pub(crate) birth: Version,
-    pub(crate) place: Place,
-    pub(crate) length: u32,
+    pub(super) version: Version,
+    pub(super) birth: Version,
+    pub(super) place: Place,
+    pub(super) length: u32,
     /// Place and record length of each link, oldest first; their versions follow the base's without a gap.
-    pub(crate) links: &'a [(Place, u32)],
-}
-
-impl<F: Fragment> PageTable<F> {
-    /// Makes this the page's state, whatever it was before. Pages can be restored by many threads; one page by one at a time.
-    /// False if the id is out of range, or if another thread was at the same page.
-    #[must_use]
-    pub(crate) fn restore(&self, page_id: PageId, page: &RestoredPage<'_>, guard: &Guard) -> bool {
-        let Some(entry) = self.entry(page_id, guard) else { return false };
-        let word = build::<F>(page);
-        let exchanged = entry.site().exchange(entry.word(), word);
-        match entry {
-            // SAFETY: the exchange took this head out of the table.
-            Entry::Occupied(head) if exchanged => drop(unsafe { RetiredChain::new(head) }),
-            // SAFETY: the chain was never published.
-            _ if !exchanged => drop(unsafe { free_chain(word) }),
-            _ => {}
-        }
-        exchanged
-    }
+    pub(super) links: &'a [(Place, u32)],
 }
 
 /// Builds a chain that nobody else knows yet.
-fn build<F: Fragment>(page: &RestoredPage<'_>) -> Word<F> {
+pub(super) fn build<F: Fragment>(page: &RestoredPage<'_>) -> Word<F> {
     let mut base = PreparedBase::<F>::absent(page.kind, page.version, page.birth);
     base.set_record(page.place, page.length);
     let base = base.into_raw();

@@ -15,12 +15,14 @@ use std::sync::Arc;
 
 use crossbeam_utils::CachePadded;
 
-use crate::ids::PageId;
+use crate::ids::{PageId, RangeId};
 use crate::pages::arrivals::{Arrivals, STRIDE, Stride, StrideName};
 use crate::pages::budget::{Account, Budget};
 use crate::pages::chain::{Head, NodeRef};
+use crate::pages::changes::ChangeMark;
 use crate::pages::fragment::Fragment;
 use crate::pages::node::{Node, Word};
+use crate::pages::packed::{Homes, PackedHome, Unpacker, drop_packed};
 use crate::pages::prefetch::prefetch;
 use crate::pages::retire::free_chain;
 use crate::sync::atomic::{AtomicPtr, Ordering};
@@ -46,13 +48,18 @@ const LEVEL_BITS: u32 = if cfg!(loom) {
 };
 const ENTRIES: usize = 1 << LEVEL_BITS;
 const _: () = assert!(ENTRIES.is_multiple_of(STRIDE));
+/// How many ranges a leaf has.
+const RANGES: usize = ENTRIES / RangeId::PAGES as usize;
+const _: () = assert!(ENTRIES.is_multiple_of(RangeId::PAGES as usize));
 
 /// The heads of pages with consecutive ids.
 #[derive(Debug)]
 #[repr(C)]
-struct Leaf {
+pub(super) struct Leaf {
     words: [AtomicPtr<Node>; ENTRIES],
     strides: [Stride; ENTRIES / STRIDE],
+    packed: [PackedHome; RANGES],
+    marks: [ChangeMark; RANGES],
 }
 
 #[derive(Debug)]
@@ -61,7 +68,7 @@ struct Root([AtomicPtr<Leaf>; ENTRIES]);
 #[cfg(not(loom))]
 impl Leaf {
     fn new() -> Box<Self> {
-        // SAFETY: arrays of atomics.
+        // SAFETY: arrays of atomic numbers and pointers.
         unsafe { crate::pages::zeroed::zeroed() }
     }
 }
@@ -78,7 +85,9 @@ impl Root {
 impl Leaf {
     fn new() -> Box<Self> {
         let words = std::array::from_fn(|_| AtomicPtr::new(ptr::null_mut()));
-        Box::new(Self { words, strides: std::array::from_fn(|_| Stride::new()) })
+        let packed = std::array::from_fn(|_| AtomicPtr::new(ptr::null_mut()));
+        let marks = std::array::from_fn(|_| ChangeMark::new());
+        Box::new(Self { words, strides: std::array::from_fn(|_| Stride::new()), packed, marks })
     }
 }
 
@@ -91,7 +100,22 @@ impl Root {
 
 impl Leaf {
     fn stride(&self, page_id: PageId) -> &Stride {
-        &self.strides[slot_of(page_id.0) / STRIDE]
+        &self.strides[slot_of(page_id) / STRIDE]
+    }
+
+    #[inline]
+    pub(super) fn word(&self, slot: usize) -> &AtomicPtr<Node> {
+        &self.words[slot]
+    }
+
+    #[inline]
+    pub(super) fn packed(&self, range: RangeId) -> &PackedHome {
+        &self.packed[range.0 as usize % RANGES]
+    }
+
+    #[inline]
+    pub(super) fn mark(&self, range: RangeId) -> &ChangeMark {
+        &self.marks[range.0 as usize % RANGES]
     }
 }
 
@@ -101,38 +125,38 @@ pub(crate) struct PageTable<F: Fragment> {
     root: Box<Root>,
     arrivals: CachePadded<Arrivals>,
     budget: Arc<Budget>,
+    pub(super) unpacker: Unpacker,
     pages: PhantomData<F>,
 }
 
 impl<F: Fragment> PageTable<F> {
-    /// An empty table, whose pages' contents are on that budget.
-    pub(crate) fn new(budget: Arc<Budget>) -> Self {
-        Self { root: Root::new(), arrivals: CachePadded::new(Arrivals::new()), budget, pages: PhantomData }
+    /// An empty table, whose pages' contents are on that budget. Ranges that are restored have their records in the segments
+    /// that `homes` knows.
+    pub(crate) fn new(budget: Arc<Budget>, homes: Option<Homes>) -> Self {
+        let arrivals = CachePadded::new(Arrivals::new());
+        Self { root: Root::new(), arrivals, budget, unpacker: Unpacker::new(homes), pages: PhantomData }
     }
 
     /// The newest node of a page; `None` if the id was never used (or can't be). A freed page has a head, too.
     #[inline]
     pub(crate) fn head<'g>(&'g self, page_id: PageId, guard: &'g Guard) -> Option<Head<'g, F>> {
         let site = Site { table: self, leaf: self.leaf(page_id)?, page_id, guard };
-        site.head()
+        site.head().or_else(|| site.unpacked_head())
     }
 
     /// Asks for the memory where a page's head stands.
     #[inline]
     pub(crate) fn prefetch(&self, page_id: PageId) {
         if let Some(leaf) = self.leaf(page_id) {
-            prefetch(&raw const leaf.words[slot_of(page_id.0)]);
+            prefetch(&raw const leaf.words[slot_of(page_id)]);
         }
     }
 
     /// Where a page is or can be, making room if need be; `None` if the id is above [`PageId::LIMIT`].
     pub(crate) fn entry<'g>(&'g self, page_id: PageId, guard: &'g Guard) -> Option<Entry<'g, F>> {
-        let leaf = match self.leaf(page_id) {
-            Some(leaf) => leaf,
-            None => self.grow(page_id)?,
-        };
-        let site = Site { table: self, leaf, page_id, guard };
-        Some(site.head().map_or(Entry::Vacant(site), Entry::Occupied))
+        let site = Site { table: self, leaf: self.leaf_or_new(page_id)?, page_id, guard };
+        let head = site.head().or_else(|| site.unpacked_head());
+        Some(head.map_or(Entry::Vacant(site), Entry::Occupied))
     }
 
     /// Whether so many pages have come in that they should be taken over, though there may be no need to evict.
@@ -178,11 +202,30 @@ impl<F: Fragment> PageTable<F> {
     }
 
     #[inline]
-    fn leaf(&self, page_id: PageId) -> Option<&Leaf> {
+    pub(super) fn leaf(&self, page_id: PageId) -> Option<&Leaf> {
         let index = usize::try_from(page_id.0 >> LEVEL_BITS).ok()?;
         let leaf = self.root.0.get(index)?.load(Ordering::Acquire);
         // SAFETY: null or a leaf that lives as long as the table (A).
         unsafe { leaf.as_ref() }
+    }
+
+    pub(super) fn leaf_or_new(&self, page_id: PageId) -> Option<&Leaf> {
+        match self.leaf(page_id) {
+            Some(leaf) => Some(leaf),
+            None => self.grow(page_id),
+        }
+    }
+
+    /// The marks of all ranges.
+    pub(super) fn marks(&self) -> impl Iterator<Item = (RangeId, &ChangeMark)> {
+        let leaves = (0u32..).zip(&self.root.0).filter_map(|(index, home)| {
+            // SAFETY: null or a leaf that lives as long as the table (A).
+            Some((index, unsafe { home.load(Ordering::Acquire).as_ref() }?))
+        });
+        leaves.flat_map(|(index, leaf)| {
+            // Ids have 32 bits, so ranges have fewer.
+            (index * RANGES as u32..).map(RangeId).zip(&leaf.marks)
+        })
     }
 
     #[cold]
@@ -204,9 +247,10 @@ impl<F: Fragment> PageTable<F> {
     }
 }
 
-fn slot_of(page_id: u64) -> usize {
+/// Where the word of a page is in its leaf.
+pub(super) fn slot_of(page_id: PageId) -> usize {
     // Masked, so it fits.
-    page_id as usize & (ENTRIES - 1)
+    page_id.0 as usize & (ENTRIES - 1)
 }
 
 impl<F: Fragment> Drop for PageTable<F> {
@@ -218,17 +262,30 @@ impl<F: Fragment> Drop for PageTable<F> {
             }
             // SAFETY: a leaf came from a box, and nobody else has the table any more (B).
             let leaf = unsafe { Box::from_raw(leaf) };
-            for word in &leaf.words {
-                let word = word.load(Ordering::Relaxed);
-                // Most of a leaf was never used, and a short-lived store should not take long to drop.
-                if word.is_null() {
-                    continue;
+            for (packed, words) in leaf.packed.iter().zip(leaf.words.chunks(RangeId::PAGES as usize)) {
+                let packed = packed.load(Ordering::Relaxed);
+                if packed.is_null() {
+                    // SAFETY: nobody looks at the chains (B).
+                    words.iter().for_each(|word| unsafe { self.free_page(word) });
+                } else {
+                    // SAFETY: null or its box, and nobody looks at it (B). The words are null (`packed`, A).
+                    unsafe { drop_packed(packed) };
                 }
-                let word = Word::<F>::from_raw(word);
-                // SAFETY: the chain is reachable from this word only, and nobody looks at it (B).
-                let freed = unsafe { free_chain(word) };
-                self.budget.discharge(freed.contents);
             }
+        }
+    }
+}
+
+impl<F: Fragment> PageTable<F> {
+    /// # Safety
+    /// Nobody looks at the word's chain, now or later.
+    unsafe fn free_page(&self, word: &AtomicPtr<Node>) {
+        let word = word.load(Ordering::Relaxed);
+        // Most of a leaf was never used, and a short-lived store should not take long to drop.
+        if !word.is_null() {
+            // SAFETY: the chain is reachable from this word only; by the contract nobody looks at it.
+            let freed = unsafe { free_chain(Word::<F>::from_raw(word)) };
+            self.budget.discharge(freed.contents);
         }
     }
 }
@@ -295,7 +352,11 @@ impl<'g, F: Fragment> Site<'g, F> {
 
     #[inline]
     fn home(self) -> &'g AtomicPtr<Node> {
-        &self.leaf.words[slot_of(self.page_id.0)]
+        self.leaf.word(slot_of(self.page_id))
+    }
+
+    fn range(self) -> RangeId {
+        RangeId::of(self.page_id)
     }
 
     #[inline]
@@ -305,9 +366,36 @@ impl<'g, F: Fragment> Site<'g, F> {
         word.target().map(|target| Head::new(NodeRef::new(self, target)))
     }
 
+    /// As [`head`](Self::head), when the word was null: the page may be packed.
+    #[cold]
+    fn unpacked_head(self) -> Option<Head<'g, F>> {
+        self.table.unpack(self.leaf, self.range());
+        if cfg!(weakened = "no_second_look") {
+            return None;
+        }
+        self.head()
+    }
+
     /// Publishes a new head over the one that was seen, if it still is the head. The only place where a head changes.
     pub(super) fn exchange(self, seen: Word<F>, new: Word<F>) -> bool {
-        self.home().compare_exchange(seen.raw(), new.raw(), order::PUBLISH, Ordering::Relaxed).is_ok()
+        if cfg!(weakened = "mark_before_publishing") {
+            self.leaf.mark(self.range()).set();
+            return self
+                .home()
+                .compare_exchange(seen.raw(), new.raw(), order::PUBLISH, Ordering::Relaxed)
+                .is_ok();
+        }
+        let exchanged =
+            self.home().compare_exchange(seen.raw(), new.raw(), order::PUBLISH, Ordering::Relaxed).is_ok();
+        if exchanged {
+            self.leaf.mark(self.range()).set();
+        }
+        exchanged
+    }
+
+    /// Notes for the next snapshot that a record of the page was moved.
+    pub(super) fn mark_moved(self) {
+        self.leaf.mark(self.range()).set_after_fence();
     }
 
     /// Makes sure that the evictor knows the page. To be called after contents were put in.

@@ -127,13 +127,16 @@ impl<'a> HeadScan<'a> {
     /// Returns where the head's log ends, or ended being readable.
     fn scan_head(&mut self, head: HeadId, claims: Vec<Claimed>) -> Result<Lsn> {
         let start = self.starts.get(head.index()).copied().unwrap_or_default();
-        let mut position = start;
+        let (mut position, mut bytes) = (start, Vec::new());
         for claimed in claims {
             let (_, claim) = claimed;
             let base = self.scene.geometry.base(claim.segment);
             let below_start = base.0 + u64::from(claim.end) <= start.0;
-            let bytes =
-                self.read(claimed, if below_start { SegmentHeader::LENGTH as u32 } else { claim.end })?;
+            self.read(
+                claimed,
+                if below_start { SegmentHeader::LENGTH as u32 } else { claim.end },
+                &mut bytes,
+            )?;
             let faulted = self.faults.get(head.index()).is_some_and(Option::is_some);
             if faulted {
                 self.look_on(claimed, &bytes, SegmentHeader::LENGTH);
@@ -150,18 +153,17 @@ impl<'a> HeadScan<'a> {
     }
 
     /// Reads the first `length` bytes of a segment; what is behind the end of the file is missing.
-    fn read(&self, (slot, _): Claimed, length: u32) -> Result<Vec<u8>> {
+    fn read(&self, (slot, _): Claimed, length: u32, into: &mut Vec<u8>) -> Result<()> {
         let offset = self.scene.geometry.file_offset(slot, 0);
         let there = self.scene.file_length.saturating_sub(offset).min(u64::from(length));
+        // At most a segment.
+        into.resize(there as usize, 0);
         if there == 0 {
             // The claim is durable and the growth of the file is not. Reading nothing from behind the end is an error.
-            return Ok(Vec::new());
+            return Ok(());
         }
-        // At most a segment.
-        let mut bytes = vec![0; there as usize];
-        let read = self.scene.file.read_at(&mut bytes, offset);
-        read.map_err(|error| Error::io("read", &self.scene.log_path, error))?;
-        Ok(bytes)
+        let read = self.scene.file.read_at(into, offset);
+        read.map_err(|error| Error::io("read", &self.scene.log_path, error))
     }
 
     fn check_header(&mut self, (slot, claim): Claimed, bytes: &[u8]) -> Result<(), &'static str> {

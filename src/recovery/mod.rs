@@ -6,11 +6,13 @@
 //! | `open` | the steps of opening, in order |
 //! | `heads` | where the log ends, and what lies below |
 //! | `replay` | from records to pages |
+//! | `census` | one pass over all pages: live bytes, free ids |
 //! | `snapshot_file` | loading and writing snapshots |
 //! | `backup` | from a log that is in use to files that can be opened |
 //! | `open_log` | opening a bare log |
 
 mod backup;
+mod census;
 mod heads;
 mod identify;
 mod open;
@@ -20,6 +22,8 @@ mod snapshot_file;
 
 pub use backup::BackupReport;
 pub(crate) use backup::back_up;
-pub(crate) use open::{Recovered, recover};
-pub(crate) use replay::{Replay, ReplayedPage, Spot};
-pub(crate) use snapshot_file::{PendingSnapshot, SnapshotFile};
+pub(crate) use open::{Recovered, RecoveredPages, RecoveredSnapshot, recover};
+pub(crate) use replay::ReplayedRange;
+pub(crate) use snapshot_file::{
+    PendingSnapshot, SnapshotFile, SnapshotFiles, read_blocks, read_index, snapshot_serials, sweep,
+};

@@ -22,29 +22,31 @@ use std::hash::{BuildHasher, Hasher};
 use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
 
+use super::census::{self, Census};
 use super::heads::{Claimed, HeadScan, Scene, Tips};
 use super::identify::{Found, LOCK_FILE, check_kind, identify};
-use super::replay::Replay;
-use super::snapshot_file;
+use super::replay::{Obstacle, Replay, ReplayedRange, Spot};
+use super::snapshot_file::{self, Loaded, SnapshotFiles};
 use crate::config::{Config, DEFAULT_SEGMENT_SIZE};
 use crate::error::{Corruption, Error, Result};
-use crate::format::{
-    Claim, ManifestState, RecordSeed, SegmentHeader, StoreId, StoreKind, decode_roots, record,
-};
+use crate::format::{ManifestState, RecordSeed, SegmentHeader, StoreId, StoreKind, decode_roots, record};
 use crate::geometry::Geometry;
 use crate::ids::{HeadId, HeadLsns, Lsn, PageId, SegmentId, SlotId, Version};
 use crate::location::Place;
 use crate::log::{LOG_FILE, LogCore, LogStart, ManifestFile, SupplyStart};
+use crate::pages::free_list::FreeList;
+use crate::pages::packed::Homes;
+use crate::pages::segment_map::SegmentMap;
 use crate::segments::{RestoredSegment, SegmentAccountant};
 use crate::stats::Counters;
-use crate::storage::{Access, StorageFile, StorageLock};
+use crate::storage::{Access, Storage, StorageFile, StorageLock};
 
 /// What an opened store starts with.
 #[derive(Debug)]
 pub(crate) struct Recovered {
     pub(crate) core: Arc<LogCore>,
     pub(crate) lock: Option<Box<dyn StorageLock>>,
-    pub(crate) replay: Replay,
+    pub(crate) pages: RecoveredPages,
     pub(crate) was_recovered: bool,
     /// Where the kept part of a bare log begins.
     pub(crate) first_lsn: Lsn,
@@ -52,10 +54,30 @@ pub(crate) struct Recovered {
     pub(crate) id_bound: u64,
     /// Pages that were never allocated start above this version.
     pub(crate) version_floor: Version,
-    /// The newest snapshot's number.
-    pub(crate) snapshot_serial: u64,
+    pub(crate) snapshot: RecoveredSnapshot,
+}
+
+/// The pages that were found.
+#[derive(Debug)]
+pub(crate) struct RecoveredPages {
+    pub(crate) ranges: Vec<ReplayedRange>,
+    /// Where their records lie.
+    pub(crate) homes: Homes,
+    /// Ids that hold no page.
+    pub(crate) free: FreeList,
+    /// Above all ids.
+    pub(crate) next_page_id: u64,
+}
+
+/// What the next snapshot builds upon.
+#[derive(Debug, Default)]
+pub(crate) struct RecoveredSnapshot {
+    /// The newest snapshot's number, whether it was used or not.
+    pub(crate) serial: u64,
+    /// The files of the snapshot that was used, if one was.
+    pub(crate) files: Option<SnapshotFiles>,
     /// That snapshot says all there is to say.
-    pub(crate) snapshot_is_current: bool,
+    pub(crate) is_current: bool,
 }
 
 /// Opens or creates a store.
@@ -80,25 +102,23 @@ pub(crate) fn recover(config: &Config, kind: StoreKind) -> Result<Recovered> {
     Ok(Recovered {
         core: Arc::new(LogCore::new(config, parts.start, counters)),
         lock,
-        replay: parts.replay,
+        pages: parts.pages,
         was_recovered: parts.was_recovered,
         first_lsn: parts.first_lsn,
         id_bound: parts.id_bound,
         version_floor: parts.version_floor,
-        snapshot_serial: parts.snapshot_serial,
-        snapshot_is_current: parts.snapshot_is_current,
+        snapshot: parts.snapshot,
     })
 }
 
 struct Parts {
     start: LogStart,
-    replay: Replay,
+    pages: RecoveredPages,
     was_recovered: bool,
     first_lsn: Lsn,
     id_bound: u64,
     version_floor: Version,
-    snapshot_serial: u64,
-    snapshot_is_current: bool,
+    snapshot: RecoveredSnapshot,
 }
 
 fn lock(config: &Config) -> Result<Option<Box<dyn StorageLock>>> {
@@ -150,38 +170,87 @@ fn create(config: &Config, kind: StoreKind) -> Result<Parts> {
         .sync_directory()
         .map_err(|error| Error::io("sync the directory of", storage.describe(""), error))?;
     let state = ManifestState::new(new_store_id(), kind, segment_size);
-    let replay = Replay::new(storage.describe(LOG_FILE), 0, &state);
     let supply = SupplyStart { next_segment: state.next_segment.0, ..SupplyStart::default() };
     let (store_id, geometry) = (state.store_id, state.geometry());
     let manifest = ManifestFile::write(Arc::clone(&config.storage), state)?;
     let (tips, accountant) = (HeadLsns::default(), SegmentAccountant::new());
     let restored = BTreeMap::new();
     let start = LogStart { store_id, geometry, tips, supply, accountant, manifest, file, restored };
+    let homes = Homes::new(geometry, SegmentMap::new([]));
+    let pages =
+        RecoveredPages { ranges: Vec::new(), homes, free: FreeList::new(), next_page_id: PageId::FIRST.0 };
     Ok(Parts {
         start,
-        replay,
+        pages,
         was_recovered: false,
         first_lsn: Lsn(0),
         id_bound: 0,
         version_floor: Version(0),
-        snapshot_serial: 0,
-        snapshot_is_current: false,
+        snapshot: RecoveredSnapshot::default(),
     })
+}
+
+/// What was found in the files, before anything is changed.
+struct Survey {
+    snapshot: Loaded,
+    found: Tips,
+    census: Census,
+    ranges: Vec<ReplayedRange>,
+}
+
+/// So many snapshots are tried, from the newest on. That an older one can be used when a newer one can't is not worth more.
+const SNAPSHOTS_TRIED: usize = 3;
+
+/// Reads snapshot and log. Snapshots that can't be used are left aside.
+fn survey(storage: &dyn Storage, scene: &Scene, state: &ManifestState, serials: &[u64]) -> Result<Survey> {
+    for serial in serials.iter().take(SNAPSHOTS_TRIED).copied() {
+        let mut replay = new_replay(scene, state);
+        let take = |range, pages: &[u8]| replay.take_range(range, pages);
+        let loaded = snapshot_file::load(storage, state.store_id, serial, take);
+        let reason = match loaded.map(|loaded| read_log(scene, state, loaded, replay)) {
+            Ok(Ok(survey)) => return Ok(survey),
+            Ok(Err(Obstacle::Error(error))) => return Err(error),
+            Ok(Err(Obstacle::Snapshot(reason))) => reason.to_owned(),
+            Err(error) => error.to_string(),
+        };
+        ::log::warn!("snapshot {serial:016x} can't be used: {reason}");
+    }
+    match read_log(scene, state, Loaded::default(), new_replay(scene, state)) {
+        Ok(survey) => Ok(survey),
+        Err(Obstacle::Error(error)) => Err(error),
+        // There is none here.
+        Err(Obstacle::Snapshot(reason)) => Err(Corruption::new(&scene.log_path, reason).into()),
+    }
+}
+
+fn new_replay(scene: &Scene, state: &ManifestState) -> Replay {
+    Replay::new(scene.log_path.clone(), scene.file_length, state)
+}
+
+/// Reads the log, from where the snapshot begins, on top of what the snapshot has told.
+fn read_log(
+    scene: &Scene,
+    state: &ManifestState,
+    snapshot: Loaded,
+    mut replay: Replay,
+) -> Result<Survey, Obstacle> {
+    let mut proven = state.stable;
+    for (proven, end) in proven.iter_mut().zip(snapshot.ends) {
+        *proven = (*proven).max(end);
+    }
+    let found = HeadScan::new(scene, proven, snapshot.starts, &mut replay).run(|head| state.chain(head))?;
+    replay.settle()?;
+    let census = census::count(scene, state, &found, &replay)?;
+    check_roots(scene, state, census.roots)?;
+    Ok(Survey { snapshot, found, census, ranges: replay.into_ranges().collect() })
 }
 
 fn reopen(config: &Config, mut state: ManifestState) -> Result<Parts> {
     let storage = config.storage.as_ref();
     let scene = open_scene(config, &state)?;
-    let new_replay = || Replay::new(scene.log_path.clone(), scene.file_length, &state);
-    let (mut replay, snapshot) = snapshot_file::load(storage, state.store_id, new_replay)?;
-    let mut proven = state.stable;
-    for (proven, end) in proven.iter_mut().zip(snapshot.ends) {
-        *proven = (*proven).max(end);
-    }
-    let found = HeadScan::new(&scene, proven, snapshot.starts, &mut replay).run(|head| state.chain(head))?;
-    replay.settle()?;
-    let live = count_live(&scene, &state, &found, &replay)?;
-    check_roots(&scene, &state, &replay)?;
+    let serials = snapshot_file::snapshot_serials(storage)?;
+    let Survey { snapshot, found, census, ranges } = survey(storage, &scene, &state, &serials)?;
+    let live = census.live;
     let chains: Vec<Vec<Claimed>> =
         (0..).map(HeadId).take(HeadId::COUNT).map(|head| state.chain(head)).collect();
     let supply_newest = newest(&chains, &found, scene.geometry);
@@ -191,7 +260,9 @@ fn reopen(config: &Config, mut state: ManifestState) -> Result<Parts> {
     let supply =
         SupplyStart { free, slots, short, next_segment: state.next_segment.0, newest: supply_newest };
     let accountant = restore_accountant(&state, &live);
-    let restored = state.claims.iter().map(|(slot, claim)| (claim.segment, *slot)).collect();
+    let restored: BTreeMap<SegmentId, SlotId> =
+        state.claims.iter().map(|(slot, claim)| (claim.segment, *slot)).collect();
+    let homes = SegmentMap::new(restored.iter().map(|(segment, slot)| (*segment, *slot)));
     let (first_lsn, id_bound, version_floor) = (state.first_lsn, state.id_bound, state.version_floor);
     let (store_id, geometry) = (state.store_id, scene.geometry);
     let manifest = if config.read_only {
@@ -199,7 +270,7 @@ fn reopen(config: &Config, mut state: ManifestState) -> Result<Parts> {
     } else {
         rewrite_tail(&scene, &chains, &found)?;
         let manifest = ManifestFile::write(Arc::clone(&config.storage), state)?;
-        snapshot_file::sweep(storage, snapshot.serial)?;
+        snapshot_file::sweep(storage, &snapshot.files)?;
         manifest
     };
     let file = scene.file;
@@ -207,13 +278,21 @@ fn reopen(config: &Config, mut state: ManifestState) -> Result<Parts> {
     let start = LogStart { store_id, geometry, tips, supply, accountant, manifest, file, restored };
     Ok(Parts {
         start,
-        replay,
+        pages: RecoveredPages {
+            ranges,
+            homes: Homes::new(geometry, homes),
+            free: census.free,
+            next_page_id: census.next_page_id,
+        },
         was_recovered: true,
         first_lsn,
         id_bound,
         version_floor,
-        snapshot_serial: snapshot.newest_serial,
-        snapshot_is_current: snapshot.serial.is_some() && snapshot.ends == found.tips,
+        snapshot: RecoveredSnapshot {
+            serial: serials.first().copied().unwrap_or(0),
+            is_current: snapshot.serial.is_some() && snapshot.ends == tips,
+            files: snapshot.serial.map(|_| snapshot.files),
+        },
     })
 }
 
@@ -232,45 +311,9 @@ fn open_scene(config: &Config, state: &ManifestState) -> Result<Scene> {
     Ok(Scene { file, file_length, geometry: state.geometry(), store_id: state.store_id, log_path })
 }
 
-/// Live bytes of each segment, having checked that every live record is where a record can be.
-fn count_live(
-    scene: &Scene,
-    state: &ManifestState,
-    found: &Tips,
-    replay: &Replay,
-) -> Result<BTreeMap<SegmentId, u64>> {
-    let claims: BTreeMap<SegmentId, Claim> =
-        state.claims.values().map(|claim| (claim.segment, *claim)).collect();
-    let mut live: BTreeMap<SegmentId, u64> = BTreeMap::new();
-    // Pages with neighbouring ids mostly lie in one segment, so the one before is mostly the right one.
-    let (mut segment, mut claim, mut bytes) = (SegmentId(0), None, 0);
-    for (page_id, spot) in replay.live_records(state.first_lsn) {
-        let lies_in = scene.geometry.segment(spot.lsn);
-        if lies_in != segment {
-            *live.entry(segment).or_default() += bytes;
-            (segment, claim, bytes) = (lies_in, claims.get(&lies_in), 0);
-        }
-        let has_room = claim.is_some_and(|claim| {
-            let end = u64::from(scene.geometry.offset(spot.lsn)) + u64::from(spot.length);
-            let below_tip = found.tips.get(claim.head.index()).is_some_and(|tip| spot.lsn < *tip);
-            end <= u64::from(claim.end) && below_tip
-        });
-        if !has_room {
-            let reason = "a record that nothing supersedes lies where the log has no room for it";
-            return Err(Corruption::new(&scene.log_path, reason).at_lsn(spot.lsn).of_page(page_id).into());
-        }
-        bytes += u64::from(spot.length);
-    }
-    *live.entry(segment).or_default() += bytes;
-    // Where nothing lies yet.
-    live.remove(&SegmentId(0));
-    Ok(live)
-}
-
 /// Reads the one record that an opening can't do without, the named roots, as long as nothing has been changed.
-fn check_roots(scene: &Scene, state: &ManifestState, replay: &Replay) -> Result<()> {
-    let Some(page) = replay.pages().next().filter(|page| page.page_id == PageId::META) else { return Ok(()) };
-    let (geometry, spot) = (scene.geometry, page.base.spot);
+fn check_roots(scene: &Scene, state: &ManifestState, roots: Option<Spot>) -> Result<()> {
+    let (geometry, Some(spot)) = (scene.geometry, roots) else { return Ok(()) };
     let (segment, offset) = (geometry.segment(spot.lsn), geometry.offset(spot.lsn));
     let slot = state.claims.iter().find(|(_, claim)| claim.segment == segment).map(|(slot, _)| *slot);
     // Its segment has been checked with those of all live records.

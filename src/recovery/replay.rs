@@ -1,7 +1,14 @@
-//! What the log says about every page, gathered in any order.
+//! What snapshot and log say about every page, gathered in any order.
 //!
 //! A record carries its page's version, so the order in which records are seen does not matter, nor do holes where segments
 //! of dead records were reused: the highest `Replace` or `Free` is the page's base, and the links above it are its chain.
+//!
+//! # In memory
+//!
+//! What a snapshot says stays as it is written there, a range of pages at a time. What the log says is only sorted into those ranges
+//! as it comes. When all of it has come, each range that the log has something to say about is decoded, changed, and encoded again,
+//! one after the other in the same memory, which the processor's caches hold. So a range that the log does not mention costs nothing, and
+//! nothing is allocated for a page.
 //!
 //! # Invariants
 //!
@@ -12,25 +19,39 @@
 //!   versions above the base have no gap. One that has is damage.
 
 use std::collections::BTreeMap;
+use std::mem;
 
 use crate::error::{Corruption, Error, Result};
-use crate::format::{ManifestState, RecordKind, Voided};
-use crate::ids::{Lsn, PageId, Version};
+use crate::format::{
+    ManifestState, RangeEncoder, RangePages, RecordKind, SnapshotBase, SnapshotRecord, Voided,
+};
+use crate::ids::{Lsn, PageId, RangeId, Version};
 
 /// Where a record of a page is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Spot {
-    pub(crate) lsn: Lsn,
-    pub(crate) length: u32,
+pub(crate) type Spot = SnapshotRecord;
+
+/// Why opening can't go on.
+#[derive(Debug)]
+pub(crate) enum Obstacle {
+    /// What the snapshot says can't be; without it there may be a way.
+    Snapshot(&'static str),
+    /// There is none.
+    Error(Error),
+}
+
+impl From<Error> for Obstacle {
+    fn from(error: Error) -> Self {
+        Self::Error(error)
+    }
 }
 
 /// The record that a page's state begins with.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Base {
-    pub(crate) version: Version,
-    pub(crate) birth: Version,
-    pub(crate) freed: bool,
-    pub(crate) spot: Spot,
+#[derive(Clone, Copy, Debug)]
+struct Base {
+    version: Version,
+    age: u64,
+    freed: bool,
+    spot: Spot,
 }
 
 #[derive(Clone, Debug, Default)]
@@ -39,19 +60,52 @@ struct Page {
     links: Vec<(Version, Spot)>,
 }
 
-/// A page as recovery found it.
+/// What a record of the log does to its page.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Deed {
+    Replace,
+    Link,
+    Free,
+}
+
+/// A record of the log. As small as it gets, for there may be many.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct ReplayedPage<'a> {
-    pub(crate) page_id: PageId,
-    pub(crate) base: Base,
-    /// The links on top of the base, oldest first, one version each.
-    pub(crate) links: &'a [(Version, Spot)],
+struct Logged {
+    lsn: Lsn,
+    version: Version,
+    age: u64,
+    length: u32,
+    /// Counted from the range's first page.
+    page: u16,
+    deed: Deed,
+}
+
+const _: () = assert!(size_of::<Logged>() == 32 && RangeId::PAGES <= 1 << 16);
+
+/// What is known of a range.
+#[derive(Debug, Default)]
+struct Range {
+    /// Its pages, encoded; empty if there are none.
+    pages: Box<[u8]>,
+    /// What is to be applied, in this order.
+    logged: Vec<Logged>,
+    /// It is not what the snapshot says.
+    changed: bool,
+}
+
+/// A range as recovery has found it.
+#[derive(Debug)]
+pub(crate) struct ReplayedRange {
+    pub(crate) range: RangeId,
+    pub(crate) pages: Box<[u8]>,
+    /// It is not what the snapshot says that was used, if one was.
+    pub(crate) changed: bool,
 }
 
 /// The pages gathered so far.
 #[derive(Debug)]
 pub(crate) struct Replay {
-    pages: Vec<Page>,
+    ranges: Vec<Range>,
     /// Page ids from here on can't be: there is not enough log for so many pages.
     limit: u64,
     log_path: String,
@@ -64,153 +118,209 @@ impl Replay {
     /// For a log file of that length: even the shortest record takes some bytes, which bounds the page ids.
     pub(crate) fn new(log_path: String, log_length: u64, state: &ManifestState) -> Self {
         let limit = (log_length / 8 + (1 << 16)).min(PageId::LIMIT);
-        Self { pages: Vec::new(), limit, log_path, voided: state.voided(), entries: BTreeMap::new() }
+        Self { ranges: Vec::new(), limit, log_path, voided: state.voided(), entries: BTreeMap::new() }
+    }
+
+    /// Takes what a snapshot says of a range. False if there can't be such a range.
+    #[must_use]
+    pub(crate) fn take_range(&mut self, range: RangeId, pages: &[u8]) -> bool {
+        if range.first().0 >= self.limit {
+            return false;
+        }
+        self.range(range).pages = pages.into();
+        true
     }
 
     /// Applies one record.
     pub(crate) fn apply(&mut self, spot: Spot, kind: &RecordKind) -> Result<()> {
-        match *kind {
-            RecordKind::Replace { page_id, version, age } => self.base(page_id, version, age, false, spot),
-            RecordKind::Free { page_id, version, age } => self.base(page_id, version, age, true, spot),
-            RecordKind::Link { page_id, version } => self.link(page_id, version, spot),
+        let (page_id, version, age, deed) = match *kind {
+            RecordKind::Replace { page_id, version, age } => (page_id, version, age, Deed::Replace),
+            RecordKind::Free { page_id, version, age } => (page_id, version, age, Deed::Free),
+            RecordKind::Link { page_id, version } => (page_id, version, 0, Deed::Link),
             RecordKind::Entry => {
                 self.entries.insert(spot.lsn, spot.length);
-                Ok(())
+                return Ok(());
             }
             RecordKind::BatchBegin
             | RecordKind::BatchEnd { .. }
             | RecordKind::Mark { .. }
             | RecordKind::Cancelled
-            | RecordKind::End => Ok(()),
-        }
-    }
-
-    /// Takes memory for pages with ids below this at once.
-    pub(crate) fn expect_pages(&mut self, next_page_id: PageId) {
-        let count = usize::try_from(next_page_id.0.min(self.limit)).unwrap_or(0);
-        self.pages.reserve(count.saturating_sub(self.pages.len()));
-    }
-
-    /// Applies a page of a snapshot.
-    pub(crate) fn apply_snapshot(
-        &mut self,
-        page_id: PageId,
-        base: Base,
-        links: impl Iterator<Item = Spot>,
-    ) -> Result<()> {
-        if self.voided.covers(page_id, base.version) {
-            return Ok(());
-        }
-        let page = self.page(page_id, base.spot)?;
-        page.links = (base.version.0 + 1..).map(Version).zip(links).collect();
-        page.base = Some(base);
-        Ok(())
-    }
-
-    fn base(&mut self, page_id: PageId, version: Version, age: u64, freed: bool, spot: Spot) -> Result<()> {
+            | RecordKind::End => return Ok(()),
+        };
         if self.voided.covers(page_id, version) {
             return Ok(());
         }
-        let birth = Version(version.0.checked_sub(age).ok_or_else(|| {
-            self.corruption(page_id, spot.lsn, "a record says that its page is older than its versions")
-        })?);
-        let page = self.page(page_id, spot)?;
-        if page.base.is_none_or(|base| base.version <= version) {
-            page.base = Some(Base { version, birth, freed, spot });
+        if age > version.0 {
+            let reason = "a record says that its page is older than its versions";
+            return Err(self.corruption(page_id, spot.lsn, reason));
         }
-        Ok(())
-    }
-
-    fn link(&mut self, page_id: PageId, version: Version, spot: Spot) -> Result<()> {
-        if self.voided.covers(page_id, version) {
-            return Ok(());
-        }
-        let page = self.page(page_id, spot)?;
-        if page.base.is_some_and(|base| base.version >= version) {
-            return Ok(());
-        }
-        // Links of one page mostly come in order, so the place is mostly the end.
-        let at = page.links.partition_point(|(linked, _)| *linked < version);
-        match page.links.get_mut(at) {
-            Some((linked, old)) if *linked == version => *old = spot,
-            _ => page.links.insert(at, (version, spot)),
-        }
-        Ok(())
-    }
-
-    fn page(&mut self, page_id: PageId, spot: Spot) -> Result<&mut Page> {
         if page_id.0 >= self.limit {
             return Err(self.corruption(page_id, spot.lsn, "a page id is higher than the log has room for"));
         }
-        let index = page_id.0 as usize;
-        if index >= self.pages.len() {
-            self.pages.resize_with(index + 1, Page::default);
+        let range = RangeId::of(page_id);
+        let page = (page_id.0 - range.first().0) as u16;
+        let logged = Logged { lsn: spot.lsn, version, age, length: spot.length, page, deed };
+        self.range(range).logged.push(logged);
+        Ok(())
+    }
+
+    /// Below the limit.
+    fn range(&mut self, range: RangeId) -> &mut Range {
+        let index = range.0 as usize;
+        if index >= self.ranges.len() {
+            self.ranges.resize_with(index + 1, Range::default);
         }
-        let error = Error::TooManyPages;
-        self.pages.get_mut(index).ok_or(error)
+        #[expect(clippy::indexing_slicing, reason = "it was made long enough")]
+        &mut self.ranges[index]
     }
 
     fn corruption(&self, page_id: PageId, lsn: Lsn, reason: &str) -> Error {
-        Corruption::new(&self.log_path, reason).at_lsn(lsn).of_page(page_id).into()
+        corruption(&self.log_path, page_id, lsn, reason)
     }
 
-    /// Drops the links that their bases have made dead, and checks that the rest has no gap.
-    pub(crate) fn settle(&mut self) -> Result<()> {
-        for (page_id, page) in (0..).map(PageId).zip(&mut self.pages) {
-            let Some(base) = page.base else {
-                let Some((_, spot)) = page.links.first() else { continue };
-                let fault = Corruption::new(&self.log_path, "a page has links and nothing that they link to");
-                return Err(fault.at_lsn(spot.lsn).of_page(page_id).into());
-            };
-            page.links.retain(|(version, _)| *version > base.version);
-            for (expected, (version, spot)) in (base.version.0 + 1..).zip(&page.links) {
-                if version.0 != expected || base.freed {
-                    let reason = format!("a link of version {version} where {expected} was expected");
-                    return Err(Corruption::new(&self.log_path, reason)
-                        .at_lsn(spot.lsn)
-                        .of_page(page_id)
-                        .into());
-                }
+    /// Applies to each range what has come of it, and checks that no page has a gap.
+    pub(crate) fn settle(&mut self) -> Result<(), Obstacle> {
+        let mut workbench = Workbench::new(self.voided, &self.log_path);
+        for (range, found) in (0..).map(RangeId).zip(&mut self.ranges) {
+            let logged = mem::take(&mut found.logged);
+            if !logged.is_empty() || self.voided.may_cover(range.end()) {
+                found.changed = true;
+                found.pages = workbench.rework(range, &found.pages, &logged)?;
             }
         }
         Ok(())
     }
 
-    /// One more than the highest page id seen.
-    pub(crate) fn next_page_id(&self) -> u64 {
-        self.pages.len() as u64
+    /// The ranges that have pages, by rising numbers, each with its pages in encoded form.
+    pub(crate) fn ranges(&self) -> impl Iterator<Item = (RangeId, &[u8])> {
+        let ranges = (0..).map(RangeId).zip(&self.ranges).map(|(range, found)| (range, &*found.pages));
+        ranges.filter(|(_, pages)| !pages.is_empty())
     }
 
-    /// Gives the memory back.
-    pub(crate) fn clear(&mut self) {
-        self.pages = Vec::new();
-        self.entries = BTreeMap::new();
+    /// The entries of a bare log.
+    pub(crate) fn entries(&self) -> impl Iterator<Item = Spot> {
+        self.entries.iter().map(|(lsn, length)| Spot { lsn: *lsn, length: *length })
     }
 
-    /// All pages that have a state, by rising id.
-    pub(crate) fn pages(&self) -> impl Iterator<Item = ReplayedPage<'_>> {
-        (0..).map(PageId).zip(&self.pages).filter_map(|(page_id, page)| {
-            page.base.map(|base| ReplayedPage { page_id, base, links: &page.links })
-        })
+    /// All ranges that have pages, or that the snapshot says have some, by rising numbers.
+    pub(crate) fn into_ranges(self) -> impl Iterator<Item = ReplayedRange> {
+        let ranges = (0..).map(RangeId).zip(self.ranges);
+        let ranges = ranges.filter(|(_, found)| found.changed || !found.pages.is_empty());
+        ranges.map(|(range, Range { pages, changed, .. })| ReplayedRange { range, pages, changed })
+    }
+}
+
+fn corruption(log_path: &str, page_id: PageId, lsn: Lsn, reason: &str) -> Error {
+    Corruption::new(log_path, reason).at_lsn(lsn).of_page(page_id).into()
+}
+
+/// Where one range after the other is decoded, changed, and encoded again.
+struct Workbench<'a> {
+    pages: Vec<Page>,
+    encoded: Vec<u8>,
+    voided: Voided,
+    log_path: &'a str,
+}
+
+impl<'a> Workbench<'a> {
+    fn new(voided: Voided, log_path: &'a str) -> Self {
+        let pages = (0..RangeId::PAGES).map(|_| Page::default()).collect();
+        Self { pages, encoded: Vec::new(), voided, log_path }
     }
 
-    /// The records that are live: of pages, and the entries of a bare log from `first` on.
-    pub(crate) fn live_records(&self, first: Lsn) -> impl Iterator<Item = (PageId, Spot)> {
-        let of_pages = self.pages().flat_map(|page| {
-            let links = page.links.iter().map(|(_, spot)| *spot);
-            std::iter::once(page.base.spot).chain(links).map(move |spot| (page.page_id, spot))
-        });
-        let entries = self.entries.range(first..).map(|(lsn, length)| Spot { lsn: *lsn, length: *length });
-        of_pages.chain(entries.map(|spot| (PageId::META, spot)))
+    /// The range's pages, with what the log says of them.
+    fn rework(&mut self, range: RangeId, known: &[u8], logged: &[Logged]) -> Result<Box<[u8]>, Obstacle> {
+        for page in &mut self.pages {
+            page.base = None;
+            page.links.clear();
+        }
+        self.decode(range, known).map_err(Obstacle::Snapshot)?;
+        for record in logged {
+            if let Some(page) = self.pages.get_mut(usize::from(record.page)) {
+                page.apply(record);
+            }
+        }
+        self.encode(range)?;
+        Ok(self.encoded.as_slice().into())
+    }
+
+    fn decode(&mut self, range: RangeId, known: &[u8]) -> Result<(), &'static str> {
+        for found in RangePages::new(range, known) {
+            let found = found?;
+            let SnapshotBase { page_id, free, version, age, record } = found.base;
+            if self.voided.covers(page_id, version) {
+                continue;
+            }
+            if let Some(page) = self.pages.get_mut((page_id.0 - range.first().0) as usize) {
+                page.base = Some(Base { version, age, freed: free, spot: record });
+                page.links.extend((version.0 + 1..).map(Version).zip(found.links));
+            }
+        }
+        Ok(())
+    }
+
+    fn encode(&mut self, range: RangeId) -> Result<()> {
+        let mut encoder = RangeEncoder::new(range);
+        self.encoded.clear();
+        for (page_id, page) in (range.first().0..).map(PageId).zip(&mut self.pages) {
+            let Some(base) = page.settle(page_id, self.log_path)? else { continue };
+            let Base { version, age, freed: free, spot: record } = base;
+            let base = SnapshotBase { page_id, free, version, age, record };
+            encoder.page(&mut self.encoded, &base, page.links.iter().map(|(_, spot)| *spot));
+        }
+        Ok(())
+    }
+}
+
+impl Page {
+    fn apply(&mut self, record: &Logged) {
+        let (version, spot) = (record.version, Spot { lsn: record.lsn, length: record.length });
+        if record.deed == Deed::Link {
+            return self.link(version, spot);
+        }
+        if self.base.is_none_or(|base| base.version <= version) {
+            self.base = Some(Base { version, age: record.age, freed: record.deed == Deed::Free, spot });
+        }
+    }
+
+    fn link(&mut self, version: Version, spot: Spot) {
+        if self.base.is_some_and(|base| base.version >= version) {
+            return;
+        }
+        // Links of one page mostly come in order, so the place is mostly the end.
+        let at = self.links.partition_point(|(linked, _)| *linked < version);
+        match self.links.get_mut(at) {
+            Some((linked, old)) if *linked == version => *old = spot,
+            _ => self.links.insert(at, (version, spot)),
+        }
+    }
+
+    /// Drops the links that the base has made dead, and checks that the rest has no gap.
+    fn settle(&mut self, page_id: PageId, log_path: &str) -> Result<Option<Base>> {
+        let Some(base) = self.base else {
+            let Some((_, spot)) = self.links.first() else { return Ok(None) };
+            let reason = "a page has links and nothing that they link to";
+            return Err(corruption(log_path, page_id, spot.lsn, reason));
+        };
+        self.links.retain(|(version, _)| *version > base.version);
+        for (expected, (version, spot)) in (base.version.0 + 1..).zip(&self.links) {
+            if version.0 != expected || base.freed {
+                let reason = format!("a link of version {version} where {expected} was expected");
+                return Err(corruption(log_path, page_id, spot.lsn, &reason));
+            }
+        }
+        Ok(Some(base))
     }
 }
 
 #[cfg(all(test, not(loom)))]
 mod tests {
-    use super::{Replay, Spot};
-    use crate::error::Error;
-    use crate::format::{ManifestState, RecordKind, StoreId, StoreKind};
-    use crate::ids::{Lsn, PageId, Version};
+    use super::{Obstacle, Replay, Spot};
+    use crate::error::{Error, Result};
+    use crate::format::{
+        ManifestState, RangeEncoder, RangePages, RecordKind, SnapshotBase, StoreId, StoreKind,
+    };
+    use crate::ids::{Lsn, PageId, RangeId, Version};
 
     fn spot(lsn: u64) -> Spot {
         Spot { lsn: Lsn(lsn), length: 10 }
@@ -231,6 +341,22 @@ mod tests {
         RecordKind::Link { page_id: PAGE, version: Version(version) }
     }
 
+    /// The version, the age and the LSNs of the page.
+    fn page(replay: &Replay) -> (u64, u64, Vec<u64>) {
+        let (range, bytes) = replay.ranges().next().unwrap();
+        let page = RangePages::new(range, bytes).next().unwrap().unwrap();
+        assert_eq!(page.base.page_id, PAGE);
+        let lsns = [page.base.record].into_iter().chain(page.links).map(|record| record.lsn.0).collect();
+        (page.base.version.0, page.base.age, lsns)
+    }
+
+    fn settle(replay: &mut Replay) -> Result<()> {
+        replay.settle().map_err(|obstacle| match obstacle {
+            Obstacle::Error(error) => error,
+            Obstacle::Snapshot(reason) => panic!("{reason}"),
+        })
+    }
+
     #[test]
     fn records_in_any_order_give_the_same_page() {
         let records = [(replace(1, 0), 10), (link(2), 20), (replace(3, 2), 30), (link(4), 40), (link(5), 50)];
@@ -241,14 +367,8 @@ mod tests {
                 let (kind, lsn) = &records[index];
                 replay.apply(spot(*lsn), kind).unwrap();
             }
-            replay.settle().unwrap();
-            let page = replay.pages().next().unwrap();
-            assert_eq!(
-                (page.base.version, page.base.birth, page.base.spot.lsn),
-                (Version(3), Version(1), Lsn(30))
-            );
-            assert_eq!(page.links, [(Version(4), spot(40)), (Version(5), spot(50))]);
-            assert_eq!(replay.live_records(Lsn(0)).count(), 3);
+            settle(&mut replay).unwrap();
+            assert_eq!(page(&replay), (3, 2, vec![30, 40, 50]));
         }
     }
 
@@ -257,26 +377,48 @@ mod tests {
         let mut replay = replay();
         replay.apply(spot(1), &replace(1, 0)).unwrap();
         replay.apply(spot(2), &link(3)).unwrap();
-        assert!(matches!(replay.settle(), Err(Error::Corruption(_))));
+        assert!(matches!(settle(&mut replay), Err(Error::Corruption(_))));
     }
 
     #[test]
     fn links_without_a_base_are_corruption() {
         let mut replay = replay();
         replay.apply(spot(2), &link(3)).unwrap();
-        assert!(matches!(replay.settle(), Err(Error::Corruption(_))));
+        assert!(matches!(settle(&mut replay), Err(Error::Corruption(_))));
     }
 
     #[test]
     fn a_moved_copy_overrides_what_the_snapshot_said() {
         let mut replay = replay();
-        let base = super::Base { version: Version(1), birth: Version(1), freed: false, spot: spot(900) };
-        replay.apply_snapshot(PAGE, base, [spot(901)].into_iter()).unwrap();
+        let (range, mut bytes) = (RangeId::of(PAGE), Vec::new());
+        let base =
+            SnapshotBase { page_id: PAGE, free: false, version: Version(1), age: 0, record: spot(900) };
+        RangeEncoder::new(range).page(&mut bytes, &base, [spot(901)].into_iter());
+        assert!(replay.take_range(range, &bytes));
         replay.apply(spot(5), &replace(1, 0)).unwrap();
         replay.apply(spot(6), &link(2)).unwrap();
-        replay.settle().unwrap();
-        let spots: Vec<u64> = replay.live_records(Lsn(0)).map(|(_, s)| s.lsn.0).collect();
-        assert_eq!(spots, [5, 6]);
+        settle(&mut replay).unwrap();
+        assert_eq!(page(&replay), (1, 0, vec![5, 6]));
+    }
+
+    #[test]
+    fn a_range_that_the_log_does_not_mention_is_not_touched() {
+        let mut replay = replay();
+        // Not even read: this is no range.
+        assert!(replay.take_range(RangeId(7), &[1]));
+        replay.apply(spot(5), &replace(1, 0)).unwrap();
+        settle(&mut replay).unwrap();
+        let changed: Vec<_> = replay.into_ranges().map(|range| (range.range.0, range.changed)).collect();
+        assert_eq!(changed, [(0, true), (7, false)]);
+    }
+
+    #[test]
+    fn a_range_that_makes_no_sense_is_the_snapshots_fault() {
+        let mut replay = replay();
+        assert!(replay.take_range(RangeId::of(PAGE), &[1]));
+        replay.apply(spot(5), &replace(1, 0)).unwrap();
+        assert!(matches!(replay.settle(), Err(Obstacle::Snapshot(_))));
+        assert!(!replay.take_range(RangeId(u32::MAX >> 8), &[]));
     }
 
     #[test]

@@ -1,20 +1,32 @@
-//! Snapshots as files: loading the newest, writing a new one, removing the others.
+//! Snapshots as files: reading one, writing a new one, removing what is no longer needed.
 //!
-//! A snapshot only makes opening quicker. One that is torn, missing or rotten is not used, and then the whole log is read;
-//! an *older* one is never used in its place, for the records that it names may have been moved and their segments reused.
+//! A snapshot is a file, with the blocks of older files that its directory names. It only makes opening quicker. If anything of it is torn,
+//! missing or rotten it is not used; an older one is, if that is complete, or else the whole log is read.
+//!
+//! # Which ones may be used
+//!
+//! A file is removed when the newest snapshot, durable with its name, names no block of it. So an older snapshot can be whole. It
+//! is as good as it was before there was a newer one, with a longer log behind it, as long as the store goes by the same record of each
+//! page: of two equal copies of a record it may have to choose, and the segment of the other is reused. What it goes by follows from a
+//! snapshot and the log behind it, or in a running store from what it began with. Only an opening that did *not* use a snapshot
+//! may choose otherwise than it. Therefore:
+//!
+//! - **(A)** Each opening removes, durably and before a segment is reused, all files but those of the snapshot that it used.
+//!
+//! Then all files that are there have been written, or used, in each life of the store since the oldest of them.
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::Arc;
 
-use super::identify::{UNFINISHED_FILE, read_file};
-use super::replay::{Base, Replay, Spot};
-use crate::error::{Error, Result};
+use super::identify::UNFINISHED_FILE;
+use crate::error::{Corruption, Error, Result};
 use crate::format::{
-    Snapshot, SnapshotBase, SnapshotHeader, SnapshotRecord, SnapshotWriter, StoreId, snapshot_name,
-    snapshot_serial,
+    BlockPlace, SnapshotBase, SnapshotFault, SnapshotFooter, SnapshotHeader, SnapshotReader, SnapshotRecord,
+    SnapshotWriter, StoreId, snapshot_name, snapshot_serial,
 };
-use crate::ids::{HeadLsns, PageId, Version};
-use crate::storage::{Storage, StorageFile};
+use crate::ids::{HeadLsns, PageId, RangeId};
+use crate::storage::{Access, Storage, StorageFile};
 
 /// What the name of a snapshot ends with until it is complete.
 const TEMPORARY: &str = ".new";
@@ -24,8 +36,147 @@ fn temporary_name(serial: u64) -> String {
     format!("{}{TEMPORARY}", snapshot_name(serial))
 }
 
+/// So many bytes of neighbouring blocks are read at a time.
+const READ_AT_ONCE: u64 = 1 << 20;
+
+/// The files of a snapshot, and what lies where in them.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct SnapshotFiles {
+    /// The newest block of each range that has pages, by rising ranges.
+    pub(crate) directory: Vec<BlockPlace>,
+    /// The files that have some of them, and the newest one: their serials and lengths.
+    pub(crate) files: BTreeMap<u64, u64>,
+}
+
+impl SnapshotFiles {
+    /// The bytes of all files.
+    pub(crate) fn bytes(&self) -> u64 {
+        self.files.values().sum()
+    }
+
+    /// The bytes of the blocks in them that count.
+    pub(crate) fn bytes_in_use(&self) -> u64 {
+        self.directory.iter().map(|place| u64::from(place.length)).sum()
+    }
+}
+
+/// A snapshot before its blocks are read.
+#[derive(Debug)]
+pub(crate) struct SnapshotIndex {
+    pub(crate) header: SnapshotHeader,
+    pub(crate) footer: SnapshotFooter,
+    pub(crate) files: SnapshotFiles,
+}
+
+/// The serials of all snapshots, the newest first.
+pub(crate) fn snapshot_serials(storage: &dyn Storage) -> Result<Vec<u64>> {
+    let names = storage.list().map_err(|error| Error::io("list", storage.describe(""), error))?;
+    let mut serials: Vec<u64> = names.iter().filter_map(|name| snapshot_serial(name)).collect();
+    serials.sort_unstable_by(|one, other| other.cmp(one));
+    Ok(serials)
+}
+
+/// Reads header, footer and directory of a snapshot.
+pub(crate) fn read_index(storage: &dyn Storage, store_id: StoreId, serial: u64) -> Result<SnapshotIndex> {
+    let part = Part::open(storage, serial)?;
+    let reader = SnapshotReader::new(store_id, serial);
+    let fault = |fault: SnapshotFault| Error::from(fault.into_corruption(&part.path));
+    let header = reader.header(&part.read(0, SnapshotReader::HEADER as u64)?).map_err(fault)?;
+    let footer_at = part.length.saturating_sub(SnapshotReader::FOOTER as u64);
+    let footer = part.read(footer_at, SnapshotReader::FOOTER as u64)?;
+    let footer = reader.footer(&footer, part.length).map_err(fault)?;
+    let directory = part.read(footer.directory_offset, footer.directory_length.into())?;
+    let directory = reader.directory(&directory, &footer).map_err(fault)?;
+    let mut files = BTreeMap::from([(serial, part.length)]);
+    for place in &directory {
+        if let std::collections::btree_map::Entry::Vacant(entry) = files.entry(place.serial) {
+            entry.insert(Part::open(storage, place.serial)?.length);
+        }
+    }
+    Ok(SnapshotIndex { header, footer, files: SnapshotFiles { directory, files } })
+}
+
+/// Reads all blocks that a directory names, file by file, and hands each with its pages to `each`; or with what is wrong with it.
+/// Returns how many bytes were read.
+pub(crate) fn read_blocks(
+    storage: &dyn Storage,
+    store_id: StoreId,
+    directory: &[BlockPlace],
+    mut each: impl FnMut(&BlockPlace, std::result::Result<&[u8], Corruption>) -> Result<()>,
+) -> Result<u64> {
+    let mut places: Vec<&BlockPlace> = directory.iter().collect();
+    places.sort_by_key(|place| (place.serial, place.offset));
+    let (mut read, mut bytes) = (0, Vec::new());
+    for of_file in places.chunk_by(|one, next| one.serial == next.serial) {
+        let Some(first) = of_file.first() else { continue };
+        let part = Part::open(storage, first.serial)?;
+        let mut rest = of_file;
+        while let Some((first, _)) = rest.split_first() {
+            let stretch = stretch_length(rest);
+            let (now, later) = rest.split_at(stretch);
+            let end = now.last().map_or(first.offset, |place| place.end());
+            part.read_into(&mut bytes, first.offset, end - first.offset)?;
+            read += bytes.len() as u64;
+            for place in now {
+                // Inside of what was read, or behind the end of the file.
+                let start = usize::try_from(place.offset - first.offset).unwrap_or(usize::MAX);
+                let block = start.checked_add(place.length as usize).and_then(|end| bytes.get(start..end));
+                let pages = SnapshotReader::range(store_id, place, block.unwrap_or_default());
+                each(place, pages.map_err(|fault| fault.into_corruption(&part.path)))?;
+            }
+            rest = later;
+        }
+    }
+    Ok(read)
+}
+
+/// How many of the first blocks lie one behind the other and are read in one go; at least one.
+fn stretch_length(places: &[&BlockPlace]) -> usize {
+    let Some(first) = places.first() else { return 0 };
+    let follows = |pair: &&[&BlockPlace]| match pair {
+        [one, next] => one.end() == next.offset && next.end() - first.offset <= READ_AT_ONCE,
+        _ => false,
+    };
+    1 + places.windows(2).take_while(|pair| follows(pair)).count()
+}
+
+/// A file of a snapshot.
+struct Part {
+    file: Arc<dyn StorageFile>,
+    path: String,
+    length: u64,
+}
+
+impl Part {
+    fn open(storage: &dyn Storage, serial: u64) -> Result<Self> {
+        let name = snapshot_name(serial);
+        let path = storage.describe(&name);
+        let opened = storage.open(&name, Access::Read).and_then(|file| Ok((file.len()?, file)));
+        let (length, file) = opened.map_err(|error| Error::io("read", path.clone(), error))?;
+        Ok(Self { file, path, length })
+    }
+
+    fn read(&self, offset: u64, length: u64) -> Result<Vec<u8>> {
+        let mut bytes = Vec::new();
+        self.read_into(&mut bytes, offset, length)?;
+        Ok(bytes)
+    }
+
+    /// So many bytes, or fewer if the file ends before: no more memory is taken than the file has bytes.
+    fn read_into(&self, bytes: &mut Vec<u8>, offset: u64, length: u64) -> Result<()> {
+        let there = length.min(self.length.saturating_sub(offset));
+        let failed = |error| Error::io("read", self.path.clone(), error);
+        let there = usize::try_from(there).map_err(|_| failed(std::io::ErrorKind::FileTooLarge.into()))?;
+        bytes.resize(there, 0);
+        if there > 0 {
+            self.file.read_at(bytes, offset).map_err(failed)?;
+        }
+        Ok(())
+    }
+}
+
 /// What a snapshot has told.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub(crate) struct Loaded {
     /// Replay starts here; zeros without a snapshot.
     pub(crate) starts: HeadLsns,
@@ -33,62 +184,38 @@ pub(crate) struct Loaded {
     pub(crate) ends: HeadLsns,
     /// The snapshot that was used.
     pub(crate) serial: Option<u64>,
-    /// The highest number of any snapshot.
-    pub(crate) newest_serial: u64,
+    /// Its files.
+    pub(crate) files: SnapshotFiles,
 }
 
-/// Loads the newest snapshot into a new replay, if it can be used.
+/// Loads a snapshot, if it can be used: `take` gets the pages of each range, and says whether there can be such a range.
 pub(crate) fn load(
     storage: &dyn Storage,
     store_id: StoreId,
-    new_replay: impl Fn() -> Replay,
-) -> Result<(Replay, Loaded)> {
-    let names = storage.list().map_err(|error| Error::io("list", storage.describe(""), error))?;
-    let Some(serial) = names.iter().filter_map(|name| snapshot_serial(name)).max() else {
-        return Ok((new_replay(), Loaded::default()));
-    };
-    let name = snapshot_name(serial);
-    let mut replay = new_replay();
-    match read_file(storage, &name).and_then(|bytes| apply(&bytes, storage, store_id, serial, &mut replay)) {
-        Ok(loaded) => Ok((replay, loaded)),
-        Err(error) => {
-            ::log::warn!("the whole log is read, for a snapshot can't be used: {error}");
-            Ok((new_replay(), Loaded { newest_serial: serial, ..Loaded::default() }))
-        }
-    }
-}
-
-fn apply(
-    bytes: &[u8],
-    storage: &dyn Storage,
-    store_id: StoreId,
     serial: u64,
-    replay: &mut Replay,
+    mut take: impl FnMut(RangeId, &[u8]) -> bool,
 ) -> Result<Loaded> {
-    let path = storage.describe(&snapshot_name(serial));
-    let snapshot = Snapshot::open(bytes, store_id, serial).map_err(|fault| fault.into_corruption(&path))?;
-    let spot = |record: SnapshotRecord| Spot { lsn: record.lsn, length: record.length };
-    replay.expect_pages(snapshot.footer().next_page_id);
-    for page in snapshot.pages() {
-        let page = page.map_err(|fault| fault.into_corruption(&path))?;
-        let found = page.base;
-        let birth = Version(found.version.0.saturating_sub(found.age));
-        let base = Base { version: found.version, birth, freed: found.free, spot: spot(found.record) };
-        replay.apply_snapshot(found.page_id, base, page.links.map(spot))?;
-    }
-    let (starts, ends) = (snapshot.header().begin, snapshot.footer().end);
-    Ok(Loaded { starts, ends, serial: Some(serial), newest_serial: serial })
+    let SnapshotIndex { header, footer, files } = read_index(storage, store_id, serial)?;
+    read_blocks(storage, store_id, &files.directory, |place, pages| {
+        if take(place.range, pages?) {
+            return Ok(());
+        }
+        let reason = "a range is higher than the log has room for";
+        Err(Corruption::new(storage.describe(&snapshot_name(place.serial)), reason).into())
+    })?;
+    Ok(Loaded { starts: header.begin, ends: footer.end, serial: Some(serial), files })
 }
 
-/// Removes what an interrupted writer left, also one of a backup, and all snapshots but the one in use. Durable when this returns.
-pub(crate) fn sweep(storage: &dyn Storage, used: Option<u64>) -> Result<()> {
+/// Removes what an interrupted writer left, also one of a backup, and all files of snapshots but those in use. Durable when this
+/// returns.
+pub(crate) fn sweep(storage: &dyn Storage, used: &SnapshotFiles) -> Result<()> {
     let failed = |operation, name: &str, error| Error::io(operation, storage.describe(name), error);
     let names = storage.list().map_err(|error| failed("list", "", error))?;
     let mut removed = false;
     for name in names {
-        let serial = snapshot_serial(&name);
+        let is_unused = snapshot_serial(&name).is_some_and(|serial| !used.files.contains_key(&serial));
         let temporary = name.strip_suffix(TEMPORARY).is_some_and(|name| snapshot_serial(name).is_some());
-        if temporary || name == UNFINISHED_FILE || (serial.is_some() && serial != used) {
+        if temporary || name == UNFINISHED_FILE || is_unused {
             storage.remove(&name).map_err(|error| failed("remove", &name, error))?;
             removed = true;
         }
@@ -102,18 +229,21 @@ pub(crate) fn sweep(storage: &dyn Storage, used: Option<u64>) -> Result<()> {
 /// Takes the bytes of a snapshot as they come.
 type Sink = Box<dyn FnMut(&[u8]) -> Result<()> + Send>;
 
-/// So many bytes are synced at a time: whoever writes a snapshot in passing must not have to wait for all of it at the end.
+/// So many bytes are written at a time, and
+const WRITTEN_AT_ONCE: usize = 64 << 10;
+/// so many synced: whoever writes a snapshot in passing must not have to wait for all of it at the end.
 const SYNCED_AT_ONCE: u64 = 1 << 20;
 
 /// A snapshot that is being written under a temporary name, a few pages at a time.
 pub(crate) struct SnapshotFile {
     writer: SnapshotWriter<Sink>,
-    pending: PendingSnapshot,
+    storage: Arc<dyn Storage>,
+    serial: u64,
 }
 
 impl fmt::Debug for SnapshotFile {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        formatter.debug_tuple("SnapshotFile").field(&self.pending).finish()
+        formatter.debug_tuple("SnapshotFile").field(&self.serial).finish()
     }
 }
 
@@ -121,27 +251,21 @@ impl fmt::Debug for SnapshotFile {
 #[derive(Debug)]
 pub(crate) struct PendingSnapshot {
     storage: Arc<dyn Storage>,
-    file: Arc<dyn StorageFile>,
     serial: u64,
     length: u64,
+    files: SnapshotFiles,
 }
 
 impl SnapshotFile {
     /// Begins a snapshot.
     pub(crate) fn create(storage: &Arc<dyn Storage>, header: &SnapshotHeader) -> Result<Self> {
-        let name = temporary_name(header.serial);
+        let (name, storage, serial) = (temporary_name(header.serial), Arc::clone(storage), header.serial);
         let path = storage.describe(&name);
         let file = storage.create(&name).map_err(|error| Error::io("create", path.clone(), error))?;
-        let pending = PendingSnapshot {
-            storage: Arc::clone(storage),
-            file: Arc::clone(&file),
-            serial: header.serial,
-            length: 0,
-        };
         match SnapshotWriter::begin(header, sink(file, path)) {
-            Ok(writer) => Ok(Self { writer, pending }),
+            Ok(writer) => Ok(Self { writer, storage, serial }),
             Err(error) => {
-                pending.abandon();
+                abandon(&*storage, serial);
                 Err(error)
             }
         }
@@ -152,21 +276,35 @@ impl SnapshotFile {
         self.writer.page(base, links)
     }
 
-    /// Completes the snapshot: `end` is where the log had come to, `next_page_id` is above all ids in it.
-    pub(crate) fn finish(self, end: &HeadLsns, next_page_id: PageId) -> Result<PendingSnapshot> {
-        let Self { writer, mut pending } = self;
-        let path = || pending.storage.describe(&temporary_name(pending.serial));
-        let finished = writer.finish(end, next_page_id).and_then(|length| {
-            pending.file.sync().map_err(|error| Error::io("sync", path(), error))?;
-            Ok(length)
-        });
-        match finished {
-            Ok(length) => {
-                pending.length = length;
-                Ok(pending)
+    /// Adds a whole range, in encoded form, behind all pages so far.
+    pub(crate) fn range(&mut self, range: RangeId, pages: &[u8]) -> Result<()> {
+        self.writer.range(range, pages)
+    }
+
+    /// Completes the snapshot: of `before`, the blocks of all ranges still count but those in `walked`, which rises. `end` is where
+    /// the log had come to, `next_page_id` is above all ids.
+    pub(crate) fn finish(
+        self,
+        before: &SnapshotFiles,
+        walked: &[RangeId],
+        end: &HeadLsns,
+        next_page_id: PageId,
+    ) -> Result<PendingSnapshot> {
+        let Self { writer, storage, serial } = self;
+        let is_kept = |place: &&BlockPlace| walked.binary_search(&place.range).is_err();
+        let kept = before.directory.iter().filter(is_kept).copied();
+        match writer.finish(kept, end, next_page_id) {
+            Ok(written) => {
+                let mut files = SnapshotFiles { directory: written.directory, files: BTreeMap::new() };
+                for place in &files.directory {
+                    let length = before.files.get(&place.serial).copied().unwrap_or_default();
+                    files.files.insert(place.serial, length);
+                }
+                files.files.insert(serial, written.bytes);
+                Ok(PendingSnapshot { storage, serial, length: written.bytes, files })
             }
             Err(error) => {
-                pending.abandon();
+                abandon(&*storage, serial);
                 Err(error)
             }
         }
@@ -174,16 +312,26 @@ impl SnapshotFile {
 
     /// Gives up.
     pub(crate) fn abandon(self) {
-        self.pending.abandon();
+        let Self { writer, storage, serial } = self;
+        // With its file, which some systems do not remove as long as it is open.
+        drop(writer);
+        abandon(&*storage, serial);
     }
 }
 
+/// Writes and syncs a file as its bytes come. An empty slice says that this is all.
 fn sink(file: Arc<dyn StorageFile>, path: String) -> Sink {
-    let (mut offset, mut synced) = (0, 0);
+    let (mut offset, mut synced, mut gathered) = (0, 0, Vec::new());
     Box::new(move |bytes: &[u8]| {
-        file.write_at(bytes, offset).map_err(|error| Error::io("write", path.clone(), error))?;
-        offset += bytes.len() as u64;
-        if offset - synced >= SYNCED_AT_ONCE {
+        gathered.extend_from_slice(bytes);
+        let is_over = bytes.is_empty();
+        if !is_over && gathered.len() < WRITTEN_AT_ONCE {
+            return Ok(());
+        }
+        file.write_at(&gathered, offset).map_err(|error| Error::io("write", path.clone(), error))?;
+        offset += gathered.len() as u64;
+        gathered.clear();
+        if is_over || offset - synced >= SYNCED_AT_ONCE {
             synced = offset;
             file.sync().map_err(|error| Error::io("sync", path.clone(), error))?;
         }
@@ -192,26 +340,29 @@ fn sink(file: Arc<dyn StorageFile>, path: String) -> Sink {
 }
 
 impl PendingSnapshot {
-    /// Its length in bytes.
+    /// The length of its own file in bytes.
     pub(crate) fn length(&self) -> u64 {
         self.length
     }
 
-    /// Puts the snapshot in force, and removes the others. Everything that it names must be stable.
-    pub(crate) fn publish(self) -> Result<()> {
+    /// Puts the snapshot in force; the files that it does not need can be [swept](sweep). Everything that it names must be stable. After
+    /// an error it may be in force after a crash, and may not.
+    pub(crate) fn publish(self) -> Result<SnapshotFiles> {
         let (to, storage) = (snapshot_name(self.serial), self.storage.as_ref());
         let from = temporary_name(self.serial);
-        drop(self.file);
         storage.rename(&from, &to).map_err(|error| Error::io("rename", storage.describe(&from), error))?;
         storage.sync_directory().map_err(|error| Error::io("sync", storage.describe(""), error))?;
-        sweep(storage, Some(self.serial))
+        Ok(self.files)
     }
 
     /// Gives up. What was written is removed by the next snapshot or opening.
     pub(crate) fn abandon(self) {
-        let name = temporary_name(self.serial);
-        if let Err(error) = self.storage.remove(&name) {
-            ::log::debug!("an abandoned snapshot stays for now: {error}");
-        }
+        abandon(&*self.storage, self.serial);
+    }
+}
+
+fn abandon(storage: &dyn Storage, serial: u64) {
+    if let Err(error) = storage.remove(&temporary_name(serial)) {
+        ::log::debug!("an abandoned snapshot stays for now: {error}");
     }
 }

@@ -2,6 +2,8 @@
 
 mod accounts;
 mod frozen;
+#[cfg(feature = "sim")]
+mod increments;
 mod verify;
 
 use crate::pages::{Codec, CodecError, Fragment};

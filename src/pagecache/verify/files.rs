@@ -5,11 +5,11 @@ use std::io;
 use super::run::Verification;
 use crate::error::{Corruption, Error, Result};
 use crate::format::{
-    LONGEST_DICTIONARY_FILE, SnapshotCheck, decode_dictionary, dictionary_number, snapshot_name,
-    snapshot_serial,
+    LONGEST_DICTIONARY_FILE, RangePages, decode_dictionary, dictionary_number, snapshot_name,
 };
 use crate::pages::Fragment;
-use crate::storage::{Access, StorageFile};
+use crate::recovery::{read_blocks, read_index, snapshot_serials};
+use crate::storage::Access;
 
 /// How often the newest snapshot is looked for, if it vanishes because there is a newer one.
 const TRIES: u32 = 100;
@@ -46,57 +46,58 @@ impl<F: Fragment> Verification<'_, F> {
         Ok(())
     }
 
-    /// Checks the newest snapshot, if there is one.
+    /// Checks the newest snapshot, if there is one, with all blocks that it names in older files.
     pub(super) fn check_snapshot(&mut self) -> Result<()> {
-        let storage = self.inner.core.storage();
         for _ in 0..TRIES {
-            let names = storage.list().map_err(|error| Error::io("list", storage.describe(""), error))?;
-            let Some(serial) = names.iter().filter_map(|name| snapshot_serial(name)).max() else { break };
-            let name = snapshot_name(serial);
-            let path = storage.describe(&name);
-            let failed = |error| Error::io("read", &path, error);
-            match storage.open(&name, Access::Read) {
-                Ok(file) => {
-                    self.report.has_snapshot = true;
-                    if let Some((offset, reason)) = self.check_blocks(&*file, serial).map_err(failed)? {
-                        self.fault(Corruption::new(&path, reason).at_offset(offset));
-                    }
+            let Some(serial) = self.newest_snapshot()? else { break };
+            match self.check_snapshot_of(serial) {
+                // A newer one has taken its place meanwhile, and files that it does not need are gone; unless they just are missing.
+                Err(Error::Io { source, .. })
+                    if source.kind() == io::ErrorKind::NotFound
+                        && self.newest_snapshot()? != Some(serial) => {}
+                Err(Error::Io { source, path, .. }) if source.kind() == io::ErrorKind::NotFound => {
+                    self.fault(Corruption::new(path, "the newest snapshot names a file that is missing"));
                     break;
                 }
-                Err(error) if error.kind() == io::ErrorKind::NotFound => {}
-                Err(error) => return Err(failed(error)),
+                checked => return checked,
             }
         }
         Ok(())
     }
 
-    /// Where the first block begins that is damaged, and what is wrong: what is behind it can't be told apart.
-    fn check_blocks(
-        &mut self,
-        file: &dyn StorageFile,
-        serial: u64,
-    ) -> io::Result<Option<(u64, &'static str)>> {
-        let mut check = SnapshotCheck::new(self.inner.core.store_id(), serial);
-        let (length, mut offset) = (file.len()?, 0);
-        let mut block = Vec::new();
-        while offset < length {
-            let mut prefix = [0; SnapshotCheck::PREFIX];
-            let rest = length - offset;
-            let whole = if rest < prefix.len() as u64 {
-                rest
-            } else {
-                file.read_at(&mut prefix, offset)?;
-                // A damaged length asks for no more than there is.
-                SnapshotCheck::block_length(&prefix).min(rest)
-            };
-            block.resize(usize::try_from(whole).map_err(|_| io::ErrorKind::FileTooLarge)?, 0);
-            file.read_at(&mut block, offset)?;
-            self.report.bytes_read += whole;
-            if let Err(reason) = check.take_bytes(&block) {
-                return Ok(Some((offset, reason)));
+    fn newest_snapshot(&self) -> Result<Option<u64>> {
+        Ok(snapshot_serials(self.inner.core.storage().as_ref())?.first().copied())
+    }
+
+    fn check_snapshot_of(&mut self, serial: u64) -> Result<()> {
+        let (inner, mut faults) = (self.inner, Vec::new());
+        let (storage, store_id) = (inner.core.storage().as_ref(), inner.core.store_id());
+        let index = match read_index(storage, store_id, serial) {
+            Ok(index) => index,
+            Err(Error::Corruption(fault)) => {
+                self.report.has_snapshot = true;
+                self.fault(*fault);
+                return Ok(());
             }
-            offset += whole;
-        }
-        Ok(check.finish().err().map(|reason| (offset, reason)))
+            Err(error) => return Err(error),
+        };
+        let read = read_blocks(storage, store_id, &index.files.directory, |place, pages| {
+            let all_possible = |pages: &[u8]| RangePages::new(place.range, pages).all(|page| page.is_ok());
+            match pages {
+                Ok(pages) if all_possible(pages) => {}
+                Ok(_) => {
+                    let path = storage.describe(&snapshot_name(place.serial));
+                    faults.push(
+                        Corruption::new(path, "a range holds a page that can't be").at_offset(place.offset),
+                    );
+                }
+                Err(fault) => faults.push(fault),
+            }
+            Ok(())
+        })?;
+        self.report.has_snapshot = true;
+        self.report.bytes_read += read;
+        faults.into_iter().for_each(|fault| self.fault(fault));
+        Ok(())
     }
 }
