@@ -1,9 +1,11 @@
 //! Opening a page cache: recovery, then the page table.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use super::gc::Collector;
 use super::id::IdGenerator;
+use super::large::LargeLimits;
 use super::meta::Meta;
 use super::shared::{Inner, PageCache};
 use super::snapshot::Snapshots;
@@ -11,11 +13,12 @@ use crate::compression::Compression;
 use crate::config::Config;
 use crate::error::{Error, Result};
 use crate::format::StoreKind;
-use crate::ids::{PageId, SegmentId, SlotId};
+use crate::ids::{PageId, SegmentId, SlotId, Version};
 use crate::location::Place;
 use crate::log::LogCore;
 use crate::pages::Fragment;
 use crate::pages::budget::Budget;
+use crate::pages::bulk::Bulk;
 use crate::pages::eviction::Evictor;
 use crate::pages::free_list::FreeList;
 use crate::pages::node::BaseKind;
@@ -63,6 +66,7 @@ impl<F: Fragment> Inner<F> {
             collector: Collector::new(config, core.geometry()),
             snapshots: Snapshots::new(interval, config.snapshots, recovered.snapshot_serial, ends),
             compression: Compression::open(config, core.store_id())?,
+            large: LargeLimits::new(config, &core),
             max_chain_length: config.max_chain_length,
             max_chain_ratio: config.max_chain_ratio,
             was_recovered,
@@ -79,6 +83,7 @@ impl<F: Fragment> Inner<F> {
     /// Fills the page table, and the free list with the ids that hold no page.
     fn restore(&self, replay: &Replay) -> Result<()> {
         let (mut links, mut finder) = (Vec::new(), Finder::new(&self.core));
+        let bulks = self.bulks();
         let mut guard = epoch::pin();
         let mut next = PageId::FIRST;
         for (count, page) in replay.pages().enumerate() {
@@ -87,7 +92,8 @@ impl<F: Fragment> Inner<F> {
             }
             // Ids between were handed out, and their pages lost with the end of the log.
             (next.0..page.page_id.0).map(PageId).for_each(|id| self.free_list.push(id));
-            self.restore_page(&page, &mut finder, &mut links, &guard)?;
+            let bulks = bulks.get(&page.page_id).map_or(&[][..], Vec::as_slice);
+            self.restore_page(&page, &mut finder, &mut links, bulks, &guard)?;
             if page.base.freed {
                 self.free_list.push(page.page_id);
             }
@@ -98,11 +104,22 @@ impl<F: Fragment> Inner<F> {
         Ok(())
     }
 
+    /// Which records are in files of their own, by page.
+    fn bulks(&self) -> BTreeMap<PageId, Vec<(Version, Bulk)>> {
+        let mut bulks: BTreeMap<PageId, Vec<(Version, Bulk)>> = BTreeMap::new();
+        for file in self.core.large().files() {
+            let name = file.name;
+            bulks.entry(name.page_id).or_default().push((name.version, Bulk::of(file.bytes)));
+        }
+        bulks
+    }
+
     fn restore_page(
         &self,
         page: &ReplayedPage<'_>,
         finder: &mut Finder<'_>,
         links: &mut Vec<(Place, u32)>,
+        bulks: &[(Version, Bulk)],
         guard: &epoch::Guard,
     ) -> Result<()> {
         let mut place = |spot: Spot| finder.place(page.page_id, spot);
@@ -118,6 +135,7 @@ impl<F: Fragment> Inner<F> {
             place: place(base.spot)?,
             length: base.spot.length,
             links,
+            bulks,
         };
         if self.table.restore(page.page_id, &restored, guard) { Ok(()) } else { Err(Error::TooManyPages) }
     }

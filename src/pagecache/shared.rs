@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use crate::compression::{Compression, UnpackFault};
 use crate::error::{Corruption, Error, Result};
-use crate::format::{Payload, RecordKind, record};
+use crate::format::{LARGEST_VALUE, Payload, RecordKind, record};
 use crate::ids::{HeadId, Lsn, PageId, Version};
 use crate::location::Place;
 use crate::log::{Due, LogCore, Privilege};
@@ -26,6 +26,7 @@ use crate::sync::epoch;
 
 use super::gc::Collector;
 use super::id::IdGenerator;
+use super::large::{LargeLimits, ReadFault};
 use super::meta::Meta;
 use super::snapshot::Snapshots;
 
@@ -100,6 +101,7 @@ pub(crate) struct Inner<F: Fragment> {
     pub(super) collector: Collector,
     pub(super) snapshots: Snapshots,
     pub(super) compression: Compression,
+    pub(super) large: LargeLimits,
     pub(super) max_chain_length: u32,
     pub(super) max_chain_ratio: f64,
     pub(super) was_recovered: bool,
@@ -164,8 +166,11 @@ impl<F: Fragment> Inner<F> {
     ) -> Result<R> {
         with_scratch(|encoded| {
             encode(&fragment, encoded)?;
-            let length = encoded.len();
-            self.compression.pack(encoded, self.core.max_record(), |payload| {
+            let (length, maximum) = (encoded.len(), self.large.most);
+            if length > maximum {
+                return Err(Error::ValueTooLarge { length, maximum });
+            }
+            self.compression.pack(encoded, maximum, |payload| {
                 if payload.compressed {
                     let saved = length.saturating_sub(payload.bytes.len());
                     self.core.counters().one(Counter::Compressed);
@@ -224,7 +229,12 @@ impl<F: Fragment> Inner<F> {
     /// Declares the records of a chain dead that a record of the fresh head has superseded.
     pub(super) fn bury(&self, chain: RetiredChain<'_, F>, killer: Killer) {
         let accountant = self.core.accountant();
-        chain.retire(|place, length| accountant.kill(place.slot, length, HeadId::FRESH, killer.end));
+        chain.retire(|node, place, length| {
+            accountant.kill(place.slot, length, HeadId::FRESH, killer.end);
+            if node.bulk().is_some() {
+                self.core.large().kill(node.page_id(), node.version(), killer.end);
+            }
+        });
     }
 
     /// Reads the record of a node and hands its payload to `use_it`. `None` if the record is dead by now: then the page has
@@ -268,15 +278,34 @@ impl<F: Fragment> Inner<F> {
             if record.length != bytes.len() {
                 return Err(self.damage(page_id, place, "has another length than was noted"));
             }
-            let used = self.compression.unpack(record.payload, self.core.max_record(), use_it);
-            used.map_err(|fault| self.cannot_unpack(page_id, place, fault))?.map(Some)
+            if !record.payload.outside {
+                return self.unpack(page_id, place, record.payload, use_it);
+            }
+            let value =
+                self.read_outside(page_id, node.version(), record.payload).map_err(|fault| match fault {
+                    ReadFault::NoPointer => self.damage(page_id, place, "points to no file"),
+                    ReadFault::Error(error) => error,
+                })?;
+            let payload = Payload { bytes: &value, outside: false, ..record.payload };
+            self.unpack(page_id, place, payload, use_it)
         })
+    }
+
+    fn unpack<R>(
+        &self,
+        page_id: PageId,
+        place: Place,
+        payload: Payload<'_>,
+        use_it: impl FnOnce(&[u8]) -> Result<R>,
+    ) -> Result<Option<R>> {
+        let used = self.compression.unpack(payload, LARGEST_VALUE, use_it);
+        used.map_err(|fault| self.cannot_unpack(page_id, place, fault))?.map(Some)
     }
 
     /// Why a payload can't be decoded, if it can't.
     pub(super) fn cannot_decode(&self, payload: Payload<'_>) -> Option<String> {
         let decode = |plain: &[u8]| F::Codec::decode(plain).err();
-        match self.compression.unpack(payload, self.core.max_record(), decode) {
+        match self.compression.unpack(payload, LARGEST_VALUE, decode) {
             Ok(error) => error.map(|error| format!("the record's payload can't be decoded: {error}")),
             Err(UnpackFault::Damaged(reason)) => Some(format!("the record {reason}")),
             // Nobody can say.
@@ -315,6 +344,9 @@ impl<F: Fragment> Inner<F> {
     #[inline]
     pub(super) fn after_write(&self) {
         self.keep_budget();
+        if self.core.large().is_due(&self.core) {
+            self.reap_in_passing();
+        }
         let due = self.core.take_due();
         if due != Due::Nothing {
             self.housekeeping(due);
@@ -323,6 +355,7 @@ impl<F: Fragment> Inner<F> {
 
     #[cold]
     fn housekeeping(&self, due: Due) {
+        self.reap_in_passing();
         let work = self.pace_collection(due).and_then(|()| self.pace_snapshots());
         if let Err(error) = work {
             // The verb that happened to come here has done its own work; what stops writing stops the next one.

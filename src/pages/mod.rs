@@ -12,6 +12,7 @@
 //! | `retire` | freeing what was unlinked, once no reader can see it |
 //! | `restore` | chains built by recovery, without contents |
 //! | `free_list` | ids to use again |
+//! | `bulk` | how much of a record lies in a file of its own |
 //! | `budget` | how many bytes all that takes |
 //! | `arrivals` | which pages have contents, and the news of it |
 //! | `eviction` | which page's contents to drop next |
@@ -20,6 +21,7 @@
 
 mod arrivals;
 pub(crate) mod budget;
+pub(crate) mod bulk;
 pub(crate) mod cell;
 pub(crate) mod chain;
 mod evict;

@@ -117,7 +117,7 @@ impl World {
             Err(_) => return false,
         };
         if let Some(retired) = retired {
-            retired.retire(|_, length| {
+            retired.retire(|_, _, length| {
                 assert_eq!(length, LENGTH);
                 self.killed.fetch_add(1, Ordering::Relaxed);
             });
@@ -407,6 +407,7 @@ fn a_restored_page_is_read_by_its_places_and_grows_from_there() {
             place: world.place(),
             length: LENGTH,
             links: &links[..count],
+            bulks: &[],
         };
         // A second time over the chain of the time before.
         assert!(world.table().restore(PAGE, &page, &guard));
@@ -427,6 +428,7 @@ fn a_restored_page_is_read_by_its_places_and_grows_from_there() {
         place: world.place(),
         length: LENGTH,
         links: &[],
+        bulks: &[],
     };
     assert!(!world.table().restore(PageId(PageId::LIMIT), &freed, &guard));
     assert!(world.table().restore(PAGE, &freed, &guard));

@@ -7,12 +7,14 @@
 //! | `heads` | where the log ends, and what lies below |
 //! | `replay` | from records to pages |
 //! | `snapshot_file` | loading and writing snapshots |
+//! | `large` | which files of large values are needed |
 //! | `backup` | from a log that is in use to files that can be opened |
 //! | `open_log` | opening a bare log |
 
 mod backup;
 mod heads;
 mod identify;
+mod large;
 mod open;
 mod open_log;
 mod replay;

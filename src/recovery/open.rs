@@ -24,6 +24,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use super::heads::{Claimed, HeadScan, Scene, Tips};
 use super::identify::{Found, LOCK_FILE, check_kind, identify};
+use super::large;
 use super::replay::Replay;
 use super::snapshot_file;
 use crate::config::{Config, DEFAULT_SEGMENT_SIZE};
@@ -155,8 +156,8 @@ fn create(config: &Config, kind: StoreKind) -> Result<Parts> {
     let (store_id, geometry) = (state.store_id, state.geometry());
     let manifest = ManifestFile::write(Arc::clone(&config.storage), state)?;
     let (tips, accountant) = (HeadLsns::default(), SegmentAccountant::new());
-    let restored = BTreeMap::new();
-    let start = LogStart { store_id, geometry, tips, supply, accountant, manifest, file, restored };
+    let (restored, large) = (BTreeMap::new(), Vec::new());
+    let start = LogStart { store_id, geometry, tips, supply, accountant, manifest, file, restored, large };
     Ok(Parts {
         start,
         replay,
@@ -182,6 +183,7 @@ fn reopen(config: &Config, mut state: ManifestState) -> Result<Parts> {
     replay.settle()?;
     let live = count_live(&scene, &state, &found, &replay)?;
     check_roots(&scene, &state, &replay)?;
+    let large = large::survey(storage, &scene, &state, &replay)?;
     let chains: Vec<Vec<Claimed>> =
         (0..).map(HeadId).take(HeadId::COUNT).map(|head| state.chain(head)).collect();
     let supply_newest = newest(&chains, &found, scene.geometry);
@@ -200,11 +202,12 @@ fn reopen(config: &Config, mut state: ManifestState) -> Result<Parts> {
         rewrite_tail(&scene, &chains, &found)?;
         let manifest = ManifestFile::write(Arc::clone(&config.storage), state)?;
         snapshot_file::sweep(storage, snapshot.serial)?;
+        large::sweep(storage, &large.orphans);
         manifest
     };
     let file = scene.file;
-    let tips = found.tips;
-    let start = LogStart { store_id, geometry, tips, supply, accountant, manifest, file, restored };
+    let (tips, large) = (found.tips, large.owned);
+    let start = LogStart { store_id, geometry, tips, supply, accountant, manifest, file, restored, large };
     Ok(Parts {
         start,
         replay,

@@ -194,6 +194,17 @@ impl Replay {
         })
     }
 
+    /// Where the record of that page and version is, if it is needed.
+    pub(crate) fn spot_of(&self, page_id: PageId, version: Version) -> Option<Spot> {
+        let page = self.pages.get(usize::try_from(page_id.0).ok()?)?;
+        let base = page.base?;
+        if base.version == version {
+            return Some(base.spot);
+        }
+        let at = page.links.binary_search_by_key(&version, |(linked, _)| *linked).ok()?;
+        page.links.get(at).map(|(_, spot)| *spot)
+    }
+
     /// The records that are live: of pages, and the entries of a bare log from `first` on.
     pub(crate) fn live_records(&self, first: Lsn) -> impl Iterator<Item = (PageId, Spot)> {
         let of_pages = self.pages().flat_map(|page| {

@@ -20,6 +20,7 @@ pub struct Setting {
     pub chain: u32,
     /// Only in a build that can.
     pub compression: Option<i32>,
+    pub inline_limit: Option<u32>,
 }
 
 impl Setting {
@@ -32,6 +33,7 @@ impl Setting {
             snapshots: !random.one_in(5),
             chain: random.pick(&[2, 5, 128]),
             compression: if cfg!(feature = "compression") { random.pick(&[None, Some(1)]) } else { None },
+            inline_limit: random.pick(&[None, Some(32), Some(100)]),
         }
     }
 
@@ -40,6 +42,10 @@ impl Setting {
         #[cfg(feature = "compression")]
         let config = match self.compression {
             Some(level) => config.compression(level),
+            None => config,
+        };
+        let config = match self.inline_limit {
+            Some(limit) => config.inline_limit(limit),
             None => config,
         };
         config
@@ -166,6 +172,12 @@ impl Trouble {
             Self::Wrong(text) => text,
         }
     }
+}
+
+/// The bytes of live records, in the log and in files of their own.
+pub fn all_live_bytes(cache: &PageCache<Bytes>) -> u64 {
+    let stats = cache.stats();
+    stats.live_bytes + stats.large_value_bytes
 }
 
 pub type Outcome = Result<(), Trouble>;
@@ -488,8 +500,7 @@ impl Session {
     /// when they are written.
     pub fn check_live_bytes(&self) -> Outcome {
         let (_, bytes) = observe(&self.cache, self.journal.page_bound + 2).map_err(Trouble::Wrong)?;
-        let (found, expected) =
-            (self.cache.stats().live_bytes, bytes + self.journal.now.bytes_beside_pages());
+        let (found, expected) = (all_live_bytes(&self.cache), bytes + self.journal.now.bytes_beside_pages());
         ensure!(found == expected, "{found} live bytes instead of {expected}");
         Ok(())
     }
