@@ -73,8 +73,20 @@ impl<F: Fragment> Inner<F> {
     fn write_outside(&self, kind: &RecordKind, payload: Payload<'_>) -> Result<Option<LargeFile<'_>>> {
         let Some((page_id, version)) = owner(kind) else { return Ok(None) };
         self.core.gate().check_poison()?;
-        let number = self.ids.generate(&self.core)?;
-        self.core.large().write(LargeName { number, page_id, version }, payload).map(Some)
+        let write = || {
+            let number = self.ids.generate(&self.core)?;
+            self.core.large().write(LargeName { number, page_id, version }, payload)
+        };
+        match write() {
+            Err(Error::DiskFull { .. }) => {
+                // Perhaps what was superseded takes the space.
+                self.core.sync_in_passing()?;
+                self.core.large().reap(&self.core);
+                self.core.large().settle();
+                write().map(Some)
+            }
+            other => other.map(Some),
+        }
     }
 
     /// Reads the value that a record points to. Under the guard under which the record was read.

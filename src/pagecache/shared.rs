@@ -197,6 +197,7 @@ impl<F: Fragment> Inner<F> {
     #[cold]
     fn admit_after_relief(&self, privilege: Privilege) -> Result<()> {
         self.housekeeping(Due::Segment);
+        self.core.large().settle();
         self.core.admit(privilege)
     }
 
@@ -258,6 +259,26 @@ impl<F: Fragment> Inner<F> {
         node: NodeRef<'_, F>,
         use_it: impl FnOnce(&[u8]) -> Result<R>,
     ) -> Result<Option<R>> {
+        self.with_record(page_id, node, |place, payload| {
+            if !payload.outside {
+                return self.unpack(page_id, place, payload, use_it);
+            }
+            let value = self.read_outside(page_id, node.version(), payload).map_err(|fault| match fault {
+                ReadFault::NoPointer => self.damage(page_id, place, "points to no file"),
+                ReadFault::Error(error) => error,
+            })?;
+            let payload = Payload { bytes: &value, outside: false, ..payload };
+            self.unpack(page_id, place, payload, use_it)
+        })
+    }
+
+    /// Reads the record of a node and hands on what it carries. `None` if the record is dead by now.
+    pub(super) fn with_record<R>(
+        &self,
+        page_id: PageId,
+        node: NodeRef<'_, F>,
+        then: impl FnOnce(Place, Payload<'_>) -> Result<R>,
+    ) -> Result<Option<R>> {
         let Some(place) = node.place() else { return Ok(None) };
         let segment = self.core.accountant().segment(place.slot);
         with_scratch(|bytes| {
@@ -278,16 +299,7 @@ impl<F: Fragment> Inner<F> {
             if record.length != bytes.len() {
                 return Err(self.damage(page_id, place, "has another length than was noted"));
             }
-            if !record.payload.outside {
-                return self.unpack(page_id, place, record.payload, use_it);
-            }
-            let value =
-                self.read_outside(page_id, node.version(), record.payload).map_err(|fault| match fault {
-                    ReadFault::NoPointer => self.damage(page_id, place, "points to no file"),
-                    ReadFault::Error(error) => error,
-                })?;
-            let payload = Payload { bytes: &value, outside: false, ..record.payload };
-            self.unpack(page_id, place, payload, use_it)
+            then(place, record.payload).map(Some)
         })
     }
 
@@ -297,9 +309,9 @@ impl<F: Fragment> Inner<F> {
         place: Place,
         payload: Payload<'_>,
         use_it: impl FnOnce(&[u8]) -> Result<R>,
-    ) -> Result<Option<R>> {
+    ) -> Result<R> {
         let used = self.compression.unpack(payload, LARGEST_VALUE, use_it);
-        used.map_err(|fault| self.cannot_unpack(page_id, place, fault))?.map(Some)
+        used.map_err(|fault| self.cannot_unpack(page_id, place, fault))?
     }
 
     /// Why a payload can't be decoded, if it can't.

@@ -80,6 +80,8 @@ pub(crate) struct LargeValues {
     pressed: AtomicBool,
     /// The stable LSN at the last look.
     looked_at: AtomicU64,
+    /// Files were removed, and the directory was not synced since.
+    unsettled: AtomicBool,
 }
 
 /// A file whose record is not in force yet. Dropping it removes the file (C).
@@ -109,6 +111,7 @@ impl LargeValues {
             waiting: AtomicU64::new(0),
             pressed: AtomicBool::new(false),
             looked_at: AtomicU64::new(0),
+            unsettled: AtomicBool::new(false),
         }
     }
 
@@ -304,9 +307,20 @@ impl LargeValues {
                 }
                 _ => registry.removed(name.number),
             }
+            self.unsettled.store(true, Ordering::Relaxed);
             drop(registry);
             self.counters.one(Counter::LargeValueRemoved);
             self.counters.add(Counter::LargeValueRemovedBytes, bytes);
+        }
+    }
+
+    /// Makes removals durable. Only for a disk that is full: until then some file systems keep the space.
+    pub(crate) fn settle(&self) {
+        if self.unsettled.swap(false, Ordering::Relaxed)
+            && let Err(error) = self.storage.sync_directory()
+        {
+            // Nothing relies on it.
+            ::log::debug!("removals in {} may come undone: {error}", self.storage.describe(""));
         }
     }
 
