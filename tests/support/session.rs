@@ -25,6 +25,17 @@ pub struct Setting {
 
 impl Setting {
     pub fn random(random: &mut Random) -> Self {
+        let setting = Self::without_large_values(random);
+        // Large values are rare in other stores, and half of all here.
+        let inline_limit = match (setting.chain, setting.snapshots) {
+            (2, _) => Some(100),
+            (5, true) => Some(32),
+            _ => None,
+        };
+        Self { inline_limit, ..setting }
+    }
+
+    fn without_large_values(random: &mut Random) -> Self {
         Self {
             segment_size: random.pick(&[512, 700, 1000, 1024, 2048]),
             cache_capacity: random.pick(&[256, 256, 4096]),
@@ -33,7 +44,7 @@ impl Setting {
             snapshots: !random.one_in(5),
             chain: random.pick(&[2, 5, 128]),
             compression: if cfg!(feature = "compression") { random.pick(&[None, Some(1)]) } else { None },
-            inline_limit: random.pick(&[None, Some(32), Some(100)]),
+            inline_limit: None,
         }
     }
 
