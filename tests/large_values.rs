@@ -43,6 +43,9 @@ fn allocate(cache: &PageCache<Bytes>, bytes: Vec<u8>) -> (PageId, pagelog::Versi
     (page.page_id, page.version)
 }
 
+/// Something that happens to a file.
+type Damage = fn(&SimStorage, &str);
+
 /// A cache that has to read everything back.
 fn forgetful<S: Storage>(storage: &Arc<S>) -> Config {
     tiny(storage).cache_capacity(0)
@@ -51,24 +54,23 @@ fn forgetful<S: Storage>(storage: &Arc<S>) -> Config {
 #[test]
 fn fifty_replaces_of_a_large_page_leave_one_file() {
     let _turn = alone();
-    for storage in [SimStorage::new(1)].map(Arc::new) {
-        let cache = open(tiny(&storage));
-        let (page_id, mut version) = allocate(&cache, value(0, LONG));
-        for round in 1..=50 {
-            version = replace(&cache, page_id, version, &value(round, LONG));
-            cache.flush().unwrap();
-            assert_eq!(files(&*storage).len(), 1, "round {round}");
-        }
-        let stats = cache.stats();
-        assert_eq!((stats.large_values, stats.dead_large_values), (1, 0));
-        assert_eq!(stats.large_value_bytes, LONG as u64 + 64);
-        assert_eq!((stats.counts.large_values_written, stats.counts.large_values_removed), (51, 50));
-        assert_eq!(stats.size_on_disk(), stats.log_file_bytes + LONG as u64 + 64);
-        assert!(cache.pin().get(page_id).unwrap().unwrap().size_on_disk() > LONG as u64);
-        assert_eq!(read(&cache, page_id).unwrap(), value(50, LONG));
-        cache.close().unwrap();
-        assert_eq!(files(&*storage).len(), 1);
+    let storage = Arc::new(SimStorage::new(1));
+    let cache = open(tiny(&storage));
+    let (page_id, mut version) = allocate(&cache, value(0, LONG));
+    for round in 1..=50 {
+        version = replace(&cache, page_id, version, &value(round, LONG));
+        cache.flush().unwrap();
+        assert_eq!(files(&*storage).len(), 1, "round {round}");
     }
+    let stats = cache.stats();
+    assert_eq!((stats.large_values, stats.dead_large_values), (1, 0));
+    assert_eq!(stats.large_value_bytes, LONG as u64 + 64);
+    assert_eq!((stats.counts.large_values_written, stats.counts.large_values_removed), (51, 50));
+    assert_eq!(stats.size_on_disk(), stats.log_file_bytes + LONG as u64 + 64);
+    assert!(cache.pin().get(page_id).unwrap().unwrap().size_on_disk() > LONG as u64);
+    assert_eq!(read(&cache, page_id).unwrap(), value(50, LONG));
+    cache.close().unwrap();
+    assert_eq!(files(&*storage).len(), 1);
 }
 
 #[test]
@@ -153,7 +155,9 @@ fn collection_moves_the_records_and_leaves_the_files_alone() {
             let (page_id, version) = allocate(&cache, value(n, LONG));
             // Small ones between, so that there is something to clean.
             let small: Vec<_> = (0..10).map(|_| allocate(&cache, vec![1; 60])).collect();
-            small.into_iter().for_each(|(id, version)| drop(cache.free(id, version).unwrap()));
+            for (id, version) in small {
+                assert!(cache.free(id, version).unwrap().is_done());
+            }
             (page_id, version)
         })
         .collect();
@@ -271,7 +275,7 @@ fn readers_and_writers_of_large_pages_do_not_disturb_each_other() {
 #[test]
 fn a_missing_or_damaged_file_is_corruption_that_names_it() {
     let _turn = alone();
-    let faults: [(&str, fn(&SimStorage, &str)); 6] = [
+    let faults: [(&str, Damage); 6] = [
         ("missing", |disk, name| disk.remove(name).unwrap()),
         ("a bit of the value", |disk, name| disk.flip_bit(name, 64 + 1000, 3).unwrap()),
         ("a bit of the header", |disk, name| disk.flip_bit(name, 40, 0).unwrap()),
@@ -624,17 +628,9 @@ fn a_temporary_store_takes_its_files_with_it() {
     let path = place.path().join("store");
     let cache: PageCache<Bytes> = Config::new(&path).temporary(true).inline_limit(100).open().unwrap();
     allocate(&cache, value(1, LONG));
-    let is_blob = |entry: std::fs::DirEntry| entry.file_name().to_string_lossy().starts_with("blob-");
-    assert_eq!(
-        std::fs::read_dir(&path)
-            .unwrap()
-            .filter_map(Result::ok)
-            .filter(|_| true)
-            .map(is_blob)
-            .filter(|is| *is)
-            .count(),
-        1
-    );
+    let entries = std::fs::read_dir(&path).unwrap();
+    let is_blob = |entry: &std::fs::DirEntry| entry.file_name().to_string_lossy().starts_with("blob-");
+    assert_eq!(entries.map(Result::unwrap).filter(is_blob).count(), 1);
     drop(cache);
     assert!(!path.exists());
 }

@@ -127,7 +127,9 @@ impl<F: Fragment> Inner<F> {
     #[cold]
     pub(super) fn reap_in_passing(&self) {
         let large = self.core.large();
+        // What an open batch has superseded does not become stable by a sync.
         if large.is_pressed()
+            && !self.core.batches().is_open()
             && let Err(error) = self.core.sync_in_passing()
         {
             return ::log::warn!("large values of {} stay for now: {error}", self.core.log_path());
