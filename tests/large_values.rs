@@ -5,8 +5,17 @@
 //!
 //! # Bugs that were planted
 //!
-//! Each was put into the store by hand, one at a time, and made the test fail that is named:
+//! Each was put into the store by hand, one at a time, and made a test here fail:
 //!
+//! - the sync left out of: a file; the directory
+//! - a file removed before its killer is stable; before readers have moved on; not when its writer fails
+//! - no sweep; a sweep that forgets links, or does not compare numbers; one by a read-only opening
+//! - an opening that does not tell nodes which of them have files; a value whose checksum is not checked; a missing file as an I/O error
+//! - a backup that does not hold files, or leaves them behind
+//! - a base, or a link, that counts with its pointer only; a full disk on which removals are not settled
+//!
+//! And one that only the registry's own tests see, for it takes threads that race: a publisher who does not look whether the killer was
+//! there before.
 
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
