@@ -4,6 +4,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use crate::error::{Error, Result};
+use crate::format::LARGEST_VALUE;
 use crate::geometry::Geometry;
 use crate::storage::{FileStorage, Storage};
 
@@ -34,6 +35,8 @@ pub struct Config {
     pub(crate) max_chain_length: Option<u32>,
     pub(crate) max_chain_ratio: f64,
     pub(crate) background: bool,
+    pub(crate) inline_limit: Option<u32>,
+    pub(crate) max_value_size: u64,
     pub(crate) read_only: bool,
     pub(crate) temporary: bool,
     /// The level; `None` is off.
@@ -93,6 +96,8 @@ impl Config {
             max_chain_length: None,
             max_chain_ratio: 4.0,
             background: false,
+            inline_limit: None,
+            max_value_size: LARGEST_VALUE as u64,
             read_only: false,
             temporary: false,
             compression: None,
@@ -112,7 +117,8 @@ impl Config {
     /// The segment size in bytes, 512 to 64 Mi. Fixed when the store is created: a store that exists keeps its own,
     /// and opening it with another one is an error. Default: the store's own, 1 MiB for a new one.
     ///
-    /// A record must fit in a segment, so this also bounds the size of a page.
+    /// A record must fit in a segment; a value that does not goes to a file of its own, see
+    /// [`inline_limit`](Self::inline_limit).
     #[must_use]
     pub fn segment_size(mut self, bytes: u32) -> Self {
         self.segment_size = Some(bytes);
@@ -218,6 +224,27 @@ impl Config {
         self
     }
 
+    /// How many bytes a payload, compressed if that is on, can have and still be put in the log, at least 32. What is longer goes to
+    /// a file of its own, and so does what does not fit in a segment, whatever the limit. Default: a quarter of a segment, but at
+    /// least 16 KiB.
+    ///
+    /// A large value costs a file, and a sync of it and of the directory *before* the verb returns; on the other hand it is written
+    /// once, and garbage collection never moves it. Values that are stored already stay where they are.
+    #[must_use]
+    pub fn inline_limit(mut self, bytes: u32) -> Self {
+        self.inline_limit = Some(bytes);
+        self
+    }
+
+    /// The longest encoded fragment that is taken, in bytes: 1 to 1 GiB, which is the default. A longer one is
+    /// [`ValueTooLarge`](Error::ValueTooLarge). The merged page that a link causes to be written counts as one. Values that are
+    /// stored already can be read at any setting.
+    #[must_use]
+    pub fn max_value_size(mut self, bytes: u64) -> Self {
+        self.max_value_size = bytes;
+        self
+    }
+
     /// Opens without writing a byte. Default false.
     #[must_use]
     pub fn read_only(mut self, on: bool) -> Self {
@@ -244,6 +271,13 @@ impl Config {
         let length = self.max_chain_length.unwrap_or(1);
         require("max_chain_length", (1..=10_000).contains(&length), "must be 1 to 10000")?;
         require("max_chain_ratio", (0.1..=1000.0).contains(&self.max_chain_ratio), "must be 0.1 to 1000")?;
+        require(
+            "inline_limit",
+            self.inline_limit.is_none_or(|limit| limit >= 32),
+            "must be at least 32 bytes",
+        )?;
+        let values = 1..=LARGEST_VALUE as u64;
+        require("max_value_size", values.contains(&self.max_value_size), "must be 1 to 1073741824 bytes")?;
         let level = self.compression.unwrap_or(0);
         require("compression", (-7..=22).contains(&level), "must be a level from -7 to 22")?;
         require("temporary", !(self.temporary && self.read_only), "can't be combined with read_only")
@@ -275,6 +309,9 @@ mod tests {
             (config().snapshot_interval(0), "snapshot_interval"),
             (config().max_chain_length(0), "max_chain_length"),
             (config().max_chain_ratio(0.0), "max_chain_ratio"),
+            (config().inline_limit(31), "inline_limit"),
+            (config().max_value_size(0), "max_value_size"),
+            (config().max_value_size((1 << 30) + 1), "max_value_size"),
             (config().temporary(true).read_only(true), "temporary"),
         ];
         for (config, expected) in wrong {

@@ -73,16 +73,17 @@ pub enum Error {
         /// The codec's word.
         reason: String,
     },
-    /// A record would not fit in a segment. Nothing was logged.
+    /// A value is longer than [`Config::max_value_size`](crate::Config::max_value_size), or a record that can't be stored outside of the log
+    /// (an entry of a bare log, the named roots) would not fit in a segment. Nothing was logged.
     ValueTooLarge {
         /// The encoded length in bytes.
         length: usize,
         /// The largest encoded length that this store takes.
         maximum: usize,
     },
-    /// There is no space for another segment. Not final: when there is space again, writing goes on.
+    /// There is no space for another segment, or for a large value. Not final: when there is space again, writing goes on.
     DiskFull {
-        /// The log file.
+        /// The file.
         path: String,
     },
     /// Page id 0 belongs to the store itself.
@@ -208,7 +209,7 @@ impl fmt::Display for Error {
             Self::ValueTooLarge { length, maximum } => {
                 write!(formatter, "a value of {length} bytes is above the maximum of {maximum}")
             }
-            Self::DiskFull { path } => write!(formatter, "no space for another segment of {path}"),
+            Self::DiskFull { path } => write!(formatter, "the disk has no space for {path} to grow"),
             Self::ReservedPageId => formatter.write_str("page id 0 is reserved for the store"),
             Self::TooManyPages => formatter.write_str("all page ids are in use"),
             Self::TooManyDictionaries => formatter.write_str("the store has had 255 dictionaries"),

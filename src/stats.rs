@@ -70,6 +70,14 @@ counters! {
     Sync => syncs,
     /// Times that an appending thread had to wait for a buffer.
     BackPressure => back_pressure_waits,
+    /// Values written to files of their own, also those whose writer lost its race.
+    LargeValue => large_values_written,
+    /// Bytes of these files.
+    LargeValueBytes => large_value_written_bytes,
+    /// Files of values that were removed.
+    LargeValueRemoved => large_values_removed,
+    /// Bytes of these files.
+    LargeValueRemovedBytes => large_value_removed_bytes,
     /// Records moved by garbage collection.
     RelocatedRecord => relocated_records,
     /// Bytes of records moved by garbage collection.

@@ -196,7 +196,7 @@ fn a_panic_inside_a_batch_poisons() {
 #[test]
 fn a_batch_dropped_unsealed_without_a_write_does_no_harm() {
     let storage = Arc::new(MemoryStorage::new());
-    let cache = open(tiny(&storage));
+    let cache = open(tiny(&storage).max_value_size(4000));
     let page = cache.allocate(Bytes(b"a".to_vec())).unwrap();
     drop(cache.pin_log().unwrap());
     // What fails, or loses its race, or is somebody else's, is no write of this thread.

@@ -273,7 +273,8 @@ fn a_failure_wakes_those_who_wait_for_a_batch() {
 /// Fills a disk. Returns the session, which has got a page refused.
 fn filled(segment_size: u32, capacity: u64, seed: u64) -> Session {
     let mut random = Random::new(seed);
-    let setting = Setting { segment_size, snapshots: false, ..setting(&mut random) };
+    // Large values on a full disk are in `large_values.rs`.
+    let setting = Setting { segment_size, snapshots: false, inline_limit: None, ..setting(&mut random) };
     let disk = SimStorage::new(seed);
     disk.set_capacity(Some(capacity));
     let mut session = Session::open(&setting, &disk, Journal::new(State::default(), None), 0).unwrap();

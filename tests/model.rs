@@ -17,7 +17,7 @@ use proptest::test_runner::{Config, TestRunner};
 use proptest::{collection, prop_oneof};
 
 use support::oracle::{Journal, State, observe};
-use support::session::{Op, Session, Setting, Trouble};
+use support::session::{Op, Session, Setting, Trouble, all_live_bytes};
 
 #[derive(Clone, Debug)]
 enum Step {
@@ -75,6 +75,7 @@ fn setting() -> Setting {
         snapshots: true,
         chain: 6,
         compression: None,
+        inline_limit: Some(300),
     }
 }
 
@@ -85,7 +86,7 @@ fn crash(session: Session, next: &SimStorage) -> Result<Session, Trouble> {
     let cache = setting.open(next)?;
     let (view, bytes) = observe(&cache, journal.page_bound + 2).map_err(Trouble::Wrong)?;
     let mut candidates = journal.candidates(u64::MAX, &view);
-    candidates.retain(|candidate| bytes + candidate.state.bytes_beside_pages() == cache.stats().live_bytes);
+    candidates.retain(|candidate| bytes + candidate.state.bytes_beside_pages() == all_live_bytes(&cache));
     let Some(found) = candidates.pop() else {
         return Err(Trouble::Wrong(format!("after a crash: {}", journal.describe(u64::MAX, &view))));
     };

@@ -139,9 +139,11 @@ fn segment_size_is_the_unit_of_the_file_and_bounds_a_record() {
         assert_eq!(cache.size_on_disk() % u64::from(size), 0);
         let length = storage.open("log", pagelog::Access::Read).unwrap().len().unwrap();
         assert_eq!(length, cache.size_on_disk());
-        let too_large = cache.allocate(Bytes(vec![0; size as usize])).unwrap_err();
-        assert!(matches!(too_large, Error::ValueTooLarge { maximum, .. } if maximum < size as usize));
         assert!(cache.allocate(Bytes(vec![0; size as usize - 200])).is_ok());
+        // What does not fit in a segment is not in the log.
+        let large = cache.stats().large_values;
+        assert!(cache.allocate(Bytes(vec![0; size as usize])).is_ok());
+        assert_eq!(cache.stats().large_values, large + 1);
         drop(cache);
         let other = config(&storage).segment_size(size + 1).open::<Bytes>();
         assert!(matches!(other, Err(Error::InvalidConfig { option: "segment_size", .. })));
@@ -369,4 +371,34 @@ fn temporary_removes_the_directory_on_close_and_on_drop() {
     assert!(!cache.was_recovered());
     drop(cache);
     assert!(path.exists());
+}
+
+#[test]
+fn inline_limit_sets_what_goes_to_a_file_of_its_own() {
+    let _turn = alone();
+    for limit in [32, 100, 5000] {
+        let cache = open(new().inline_limit(limit));
+        cache.allocate(Bytes(vec![1; limit as usize])).unwrap();
+        assert_eq!(cache.stats().large_values, 0);
+        cache.allocate(Bytes(vec![1; limit as usize + 1])).unwrap();
+        assert_eq!(cache.stats().large_values, 1);
+    }
+    // By itself it is a quarter of a segment.
+    let cache = open(Config::with_storage(Arc::new(MemoryStorage::new())));
+    cache.allocate(Bytes(vec![1; 256 << 10])).unwrap();
+    assert_eq!(cache.stats().large_values, 0);
+    cache.allocate(Bytes(vec![1; (256 << 10) + 1])).unwrap();
+    assert_eq!(cache.stats().large_values, 1);
+}
+
+#[test]
+fn max_value_size_is_the_longest_value_that_is_taken() {
+    let _turn = alone();
+    let cache = open(new().max_value_size(500));
+    let page = cache.allocate(Bytes(vec![1; 500])).unwrap();
+    let refused = cache.allocate(Bytes(vec![1; 501]));
+    assert!(matches!(refused, Err(Error::ValueTooLarge { length: 501, maximum: 500 })), "{refused:?}");
+    assert!(cache.link(page.page_id, page.version, Bytes(vec![1; 501])).is_err());
+    assert!(cache.replace(page.page_id, page.version, Bytes(vec![1; 501])).is_err());
+    assert_eq!(cache.stats().page_ids, 2);
 }

@@ -52,7 +52,7 @@ use pagelog::{PageId, Storage};
 
 use support::oracle::{Candidate, Journal, State, observe};
 use support::random::Random;
-use support::session::{Op, Session, Setting, Trouble};
+use support::session::{Op, Session, Setting, Trouble, all_live_bytes};
 
 /// Reclamation goes by the epochs of all threads, so workloads that run side by side would disturb each other.
 static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());
@@ -72,6 +72,10 @@ struct Tally {
     paged_in: u64,
     snapshots: u64,
     recycled_ids: u64,
+    large_written: u64,
+    large_removed: u64,
+    large_found: u64,
+    orphans: u64,
 }
 
 impl Tally {
@@ -83,6 +87,8 @@ impl Tally {
         self.evicted += counts.evictions;
         self.paged_in += counts.misses;
         self.snapshots += counts.snapshots;
+        self.large_written += counts.large_values_written;
+        self.large_removed += counts.large_values_removed;
     }
 }
 
@@ -154,6 +160,7 @@ impl Examiner<'_> {
         operations: u64,
         image: &SimStorage,
     ) -> Result<(pagelog::PageCache<support::Bytes>, Vec<Candidate>), String> {
+        let before = files_of_values(image);
         let cache = self.setting.open(image).map_err(|error| format!("it does not open: {error}"))?;
         let (view, bytes) = observe(&cache, journal.page_bound + 2)?;
         let mut candidates = journal.candidates(operations, &view);
@@ -169,11 +176,17 @@ impl Examiner<'_> {
         }
         let expected: Vec<u64> =
             candidates.iter().map(|candidate| bytes + candidate.state.bytes_beside_pages()).collect();
-        let mut counts = expected.iter().map(|expected| *expected == stats.live_bytes);
+        let mut counts = expected.iter().map(|expected| *expected == all_live_bytes(&cache));
         candidates.retain(|_| counts.next() == Some(true));
         if candidates.is_empty() {
-            return Err(format!("{} live bytes instead of {expected:?}", stats.live_bytes));
+            return Err(format!("{} live bytes instead of {expected:?}", all_live_bytes(&cache)));
         }
+        let files = files_of_values(image);
+        if files != stats.large_values {
+            return Err(format!("{files} files for {} large values", stats.large_values));
+        }
+        self.tally.orphans += before - files;
+        self.tally.large_found += u64::from(files > 0);
         Ok((cache, candidates))
     }
 
@@ -230,6 +243,11 @@ impl Examiner<'_> {
 
 fn states(candidates: &[Candidate]) -> Vec<usize> {
     candidates.iter().map(|candidate| candidate.steps).collect()
+}
+
+fn files_of_values(disk: &SimStorage) -> u64 {
+    let names = disk.list().unwrap_or_default();
+    names.iter().filter(|name| name.starts_with("blob-")).count() as u64
 }
 
 fn has_snapshot(disk: &SimStorage) -> bool {
@@ -347,6 +365,10 @@ fn random_workloads_survive_power_cuts_at_every_operation() {
             ("a tail lost", tally.lost_tail),
             ("a cut within a recovery", tally.nested),
             ("an id used again", tally.recycled_ids),
+            ("a large value written", tally.large_written),
+            ("a large value removed", tally.large_removed),
+            ("a large value found again", tally.large_found),
+            ("a large value swept", tally.orphans),
         ];
         for (what, times) in reached {
             assert!(times > 0, "never reached: {what}");
@@ -374,6 +396,7 @@ fn all_short_workloads(length: u32, tally: &mut Tally) -> Result<(), String> {
         snapshots: true,
         chain: 2,
         compression: None,
+        inline_limit: Some(100),
     };
     let count = alphabet.len() as u64;
     for index in 0..count.pow(length) {

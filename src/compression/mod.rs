@@ -12,7 +12,7 @@
 //!   the first record that names it is written. Numbers are never used twice, and no dictionary is ever
 //!   removed: which records still need it, only reading them would tell.
 //! - **(D) No lock.** Dictionaries are set once, each in its place; contexts and buffers are the thread's own.
-//! - **(E) Bounded.** A payload expands to at most the length that the store would have accepted uncompressed.
+//! - **(E) Bounded.** A payload expands to at most the longest value that any setting takes, 1 GiB.
 
 #[cfg(not(feature = "compression"))]
 mod absent;

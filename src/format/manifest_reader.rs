@@ -358,7 +358,7 @@ mod tests {
         let read = read_manifest(&patched(0, 8, &newer));
         assert_eq!(read, Err(ManifestFault::Unsupported { found: 7 }));
         let error = read.unwrap_err().into_error("MANIFEST");
-        assert!(matches!(error, Error::UnsupportedFormat { found: 7, supported: 1, .. }));
+        assert!(matches!(error, Error::UnsupportedFormat { found: 7, supported: 2, .. }));
         assert!(is_corruption(&read_manifest(&patched(0, 35, &[0])), 0));
     }
 

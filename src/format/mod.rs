@@ -3,6 +3,7 @@
 mod checksum;
 mod dictionary;
 mod fields;
+mod large;
 mod manifest;
 mod manifest_entry;
 mod manifest_reader;
@@ -17,10 +18,14 @@ mod snapshot_writer;
 mod store_id;
 mod varint;
 
-pub(crate) use checksum::RecordSeed;
+pub(crate) use checksum::{RecordSeed, checksum};
 pub(crate) use dictionary::{LONGEST_DICTIONARY_FILE, decode_dictionary, dictionary_number};
 #[cfg(feature = "compression")]
 pub(crate) use dictionary::{MAX_DICTIONARIES, dictionary_name, encode_dictionary};
+pub(crate) use large::{
+    LARGE_HEADER, LARGEST_VALUE, LargeName, LargePointer, POINTER_LENGTH, encode_large_header,
+    large_header_fault, value_check,
+};
 pub(crate) use manifest::{ManifestState, Voided};
 pub(crate) use manifest_entry::{Claim, ENTRY_LENGTH, Entry as ManifestEntry, StoreKind, encode_entry};
 pub(crate) use manifest_reader::{ReadManifest, damaged_copies, may_be_manifest, read_manifest};

@@ -8,7 +8,8 @@
 //!  +--------+-----+------------+--------------------------------------+
 //!            |   |
 //!            |   +- bits 0..4: kind, never 0
-//!            +----- bits 4..8: flags. 4: the payload is compressed (kinds 1 and 2 only); the others are 0 in this version
+//!            +----- bits 4..8: flags, for kinds 1 and 2 only. 4: the payload is compressed. 5: it is a pointer to a file
+//!                   (`large`) whose value is meant, and bit 4 is about that. The others are 0 in this version
 //!
 //!  kind            rest
 //!  1 Replace       page id varint | version varint | age varint | payload
@@ -52,6 +53,8 @@ const KIND_BITS: u32 = 4;
 const KIND_MASK: u8 = (1 << KIND_BITS) - 1;
 /// The flag of a record whose payload is compressed.
 const COMPRESSED: u8 = 1 << KIND_BITS;
+/// The flag of a record whose payload is a pointer to a file.
+const OUTSIDE: u8 = 2 << KIND_BITS;
 
 const REPLACE: u8 = 1;
 const LINK: u8 = 2;
@@ -148,9 +151,9 @@ impl RecordKind {
         matches!(self, Self::Replace { .. } | Self::Link { .. } | Self::Entry | Self::Cancelled)
     }
 
-    /// Whether the payload may be compressed.
+    /// Whether the payload may be compressed, and may be in a file of its own.
     #[inline]
-    const fn takes_compressed(&self) -> bool {
+    const fn takes_flags(&self) -> bool {
         matches!(self, Self::Replace { .. } | Self::Link { .. })
     }
 }
@@ -161,6 +164,8 @@ pub(crate) struct Payload<'a> {
     pub(crate) bytes: &'a [u8],
     /// The bytes are not the user's, but what compression has made of them.
     pub(crate) compressed: bool,
+    /// The bytes are a pointer to the file that holds what is meant.
+    pub(crate) outside: bool,
 }
 
 impl<'a> Payload<'a> {
@@ -168,12 +173,12 @@ impl<'a> Payload<'a> {
 
     #[inline]
     pub(crate) const fn plain(bytes: &'a [u8]) -> Self {
-        Self { bytes, compressed: false }
+        Self { bytes, compressed: false, outside: false }
     }
 
     #[cfg(any(test, feature = "compression"))]
     pub(crate) const fn compressed(bytes: &'a [u8]) -> Self {
-        Self { bytes, compressed: true }
+        Self { bytes, compressed: true, outside: false }
     }
 }
 
@@ -235,13 +240,13 @@ pub(crate) const fn encoded_length(kind: &RecordKind, payload_length: usize) -> 
 /// Writes a record over all of `into`, which has exactly its [`encoded_length`].
 #[inline]
 pub(crate) fn encode(into: &mut [u8], seed: u32, kind: &RecordKind, payload: Payload<'_>) {
-    let Payload { bytes: payload, compressed } = payload;
+    let Payload { bytes: payload, compressed, outside } = payload;
     debug_assert_eq!(into.len(), encoded_length(kind, payload.len()));
     debug_assert!(payload.is_empty() || kind.takes_payload());
-    debug_assert!(!compressed || kind.takes_compressed());
+    debug_assert!(!(compressed || outside) || kind.takes_flags());
     let body = kind.fields_length() + payload.len();
     if let Some(tag) = into.get_mut(TAG_AT) {
-        *tag = kind.tag() | if compressed { COMPRESSED } else { 0 };
+        *tag = kind.tag() | if compressed { COMPRESSED } else { 0 } | if outside { OUTSIDE } else { 0 };
     }
     let at = varint::put(into, TAG_AT + 1, body as u64);
     let at = put_fields(into, at, kind);
@@ -310,7 +315,7 @@ pub(crate) fn decode(bytes: &[u8], seed: u32) -> Result<Record<'_>, RecordFault>
         return Err(RecordFault::TooShort);
     }
     let (number, flags) = (tag & KIND_MASK, tag & !KIND_MASK);
-    if number == 0 || number > END || flags & !COMPRESSED != 0 {
+    if number == 0 || number > END || flags & !(COMPRESSED | OUTSIDE) != 0 {
         return Err(RecordFault::Invalid("has an unknown kind"));
     }
     let body_length = fields.varint().ok_or(RecordFault::Invalid("has an invalid length"))?;
@@ -323,11 +328,11 @@ pub(crate) fn decode(bytes: &[u8], seed: u32) -> Result<Record<'_>, RecordFault>
         return Err(RecordFault::Checksum);
     }
     let (kind, bytes) = decode_body(number, body).ok_or(RecordFault::Invalid("has invalid fields"))?;
-    let compressed = flags & COMPRESSED != 0;
-    if compressed && !kind.takes_compressed() {
-        return Err(RecordFault::Invalid("is of a kind that is never compressed"));
+    if flags != 0 && !kind.takes_flags() {
+        return Err(RecordFault::Invalid("is of a kind that has no flags"));
     }
-    Ok(Record { kind, payload: Payload { bytes, compressed }, length: TAG_AT + covered.len() })
+    let payload = Payload { bytes, compressed: flags & COMPRESSED != 0, outside: flags & OUTSIDE != 0 };
+    Ok(Record { kind, payload, length: TAG_AT + covered.len() })
 }
 
 /// The fields of a record whose checksum is right; `None` if no writer of this format makes them.
@@ -459,7 +464,7 @@ mod tests {
             } else {
                 assert!(matches!(decode(&bytes, seed()), Err(RecordFault::Invalid(_))), "{kind:?}");
             }
-            bytes[4] ^= 0x30;
+            bytes[4] ^= 0x50;
             reseal(&mut bytes, seed());
             assert!(matches!(decode(&bytes, seed()), Err(RecordFault::Invalid(_))), "{kind:?}");
         }

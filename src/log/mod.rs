@@ -10,6 +10,7 @@
 //! | `durability` | the leader that syncs for all |
 //! | `supply` | segments for the heads |
 //! | `hold` | keeping segments from being reused |
+//! | `large` | values in files of their own |
 //! | `copy` | copying what is stable |
 //! | `manifest_file` | claims and bounds on disk |
 //! | `core` | all of these together |
@@ -30,6 +31,7 @@ pub(crate) mod event;
 mod gate;
 mod hold;
 mod iter;
+mod large;
 mod manifest_file;
 mod reads;
 mod reservation;
@@ -46,6 +48,7 @@ pub(crate) use copy::StableLog;
 pub(crate) use core::{Due, LOG_FILE, LogCore, LogStart};
 pub(crate) use gate::Privilege;
 pub(crate) use hold::{Hold, SegmentInUse};
+pub(crate) use large::{LargeFile, OwnedFile};
 pub(crate) use manifest_file::{MANIFEST_FILE, MANIFEST_TEMPORARY, ManifestFile};
 pub(crate) use reads::Wanted;
 pub(crate) use scan::Records;

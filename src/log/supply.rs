@@ -526,7 +526,7 @@ pub(crate) fn claimed_at_once(slots: u32) -> u32 {
 }
 
 /// A flag that is set when every thread that is pinned now has moved on.
-fn defer_flag(guard: &epoch::Guard) -> Arc<AtomicBool> {
+pub(super) fn defer_flag(guard: &epoch::Guard) -> Arc<AtomicBool> {
     let flag = Arc::new(AtomicBool::new(false));
     let deferred = Arc::clone(&flag);
     // SAFETY: the closure owns what it touches, and both are Send and 'static.

@@ -68,7 +68,7 @@ impl World {
         let head = self.table.head(PAGE, &guard).unwrap();
         let base = PreparedBase::page(Version(2), Version(1), Content::new(Number::new(8), 0));
         let retired = base.publish(&Entry::Occupied(head), NEW, LENGTH).unwrap().unwrap();
-        retired.retire(|place, length| {
+        retired.retire(|_, place, length| {
             self.accountant.kill(place.slot, length, HeadId::FRESH, Lsn(500));
         });
     }

@@ -108,7 +108,7 @@ fn of_a_link_and_a_replacement_of_one_version_one_wins() {
             match base.publish(&Entry::Occupied(head), place(5), 1) {
                 Ok(retired) => {
                     let mut killed = 0;
-                    retired.unwrap().retire(|_, _| killed += 1);
+                    retired.unwrap().retire(|_, _, _| killed += 1);
                     killed
                 }
                 Err(lost) => {

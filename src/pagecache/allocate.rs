@@ -1,11 +1,12 @@
 //! `allocate`: a new page.
 
+use super::large::bulk_of;
 use super::outcome::Allocated;
 use super::shared::{Inner, Killer, PageCache};
 use crate::error::{Error, Result};
 use crate::format::RecordKind;
 use crate::ids::{HeadId, PageId, Version};
-use crate::log::Privilege;
+use crate::log::{LargeFile, Privilege};
 use crate::pages::Fragment;
 use crate::pages::node::Content;
 use crate::pages::publish::PreparedBase;
@@ -56,8 +57,11 @@ impl<F: Fragment> Inner<F> {
         };
         let version = Version(before.0 + 1);
         self.with_encoded(fragment, |fragment, length, payload| {
-            let base = PreparedBase::page(version, version, Content::new(fragment, length as u64));
             let kind = RecordKind::Replace { page_id, version, age: 0 };
+            let file = self.store_outside(&kind, payload)?;
+            let payload = file.as_ref().map_or(payload, LargeFile::payload);
+            let mut base = PreparedBase::page(version, version, Content::new(fragment, length as u64));
+            base.set_bulk(bulk_of(file.as_ref()));
             let claim = self.core.reserve(HeadId::FRESH, Privilege::Ordinary, &kind, payload)?;
             // The id is this thread's alone, so the entry is what it was.
             let freed =
@@ -65,6 +69,9 @@ impl<F: Fragment> Inner<F> {
             let (lsn, killer) = (claim.lsn(), Killer { end: claim.end() });
             self.count(Counter::Allocate, claim.length(), length);
             claim.complete();
+            if let Some(file) = file {
+                file.publish();
+            }
             if let Some(chain) = freed {
                 self.bury(chain, killer);
             }

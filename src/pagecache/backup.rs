@@ -20,7 +20,8 @@ impl<F: Fragment> PageCache<F> {
     /// is not in it. The copy is durable when this returns. If it is interrupted, what is there is no store, and opening it says so.
     ///
     /// Others go on meanwhile. Segments are not used again before they are copied, so the log file may grow by what is written
-    /// during the backup; that space is used again afterwards. The records are checked on the way. Needs memory for a segment.
+    /// during the backup; that space is used again afterwards. The records are checked on the way; large values are copied as they
+    /// are, and [`verify`](Self::verify) checks them in the copy. Needs memory for a segment.
     ///
     /// The copy and the original must not be mixed: both go on with the same LSNs and [generated ids](Self::generate_id).
     ///

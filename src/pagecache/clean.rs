@@ -66,6 +66,8 @@ pub(super) struct Found {
     pub(super) version: Version,
     pub(super) offset: u32,
     pub(super) length: usize,
+    /// It points to a file that holds its value.
+    pub(super) outside: bool,
 }
 
 impl Found {
@@ -77,7 +79,8 @@ impl Found {
         else {
             return None;
         };
-        Some(Self { page_id, version, offset, length: record.length })
+        let (length, outside) = (record.length, record.payload.outside);
+        Some(Self { page_id, version, offset, length, outside })
     }
 }
 

@@ -38,6 +38,7 @@ impl<F: Fragment> Inner<F> {
             return Ok(());
         }
         self.core.make_stable_below(self.core.tail())?;
+        self.core.large().reap(&self.core);
         self.close_snapshot()?;
         self.shrink_at_last()
     }

@@ -52,7 +52,7 @@ impl Consolidation {
     /// Whether the next link has to write the whole page.
     #[inline]
     pub(super) fn is_due<F: Fragment>(&self, head: Head<'_, F>) -> bool {
-        self.is_due_at(head.depth(), head.chain_bytes(), head.base_length())
+        self.is_due_at(head.depth(), head.chain_bytes(), head.base_bytes())
     }
 
     #[inline]

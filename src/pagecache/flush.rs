@@ -22,7 +22,9 @@ impl<F: Fragment> PageCache<F> {
     pub fn make_stable(&self, lsn: Lsn) -> Result<()> {
         let core = &self.inner.core;
         core.gate().admit_flush()?;
-        core.make_stable_below(Lsn(lsn.0.saturating_add(1)).min(core.tail()))
+        core.make_stable_below(Lsn(lsn.0.saturating_add(1)).min(core.tail()))?;
+        core.large().reap(core);
+        Ok(())
     }
 
     /// Every change at an LSN below this one survives a power cut.

@@ -103,6 +103,7 @@ impl<F: Fragment> PageCache<F> {
         inner.core.gate().admit_flush()?;
         let mut turn = inner.collector.hold();
         inner.core.supply().harvest(&inner.core);
+        inner.core.large().reap(&inner.core);
         let done = inner.shrink_by_a_step(&mut turn, Haste::Asked)? || inner.clean_best(&mut turn)?;
         inner.core.supply().harvest(&inner.core);
         Ok(done)

@@ -28,7 +28,7 @@ impl IdGenerator {
         Self { next: AtomicU64::new(bound), bound: AtomicU64::new(bound), extension: Mutex::new(()) }
     }
 
-    fn generate(&self, core: &LogCore) -> Result<u64> {
+    pub(super) fn generate(&self, core: &LogCore) -> Result<u64> {
         let id = self.next.fetch_add(1, Ordering::Relaxed);
         while id >= self.bound.load(Ordering::Acquire) {
             let _one_at_a_time = self.extension.lock();

@@ -1,11 +1,12 @@
 //! `link`: one more fragment on top of a page.
 
+use super::large::bulk_of;
 use super::outcome::Cas;
 use super::shared::{Inner, PageCache, Stale, encode, with_scratch};
 use crate::error::Result;
 use crate::format::RecordKind;
 use crate::ids::{HeadId, PageId, Version};
-use crate::log::Privilege;
+use crate::log::{LargeFile, Privilege};
 use crate::pages::Fragment;
 use crate::pages::chain::Head;
 use crate::stats::Counter;
@@ -45,14 +46,22 @@ impl<F: Fragment> Inner<F> {
             return self.consolidate(page_id, head, fragment, &guard);
         }
         self.with_encoded(fragment, |fragment, length, payload| {
-            let link = head.prepare_link(fragment, length);
             let kind = RecordKind::Link { page_id, version: Version(version.0 + 1) };
+            let file = self.store_outside(&kind, payload)?;
+            let payload = file.as_ref().map_or(payload, LargeFile::payload);
+            let mut link = head.prepare_link(fragment, length);
+            if file.is_some() {
+                link.set_bulk(bulk_of(file.as_ref()));
+            }
             let claim = self.core.reserve(HeadId::FRESH, Privilege::Ordinary, &kind, payload)?;
             match link.publish(claim.place(), claim.length()) {
                 Ok(version) => {
                     let lsn = claim.lsn();
                     self.count(Counter::Link, claim.length(), length);
                     claim.complete();
+                    if let Some(file) = file {
+                        file.publish();
+                    }
                     Ok(Cas::Done { version, lsn })
                 }
                 Err(fragment) => {

@@ -11,6 +11,7 @@
 //! | `outcome` | what a compare-and-swap can come to |
 //! | `batch`, `flush` | crash atomicity, durability |
 //! | `meta`, `id` | named roots, generated ids |
+//! | `large` | values in files of their own |
 //! | `budget` | keeping to the memory budget |
 //! | `gc`, `clean` | when to collect garbage, and how: moving live records out of the way |
 //! | `shrink` | making the log file shorter |
@@ -36,6 +37,7 @@ mod gc;
 mod get;
 mod guard;
 mod id;
+mod large;
 mod link;
 mod meta;
 mod open;

@@ -6,6 +6,7 @@ use super::background::{Owner, backlog};
 use super::consolidation::Consolidation;
 use super::gc::Collector;
 use super::id::IdGenerator;
+use super::large::LargeLimits;
 use super::meta::Meta;
 use super::shared::{Inner, PageCache};
 use super::snapshot::Snapshots;
@@ -60,6 +61,7 @@ impl<F: Fragment> Inner<F> {
             snapshots,
             compression: Compression::open(config, core.store_id())?,
             consolidation: Consolidation::new(config),
+            large: LargeLimits::new(config, &core),
             was_recovered,
             temporary: config.temporary,
             lock: Mutex::new(lock),

@@ -6,7 +6,7 @@ use std::fmt;
 use super::shared::Inner;
 use crate::ids::{Lsn, PageId, Version};
 use crate::pages::Fragment;
-use crate::pages::chain::{ChainRead, Head, Part};
+use crate::pages::chain::{ChainRead, Head, NodeRef, Part};
 
 /// One version of a page, for as long as its guard lives.
 pub struct Page<'g, F: Fragment> {
@@ -90,10 +90,19 @@ impl<'g, F: Fragment> Page<'g, F> {
         self.head.newest().place().map_or_else(|| core.tail(), |place| core.lsn_of(place))
     }
 
-    /// The bytes of log that the page's records take.
+    /// The bytes that the page's records take: in the log, and in files of their own.
     #[must_use]
     pub fn size_on_disk(&self) -> u64 {
-        u64::from(self.head.base_length()) + u64::from(self.head.chain_bytes())
+        let large = self.inner.core.large();
+        let size = |node: NodeRef<'g, F>| {
+            let outside = match node.bulk().is_some() {
+                // Not there any more if the page has changed and somebody has tidied up already; or not yet known.
+                true => large.bytes_of(node.page_id(), node.version()).unwrap_or(node.bulk().bytes().into()),
+                false => 0,
+            };
+            u64::from(node.length()) + outside
+        };
+        self.head.nodes().map(size).sum()
     }
 }
 

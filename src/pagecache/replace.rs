@@ -1,11 +1,12 @@
 //! `replace`: other contents for a page.
 
+use super::large::bulk_of;
 use super::outcome::Cas;
 use super::shared::{Inner, Killer, PageCache};
 use crate::error::Result;
 use crate::format::RecordKind;
 use crate::ids::{HeadId, PageId, Version};
-use crate::log::Privilege;
+use crate::log::{LargeFile, Privilege};
 use crate::pages::Fragment;
 use crate::pages::chain::Head;
 use crate::pages::node::Content;
@@ -55,20 +56,29 @@ impl<F: Fragment> Inner<F> {
     ) -> Result<Cas<F>> {
         let (version, birth) = (Version(head.version().0 + 1), head.birth());
         self.with_encoded(content, |content, length, payload| {
-            let base = PreparedBase::page(version, birth, Content::new(content, length as u64));
             let kind = RecordKind::Replace { page_id, version, age: version.0 - birth.0 };
+            let file = self.store_outside(&kind, payload)?;
+            let payload = file.as_ref().map_or(payload, LargeFile::payload);
+            let mut base = PreparedBase::page(version, birth, Content::new(content, length as u64));
+            base.set_bulk(bulk_of(file.as_ref()));
             let claim = self.core.reserve(HeadId::FRESH, Privilege::Ordinary, &kind, payload)?;
             match base.publish(&Entry::Occupied(head), claim.place(), claim.length()) {
                 Ok(chain) => {
                     let (lsn, killer) = (claim.lsn(), Killer { end: claim.end() });
                     self.count(verb, claim.length(), handed_in.unwrap_or(length));
                     claim.complete();
+                    if let Some(file) = file {
+                        file.publish();
+                    }
                     if let Some(chain) = chain {
                         self.bury(chain, killer);
                     }
                     Ok(Cas::Done { version, lsn })
                 }
-                Err(LostRace(Some(fragment))) => Ok(Cas::Changed { current: head.version(), fragment }),
+                Err(LostRace(Some(fragment))) => {
+                    drop(claim);
+                    Ok(Cas::Changed { current: head.version(), fragment })
+                }
                 // A page's base is made with contents, so this can't be.
                 Err(LostRace(None)) => Err(crate::error::Error::ReservedPageId),
             }

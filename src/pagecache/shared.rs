@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use crate::compression::{Compression, UnpackFault};
 use crate::error::{Corruption, Error, Result};
-use crate::format::{Payload, RecordKind, record};
+use crate::format::{LARGEST_VALUE, Payload, RecordKind, record};
 use crate::ids::{HeadId, Lsn, PageId, Version};
 use crate::location::Place;
 use crate::log::{Due, LogCore, Privilege};
@@ -27,6 +27,7 @@ use super::background::{Backlog, Owner, Share};
 use super::consolidation::Consolidation;
 use super::gc::Collector;
 use super::id::IdGenerator;
+use super::large::{LargeLimits, ReadFault};
 use super::meta::Meta;
 use super::snapshot::Snapshots;
 
@@ -105,6 +106,7 @@ pub(crate) struct Inner<F: Fragment> {
     pub(super) backlog: Option<Backlog>,
     pub(super) compression: Compression,
     pub(super) consolidation: Consolidation,
+    pub(super) large: LargeLimits,
     pub(super) was_recovered: bool,
     pub(super) temporary: bool,
     pub(super) lock: Mutex<Option<Box<dyn StorageLock>>>,
@@ -167,8 +169,11 @@ impl<F: Fragment> Inner<F> {
     ) -> Result<R> {
         with_scratch(|encoded| {
             encode(&fragment, encoded)?;
-            let length = encoded.len();
-            self.compression.pack(encoded, self.core.max_record(), |payload| {
+            let (length, maximum) = (encoded.len(), self.large.most);
+            if length > maximum {
+                return Err(Error::ValueTooLarge { length, maximum });
+            }
+            self.compression.pack(encoded, maximum, |payload| {
                 if payload.compressed {
                     let saved = length.saturating_sub(payload.bytes.len());
                     self.core.counters().one(Counter::Compressed);
@@ -195,6 +200,7 @@ impl<F: Fragment> Inner<F> {
     #[cold]
     fn admit_after_relief(&self, privilege: Privilege) -> Result<()> {
         self.housekeeping(Due::Segment);
+        self.core.large().settle();
         self.core.admit(privilege)
     }
 
@@ -227,7 +233,12 @@ impl<F: Fragment> Inner<F> {
     /// Declares the records of a chain dead that a record of the fresh head has superseded.
     pub(super) fn bury(&self, chain: RetiredChain<'_, F>, killer: Killer) {
         let accountant = self.core.accountant();
-        chain.retire(|place, length| accountant.kill(place.slot, length, HeadId::FRESH, killer.end));
+        chain.retire(|node, place, length| {
+            accountant.kill(place.slot, length, HeadId::FRESH, killer.end);
+            if node.bulk().is_some() {
+                self.core.large().kill(node.page_id(), node.version(), killer.end);
+            }
+        });
     }
 
     /// Reads the record of a node and hands its payload to `use_it`. `None` if the record is dead by now: then the page has
@@ -253,15 +264,27 @@ impl<F: Fragment> Inner<F> {
         node: NodeRef<'_, F>,
         use_it: impl FnOnce(&[u8]) -> Result<R>,
     ) -> Result<Option<R>> {
+        self.with_record(page_id, node, |place, payload| {
+            self.use_payload(page_id, node, place, payload, use_it)
+        })
+    }
+
+    /// Reads the record of a node and hands on what it carries. `None` if the record is dead by now.
+    pub(super) fn with_record<R>(
+        &self,
+        page_id: PageId,
+        node: NodeRef<'_, F>,
+        then: impl FnOnce(Place, Payload<'_>) -> Result<R>,
+    ) -> Result<Option<R>> {
         let Some(place) = node.place() else { return Ok(None) };
         with_scratch(|bytes| {
             bytes.resize(node.length() as usize, 0);
             self.core.read_slot(place, bytes)?;
-            self.use_record(page_id, node, place, bytes, use_it).map(Some)
+            self.check_record(page_id, node, place, bytes).and_then(|payload| then(place, payload)).map(Some)
         })
     }
 
-    /// Checks the bytes that were read at a node's place, and hands the payload to `use_it`.
+    /// Checks the bytes that were read at a node's place, and hands what the record says to `use_it`.
     pub(super) fn use_record<R>(
         &self,
         page_id: PageId,
@@ -270,6 +293,18 @@ impl<F: Fragment> Inner<F> {
         bytes: &[u8],
         use_it: impl FnOnce(&[u8]) -> Result<R>,
     ) -> Result<R> {
+        let payload = self.check_record(page_id, node, place, bytes)?;
+        self.use_payload(page_id, node, place, payload, use_it)
+    }
+
+    /// What the record carries that was read at a node's place.
+    fn check_record<'b>(
+        &self,
+        page_id: PageId,
+        node: NodeRef<'_, F>,
+        place: Place,
+        bytes: &'b [u8],
+    ) -> Result<Payload<'b>> {
         let segment = self.core.accountant().segment(place.slot);
         let seed = self.core.seed().at(segment, place.offset);
         let record =
@@ -286,14 +321,43 @@ impl<F: Fragment> Inner<F> {
         if record.length != bytes.len() {
             return Err(self.damage(page_id, place, "has another length than was noted"));
         }
-        let used = self.compression.unpack(record.payload, self.core.max_record(), use_it);
+        Ok(record.payload)
+    }
+
+    /// Hands a record's value to `use_it`, from wherever it is.
+    fn use_payload<R>(
+        &self,
+        page_id: PageId,
+        node: NodeRef<'_, F>,
+        place: Place,
+        payload: Payload<'_>,
+        use_it: impl FnOnce(&[u8]) -> Result<R>,
+    ) -> Result<R> {
+        if !payload.outside {
+            return self.unpack(page_id, place, payload, use_it);
+        }
+        let value = self.read_outside(page_id, node.version(), payload).map_err(|fault| match fault {
+            ReadFault::NoPointer => self.damage(page_id, place, "points to no file"),
+            ReadFault::Error(error) => error,
+        })?;
+        self.unpack(page_id, place, Payload { bytes: &value, outside: false, ..payload }, use_it)
+    }
+
+    fn unpack<R>(
+        &self,
+        page_id: PageId,
+        place: Place,
+        payload: Payload<'_>,
+        use_it: impl FnOnce(&[u8]) -> Result<R>,
+    ) -> Result<R> {
+        let used = self.compression.unpack(payload, LARGEST_VALUE, use_it);
         used.map_err(|fault| self.cannot_unpack(page_id, place, fault))?
     }
 
     /// Why a payload can't be decoded, if it can't.
     pub(super) fn cannot_decode(&self, payload: Payload<'_>) -> Option<String> {
         let decode = |plain: &[u8]| F::Codec::decode(plain).err();
-        match self.compression.unpack(payload, self.core.max_record(), decode) {
+        match self.compression.unpack(payload, LARGEST_VALUE, decode) {
             Ok(error) => error.map(|error| format!("the record's payload can't be decoded: {error}")),
             Err(UnpackFault::Damaged(reason)) => Some(format!("the record {reason}")),
             // Nobody can say.
@@ -323,6 +387,9 @@ impl<F: Fragment> Inner<F> {
     #[inline]
     pub(super) fn after_write(&self) {
         self.keep_budget();
+        if self.core.large().is_due(&self.core) {
+            self.reap_in_passing();
+        }
         let due = self.core.take_due();
         if due != Due::Nothing {
             self.share_housekeeping(due);
@@ -346,6 +413,7 @@ impl<F: Fragment> Inner<F> {
 
     #[cold]
     pub(super) fn housekeeping(&self, due: Due) {
+        self.reap_in_passing();
         let work = self.pace_collection(due).and_then(|()| self.pace_snapshots());
         if let Err(error) = work {
             // The verb that happened to come here has done its own work; what stops writing stops the next one.

@@ -26,6 +26,14 @@ pub struct Stats {
     pub free_page_ids: u64,
     /// Bytes of live records in the log, as far as it was written.
     pub live_bytes: u64,
+    /// Values that are in files of their own.
+    pub large_values: u64,
+    /// Bytes of these files.
+    pub large_value_bytes: u64,
+    /// Files of superseded values, which are removed when that is stable and readers have moved on.
+    pub dead_large_values: u64,
+    /// Bytes of these files.
+    pub dead_large_value_bytes: u64,
     /// The size of the log file in bytes.
     pub log_file_bytes: u64,
     /// Segments that the log file has room for.
@@ -41,18 +49,28 @@ pub struct Stats {
 }
 
 impl Stats {
-    /// Bytes of the log file for each live byte; 1.0 for a store without live bytes.
+    /// Bytes of the log file and of the files of large values.
     #[must_use]
-    pub fn space_amplification(&self) -> f64 {
-        if self.live_bytes == 0 { 1.0 } else { self.log_file_bytes as f64 / self.live_bytes as f64 }
+    pub fn size_on_disk(&self) -> u64 {
+        self.log_file_bytes + self.large_value_bytes + self.dead_large_value_bytes
     }
 
-    /// Bytes written to the log for each byte of payload that was handed in; 0.0 if there was none.
+    /// Bytes of these files for each live byte in them; 1.0 for a store without live bytes.
+    #[must_use]
+    pub fn space_amplification(&self) -> f64 {
+        let live = self.live_bytes + self.large_value_bytes;
+        if live == 0 { 1.0 } else { self.size_on_disk() as f64 / live as f64 }
+    }
+
+    /// Bytes written to the log, and to the files of large values, for each byte of payload that was handed in; 0.0 if there was none.
     #[must_use]
     pub fn write_amplification(&self) -> f64 {
         match self.counts.payload_bytes {
             0 => 0.0,
-            payload => self.counts.written_bytes as f64 / payload as f64,
+            payload => {
+                let written = self.counts.written_bytes + self.counts.large_value_written_bytes;
+                written as f64 / payload as f64
+            }
         }
     }
 }
@@ -64,16 +82,16 @@ impl<F: Fragment> PageCache<F> {
         self.inner.stats()
     }
 
-    /// Bytes of the log file for each live byte in it.
+    /// Bytes of the log file, and of the files of large values, for each live byte in them.
     #[must_use]
     pub fn space_amplification(&self) -> f64 {
         self.stats().space_amplification()
     }
 
-    /// The size of the log file in bytes.
+    /// The size of the log file and of the files of large values, in bytes.
     #[must_use]
     pub fn size_on_disk(&self) -> u64 {
-        self.stats().log_file_bytes
+        self.stats().size_on_disk()
     }
 
     /// Whether the store existed before it was opened.
@@ -88,6 +106,7 @@ impl<F: Fragment> Inner<F> {
         let (core, budget) = (&self.core, &self.budget);
         let figures = core.supply().figures();
         let dead = budget.dead_exactly();
+        let large = core.large().figures();
         Stats {
             counts: core.counters().read(),
             cache_capacity: budget.capacity(),
@@ -97,6 +116,10 @@ impl<F: Fragment> Inner<F> {
             page_ids: self.next_page_id.load(Ordering::Relaxed).saturating_sub(1),
             free_page_ids: self.free_list.len(),
             live_bytes: core.accountant().live_bytes(),
+            large_values: large.live,
+            large_value_bytes: large.live_bytes,
+            dead_large_values: large.dead,
+            dead_large_value_bytes: large.dead_bytes,
             log_file_bytes: figures.file_length(core.geometry()),
             segments: figures.slots,
             free_segments: figures.free,

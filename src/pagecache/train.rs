@@ -56,6 +56,10 @@ impl<F: Fragment> Inner<F> {
             let newest = head.newest();
             let oldest = head.nodes().last().filter(|_| head.depth() > 0);
             for node in [Some(newest), oldest].into_iter().flatten() {
+                // Large ones would be most of what is read, and are not what a dictionary is for.
+                if node.bulk().is_some() {
+                    continue;
+                }
                 let is_written = node.place().is_some_and(|place| self.core.is_written(place, node.length()));
                 if !is_written {
                     continue;

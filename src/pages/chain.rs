@@ -12,6 +12,7 @@ use std::ptr;
 
 use crate::ids::{PageId, Version};
 use crate::location::Place;
+use crate::pages::bulk::Bulk;
 use crate::pages::cell::LocationCell;
 use crate::pages::fragment::Fragment;
 use crate::pages::node::{Base, BaseKind, Chunk, Content, Slot, Target, Word};
@@ -61,6 +62,10 @@ impl<'g, F: Fragment> NodeRef<'g, F> {
 
     pub(super) fn target(self) -> Target<F> {
         self.target
+    }
+
+    pub(crate) fn page_id(self) -> PageId {
+        self.site.page_id()
     }
 
     /// Asks for the node's memory.
@@ -121,7 +126,7 @@ impl<'g, F: Fragment> NodeRef<'g, F> {
         self.slot().map_or(0, |(_, slot)| slot.depth)
     }
 
-    /// The lengths of the records of all links at and below this node, up to `u32::MAX`.
+    /// The lengths of the records of all links at and below this node, with their files, up to `u32::MAX`.
     #[inline]
     pub(crate) fn chain_bytes(self) -> u32 {
         self.slot().map_or(0, |(_, slot)| slot.chain_bytes)
@@ -130,6 +135,12 @@ impl<'g, F: Fragment> NodeRef<'g, F> {
     /// The length of this node's record.
     pub(crate) fn length(self) -> u32 {
         self.slot().map_or_else(|| self.base().length, |(_, slot)| slot.length)
+    }
+
+    /// How much of the node's record is in a file of its own.
+    #[inline]
+    pub(crate) fn bulk(self) -> Bulk {
+        self.slot().map_or_else(|| self.base().bulk, |(_, slot)| slot.bulk)
     }
 
     /// Whether this is a base, and of which kind.
@@ -364,6 +375,13 @@ impl<'g, F: Fragment> Head<'g, F> {
         self.0.slot().map_or_else(|| self.0.base().length, |(chunk, _)| chunk.base_length)
     }
 
+    /// About how many bytes the base is in all, with its file, up to `u32::MAX`.
+    #[inline]
+    pub(crate) fn base_bytes(self) -> u32 {
+        let bulk = self.0.slot().map_or_else(|| self.0.base().bulk, |(chunk, _)| chunk.base_bulk);
+        self.base_length().saturating_add(bulk.bytes())
+    }
+
     /// The merged page, if it is at hand: the quick path of a read.
     #[inline]
     pub(crate) fn hit(self) -> Option<&'g F> {
@@ -377,7 +395,7 @@ impl<'g, F: Fragment> Head<'g, F> {
     /// What the page weighs for the evictor: the bytes of its records, whether or not they are in memory now. So a page keeps its
     /// weight when it is read back, and nothing but the newest node has to be looked at.
     pub(super) fn weight(self) -> u32 {
-        let records = self.base_length().saturating_add(self.chain_bytes());
+        let records = self.base_bytes().saturating_add(self.chain_bytes());
         records.saturating_add(u32::try_from(size_of::<F>()).unwrap_or(u32::MAX))
     }
 

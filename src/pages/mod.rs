@@ -15,6 +15,7 @@
 //! | `segment_map` | what is known of each segment that was recovered |
 //! | `changes` | which ranges of the table a snapshot has to write down |
 //! | `free_list` | ids to use again |
+//! | `bulk` | how much of a record lies in a file of its own |
 //! | `budget` | how many bytes all that takes |
 //! | `arrivals` | which pages have contents, and the news of it |
 //! | `eviction` | which page's contents to drop next |
@@ -24,6 +25,7 @@
 
 mod arrivals;
 pub(crate) mod budget;
+pub(crate) mod bulk;
 pub(crate) mod cell;
 pub(crate) mod chain;
 mod changes;

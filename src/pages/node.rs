@@ -19,7 +19,7 @@
 //!   before that guard is dropped. Nodes are freed by epoch deferrals only, queued after the chain they belong to was
 //!   unlinked by a compare-exchange of the table word; or at once if they never were published, or by the
 //!   exclusive owner of the table.
-//! - **(B) Published means frozen.** `version`, `birth`, `length`, `depth`, `chain_bytes`, `older` … are written before the
+//! - **(B) Published means frozen.** `version`, `birth`, `length`, `bulk`, `depth`, `chain_bytes`, `older` … are written before the
 //!   compare-exchange that publishes the node (a release) and never again. What changes later is atomic: the
 //!   location cell, the content pointers, `state`, `touched`, and the chunk's two counters.
 //! - **(C) A slot has one claimer.** A slot's index comes from `used`, which hands out each index to one thread at a time. Until
@@ -43,6 +43,7 @@ use std::marker::PhantomData;
 use std::mem::{MaybeUninit, offset_of};
 use std::ptr::{self, NonNull};
 
+use crate::pages::bulk::Bulk;
 use crate::pages::cell::LocationCell;
 use crate::pages::fragment::{Fragment, heap_bytes};
 use crate::pages::prefetch::prefetch;
@@ -200,6 +201,7 @@ pub(super) struct Base<F> {
     pub(super) length: u32,
     pub(super) kind: BaseKind,
     pub(super) touched: AtomicU8,
+    pub(super) bulk: Bulk,
 }
 
 /// A linked fragment, in place.
@@ -212,7 +214,7 @@ pub(super) struct Slot<F> {
     pub(super) depth: u32,
     /// Of the record.
     pub(super) length: u32,
-    /// The lengths of this and all older links' records. Stops at the top instead of wrapping.
+    /// The lengths of this and all older links' records, with their files. Stops at the top instead of wrapping.
     pub(super) chain_bytes: u32,
     /// The fragment's heap bytes, on the budget while it is present.
     pub(super) charged: u32,
@@ -220,6 +222,7 @@ pub(super) struct Slot<F> {
     pub(super) touched: AtomicU8,
     /// The slot of the next older node, for all but slot 0; that one's is the chunk's `older`.
     pub(super) next: u8,
+    pub(super) bulk: Bulk,
     pub(super) fragment: SharedCell<MaybeUninit<F>>,
 }
 
@@ -247,6 +250,7 @@ pub(super) struct Chunk<F> {
     used: AtomicU32,
     /// The length of the base's record. A link asks for it, and must not have to look at the base, which is cold.
     pub(super) base_length: u32,
+    pub(super) base_bulk: Bulk,
     capacity: u8,
 }
 
@@ -256,6 +260,7 @@ pub(super) struct Foot<F> {
     pub(super) version: u64,
     pub(super) birth: u64,
     pub(super) length: u32,
+    pub(super) bulk: Bulk,
 }
 
 #[cfg(all(not(loom), target_pointer_width = "64"))]
@@ -337,9 +342,19 @@ impl<F> Chunk<F> {
         let (references, used) = (AtomicU32::new(1), AtomicU32::new(1));
         // At most MOST_SLOTS, so it fits.
         let capacity = capacity as u8;
-        let Foot { base, version: base_version, birth, length: base_length } = *foot;
-        let header =
-            Self { older, base, base_version, birth, first_depth, references, used, base_length, capacity };
+        let Foot { base, version: base_version, birth, length: base_length, bulk: base_bulk } = *foot;
+        let header = Self {
+            older,
+            base,
+            base_version,
+            birth,
+            first_depth,
+            references,
+            used,
+            base_length,
+            base_bulk,
+            capacity,
+        };
         // SAFETY: fresh memory; the header is its beginning. The slots stay uninitialised until they are claimed.
         unsafe { memory.write(header) };
         memory
@@ -347,7 +362,13 @@ impl<F> Chunk<F> {
 
     /// What the next chunk of the page has to repeat.
     pub(super) fn foot(&self) -> Foot<F> {
-        Foot { base: self.base, version: self.base_version, birth: self.birth, length: self.base_length }
+        Foot {
+            base: self.base,
+            version: self.base_version,
+            birth: self.birth,
+            length: self.base_length,
+            bulk: self.base_bulk,
+        }
     }
 
     /// Claims the next slot (C). An acquire, so that a claimer comes after one that gave the same slot back.
@@ -440,6 +461,15 @@ impl<F> Slot<F> {
     pub(super) unsafe fn drop_fragment(this: NonNull<Self>) {
         // SAFETY: by the contract.
         unsafe { (*this.as_ptr()).fragment.with_mut(|fragment| ptr::drop_in_place(fragment.cast::<F>())) };
+    }
+
+    /// Says that so much of the record of a slot that is not published yet is in a file of its own.
+    ///
+    /// # Safety
+    /// As for [`set_record`](Self::set_record).
+    pub(super) unsafe fn set_bulk(this: NonNull<Self>, bulk: Bulk) {
+        // SAFETY: a plain write to memory that is the caller's alone.
+        unsafe { this.byte_add(offset_of!(Self, bulk)).cast::<Bulk>().write(bulk) };
     }
 
     /// Completes a slot that is not published yet.

@@ -25,6 +25,7 @@ use crate::format::{RangePages, SnapshotPage};
 use crate::geometry::Geometry;
 use crate::ids::{Lsn, RangeId, SlotId, Version};
 use crate::location::Place;
+use crate::pages::bulk::Bulks;
 use crate::pages::fragment::Fragment;
 use crate::pages::node::{BaseKind, Word};
 use crate::pages::restore::{RestoredPage, build};
@@ -52,11 +53,20 @@ pub(super) struct Unpacker {
 pub(crate) struct Homes {
     geometry: Geometry,
     slots: SegmentMap<SlotId>,
+    bulks: Bulks,
 }
 
 impl Homes {
     pub(crate) fn new(geometry: Geometry, slots: SegmentMap<SlotId>) -> Self {
-        Self { geometry, slots }
+        Self { geometry, slots, bulks: Bulks::new() }
+    }
+
+    /// The same, with these records in files of their own. A page that has changed since is not packed any more, so what
+    /// is said here of packed pages stays true.
+    #[must_use]
+    pub(crate) fn with_bulks(mut self, bulks: Bulks) -> Self {
+        self.bulks = bulks;
+        self
     }
 
     fn place(&self, lsn: Lsn) -> Option<Place> {
@@ -147,6 +157,7 @@ impl<F: Fragment> PageTable<F> {
             place: homes.place(base.record.lsn)?,
             length: base.record.length,
             links,
+            bulks: homes.bulks.get(&base.page_id).map_or(&[][..], Vec::as_slice),
         }))
     }
 }

@@ -10,6 +10,7 @@ use std::ptr::{self, NonNull};
 
 use crate::ids::Version;
 use crate::location::Place;
+use crate::pages::bulk::Bulk;
 use crate::pages::cell::LocationCell;
 use crate::pages::chain::{Head, NodeRef};
 use crate::pages::fragment::{Fragment, heap_bytes};
@@ -48,6 +49,7 @@ impl<'g, F: Fragment> Head<'g, F> {
             state: AtomicU8::new(PRESENT),
             touched: AtomicU8::new(self.newest().touches()),
             next,
+            bulk: Bulk::NONE,
             fragment: SharedCell::new(std::mem::MaybeUninit::new(fragment)),
         };
         // SAFETY: the slot was claimed just now, so it is ours until it is published (node, C).
@@ -67,8 +69,8 @@ fn claim_slot<F: Fragment>(head: NodeRef<'_, F>) -> (NonNull<Chunk<F>>, usize) {
     let capacity = Chunk::next_capacity(header);
     let foot = match head.target() {
         Target::Base(base) => {
-            let Base { version, birth, length, .. } = *head.base();
-            Foot { base, version, birth, length }
+            let Base { version, birth, length, bulk, .. } = *head.base();
+            Foot { base, version, birth, length, bulk }
         }
         // SAFETY: reached under the head's guard.
         Target::Slot(chunk, _) => unsafe { chunk.as_ref() }.foot(),
@@ -80,6 +82,12 @@ impl<F: Fragment> PreparedLink<'_, F> {
     fn slot(&self) -> NonNull<Slot<F>> {
         // SAFETY: the chunk is the head's (alive under its guard) or our own, and the index was claimed.
         unsafe { Chunk::slot(self.chunk, self.index) }
+    }
+
+    /// Says that so much of the record is in a file of its own.
+    pub(crate) fn set_bulk(&mut self, bulk: Bulk) {
+        // SAFETY: the slot is ours and unpublished (node, C).
+        unsafe { Slot::set_bulk(self.slot(), bulk) };
     }
 
     /// The fragment that is to be linked.
@@ -97,7 +105,8 @@ impl<F: Fragment> PreparedLink<'_, F> {
         let slot = this.slot();
         // SAFETY: the slot is ours and unpublished (node, C).
         let charged = unsafe {
-            Slot::set_record(slot, length, head.chain_bytes().saturating_add(length));
+            let bytes = length.saturating_add((*slot.as_ptr()).bulk.bytes());
+            Slot::set_record(slot, length, head.chain_bytes().saturating_add(bytes));
             (*slot.as_ptr()).cell.set(place);
             (*slot.as_ptr()).charged
         };
@@ -182,6 +191,7 @@ impl<F: Fragment> PreparedBase<F> {
             length: 0,
             kind,
             touched: AtomicU8::new(0),
+            bulk: Bulk::NONE,
         }))
     }
 
@@ -190,6 +200,12 @@ impl<F: Fragment> PreparedBase<F> {
         // SAFETY: the base is ours, and so is the box that it points at.
         let content = unsafe { self.0.as_ref().content.load(Ordering::Relaxed).as_ref() };
         content.map_or(0, |content| content.weight)
+    }
+
+    /// Says that so much of the record is in a file of its own.
+    pub(crate) fn set_bulk(&mut self, bulk: Bulk) {
+        // SAFETY: the base is ours alone.
+        unsafe { self.0.as_mut() }.bulk = bulk;
     }
 
     /// Fills in where the record lies.
@@ -264,7 +280,14 @@ impl<F: Fragment> Drop for PreparedBase<F> {
 }
 
 /// The slot of a link whose fragment is not in memory.
-pub(super) fn absent_slot<F>(place: Place, depth: u32, length: u32, chain_bytes: u32, next: u8) -> Slot<F> {
+pub(super) fn absent_slot<F>(
+    place: Place,
+    depth: u32,
+    length: u32,
+    bulk: Bulk,
+    chain_bytes: u32,
+    next: u8,
+) -> Slot<F> {
     Slot {
         merged: AtomicPtr::new(ptr::null_mut()),
         cell: LocationCell::at(place),
@@ -275,6 +298,7 @@ pub(super) fn absent_slot<F>(place: Place, depth: u32, length: u32, chain_bytes:
         state: AtomicU8::new(DROPPED),
         touched: AtomicU8::new(0),
         next,
+        bulk,
         fragment: SharedCell::new(std::mem::MaybeUninit::uninit()),
     }
 }

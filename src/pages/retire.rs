@@ -12,7 +12,7 @@ use std::ptr::NonNull;
 use std::sync::Arc;
 
 use crate::location::Place;
-use crate::pages::chain::Head;
+use crate::pages::chain::{Head, NodeRef};
 use crate::pages::fragment::Fragment;
 use crate::pages::node::{Base, Chunk, Content, PRESENT, Slot, Target, Word};
 use crate::sync::atomic::Ordering;
@@ -37,12 +37,12 @@ impl<'g, F: Fragment> RetiredChain<'g, F> {
         Self { head }
     }
 
-    /// Declares every record of the chain dead, and calls `killed` with where each was and its length, to be
-    /// subtracted there. Then leaves the memory to be freed.
-    pub(crate) fn retire(self, mut killed: impl FnMut(Place, u32)) {
+    /// Declares every record of the chain dead, and calls `killed` with each, where it was and its length,
+    /// to be subtracted there. Then leaves the memory to be freed.
+    pub(crate) fn retire(self, mut killed: impl FnMut(NodeRef<'g, F>, Place, u32)) {
         for node in self.head.nodes() {
             if let Some(place) = node.kill() {
-                killed(place, node.length());
+                killed(node, place, node.length());
             }
         }
         // Dropping frees.
@@ -90,7 +90,7 @@ fn weigh<F: Fragment>(head: Head<'_, F>) -> Weight {
     let mut last_chunk = None;
     for node in head.nodes() {
         if !node.content().load(Ordering::Relaxed).is_null() {
-            weight.contents += u64::from(head.base_length()) + u64::from(node.chain_bytes());
+            weight.contents += u64::from(head.base_bytes()) + u64::from(node.chain_bytes());
         }
         let (Target::Slot(chunk, _), Some((header, slot))) = (node.target(), node.slot()) else { continue };
         if slot.state.load(Ordering::Relaxed) == PRESENT {

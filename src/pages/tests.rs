@@ -120,7 +120,7 @@ impl World {
             Err(_) => return false,
         };
         if let Some(retired) = retired {
-            retired.retire(|_, length| {
+            retired.retire(|_, _, length| {
                 assert_eq!(length, LENGTH);
                 self.killed.fetch_add(1, Ordering::Relaxed);
             });

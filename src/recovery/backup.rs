@@ -1,7 +1,8 @@
 //! Hot backup: a copy of a running store that opens as a store.
 //!
 //! ```text
-//!  empty? ─► lock ─► note that it is unfinished ─► log: stable segments, sync ─► dictionaries, sync ─►
+//!  empty? ─► lock ─► note that it is unfinished ─► log: stable segments, sync ─► large values,
+//!  dictionaries, sync ─►
 //!  manifest (temp, sync, rename, sync) ─► note away
 //! ```
 //!
@@ -10,7 +11,8 @@
 //! - **(B) It is no store until it is complete.** The manifest comes last, when the log and its name are durable. Until then a
 //!   file says that the backup is unfinished, which is durable before there is anything else. It is removed last; one that is left
 //!   beside a manifest means nothing, and the next opening removes it.
-//! - **(C) The store below is not harmed.** It is only read. Its segments are held until they are copied, so its file may grow.
+//! - **(C) The store below is not harmed.** It is only read. Its segments and files are held until they are copied, so it may grow.
+//!   Large values are copied as they are: damage in one of them does not spread to others, and stays detectable.
 //!
 //! # Identity
 //!
@@ -30,7 +32,7 @@ use std::time::{Duration, Instant};
 
 use super::identify::{LOCK_FILE, UNFINISHED_FILE, is_empty, read_file};
 use crate::error::{Error, Result};
-use crate::format::{Claim, dictionary_number};
+use crate::format::{Claim, LargeName, dictionary_number};
 use crate::ids::{HeadId, Lsn, SlotId};
 use crate::log::{LOG_FILE, LogCore, MANIFEST_FILE, MANIFEST_TEMPORARY, ManifestFile, StableLog};
 use crate::progress::Progress;
@@ -46,11 +48,14 @@ pub struct BackupReport {
     pub segments: u32,
     /// Records in them.
     pub records: u64,
-    /// Bytes of the copy's log, and of its compression dictionaries.
+    /// Bytes of the copy's log, its large values, and its compression dictionaries.
     pub bytes: u64,
     /// How long it took.
     pub duration: Duration,
 }
+
+/// So many bytes of a file are copied at a time.
+const PIECE: u64 = 1 << 20;
 
 /// Who is told how far a backup is.
 pub(crate) type Tell<'a> = &'a mut dyn FnMut(Progress) -> ControlFlow<()>;
@@ -75,6 +80,8 @@ fn copy(core: &LogCore, target: &Arc<dyn Storage>, tell: Tell<'_>) -> Result<Bac
     if !core.gate().is_read_only() && core.gate().check_poison().is_ok() {
         core.sync_now()?;
     }
+    // Before the cut: what was on its way to be removed by then is not needed as of it.
+    let files = core.large().hold();
     let mut log = StableLog::hold(core);
     // Read behind the cut: its bounds are above all that lies below.
     let mut state = core.manifest().state();
@@ -82,6 +89,8 @@ fn copy(core: &LogCore, target: &Arc<dyn Storage>, tell: Tell<'_>) -> Result<Bac
     report.stable_lsn = log.cut.get(HeadId::FRESH.index()).copied().unwrap_or_default();
     (state.claims, state.stable) = (claims, log.cut);
     drop(log);
+    report.bytes += copy_large_values(core, storage)?;
+    drop(files);
     report.bytes += copy_dictionaries(core.storage().as_ref(), storage)?;
     drop(ManifestFile::write(Arc::clone(target), state).map_err(or_full)?);
     storage.remove(UNFINISHED_FILE).map_err(|error| failed(storage, "remove", UNFINISHED_FILE, error))?;
@@ -118,6 +127,42 @@ fn copy_log(
     file.sync().map_err(|error| failed(target, "sync", LOG_FILE, error))?;
     sync_directory(target)?;
     Ok((report, claims))
+}
+
+/// The files of large values, durable when this returns. They are held, so all that are needed as of the cut are there; those that are
+/// not, for instance since they were written later, are orphans in the copy, and its first opening removes them. Returns how many
+/// bytes it was.
+fn copy_large_values(core: &LogCore, target: &dyn Storage) -> Result<u64> {
+    let source = core.storage().as_ref();
+    let mut copied = 0;
+    for file in core.large().files() {
+        let name = file.name.file();
+        let Some(length) = copy_file(source, target, &name)? else { continue };
+        copied += length;
+    }
+    if copied > 0 {
+        sync_directory(target)?;
+    }
+    Ok(copied)
+}
+
+/// Copies a file as it is, in pieces, and syncs it. `None` if there is none.
+fn copy_file(source: &dyn Storage, target: &dyn Storage, name: &str) -> Result<Option<u64>> {
+    let from = match source.open(name, Access::Read) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+        other => other.map_err(|error| failed(source, "read", name, error))?,
+    };
+    let length = from.len().map_err(|error| failed(source, "read", name, error))?;
+    let to = target.create(name).map_err(|error| failed(target, "create", name, error))?;
+    let (mut offset, mut piece) = (0, vec![0; length.min(PIECE) as usize]);
+    while offset < length {
+        piece.truncate((length - offset).min(PIECE) as usize);
+        from.read_at(&mut piece, offset).map_err(|error| failed(source, "read", name, error))?;
+        to.write_at(&piece, offset).map_err(|error| failed(target, "write", name, error))?;
+        offset += piece.len() as u64;
+    }
+    to.sync().map_err(|error| failed(target, "sync", name, error))?;
+    Ok(Some(length))
 }
 
 /// What compressed records refer to, as it is, and durable when this returns. A dictionary that a copied record needs was
@@ -171,8 +216,9 @@ fn note_unfinished(target: &dyn Storage) -> Result<()> {
 /// Removes what a backup that failed has written, as far as that goes; the note last (B).
 fn clear(target: &dyn Storage) {
     let found = target.list().unwrap_or_default();
-    let dictionaries = found.iter().map(String::as_str).filter(|name| dictionary_number(name).is_some());
-    let content: Vec<&str> = dictionaries.chain([LOG_FILE]).collect();
+    let is_ours = |name: &&str| dictionary_number(name).is_some() || LargeName::parse(name).is_some();
+    let others = found.iter().map(String::as_str).filter(is_ours);
+    let content: Vec<&str> = others.chain([LOG_FILE]).collect();
     let steps: [&[&str]; 3] = [&[MANIFEST_FILE, MANIFEST_TEMPORARY], &content, &[UNFINISHED_FILE]];
     for names in steps {
         for name in names {

@@ -8,6 +8,7 @@
 //! | `replay` | from records to pages |
 //! | `census` | one pass over all pages: live bytes, free ids |
 //! | `snapshot_file` | loading and writing snapshots |
+//! | `large` | which files of large values are needed |
 //! | `backup` | from a log that is in use to files that can be opened |
 //! | `open_log` | opening a bare log |
 
@@ -15,6 +16,7 @@ mod backup;
 mod census;
 mod heads;
 mod identify;
+mod large;
 mod open;
 mod open_log;
 mod replay;

@@ -25,6 +25,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use super::census::{self, Census};
 use super::heads::{Claimed, HeadScan, Scene, Tips};
 use super::identify::{Found, LOCK_FILE, check_kind, identify};
+use super::large;
 use super::replay::{Obstacle, Replay, ReplayedRange, Spot};
 use super::snapshot_file::{self, Loaded, SnapshotFiles};
 use crate::config::{Config, DEFAULT_SEGMENT_SIZE};
@@ -174,8 +175,8 @@ fn create(config: &Config, kind: StoreKind) -> Result<Parts> {
     let (store_id, geometry) = (state.store_id, state.geometry());
     let manifest = ManifestFile::write(Arc::clone(&config.storage), state)?;
     let (tips, accountant) = (HeadLsns::default(), SegmentAccountant::new());
-    let restored = BTreeMap::new();
-    let start = LogStart { store_id, geometry, tips, supply, accountant, manifest, file, restored };
+    let (restored, large) = (BTreeMap::new(), Vec::new());
+    let start = LogStart { store_id, geometry, tips, supply, accountant, manifest, file, restored, large };
     let homes = Homes::new(geometry, SegmentMap::new([]));
     let pages =
         RecoveredPages { ranges: Vec::new(), homes, free: FreeList::new(), next_page_id: PageId::FIRST.0 };
@@ -251,6 +252,7 @@ fn reopen(config: &Config, mut state: ManifestState) -> Result<Parts> {
     let serials = snapshot_file::snapshot_serials(storage)?;
     let Survey { snapshot, found, census, ranges } = survey(storage, &scene, &state, &serials)?;
     let live = census.live;
+    let large = large::survey(storage, &scene, &state, &ranges)?;
     let chains: Vec<Vec<Claimed>> =
         (0..).map(HeadId).take(HeadId::COUNT).map(|head| state.chain(head)).collect();
     let supply_newest = newest(&chains, &found, scene.geometry);
@@ -271,16 +273,17 @@ fn reopen(config: &Config, mut state: ManifestState) -> Result<Parts> {
         rewrite_tail(&scene, &chains, &found)?;
         let manifest = ManifestFile::write(Arc::clone(&config.storage), state)?;
         snapshot_file::sweep(storage, &snapshot.files)?;
+        large::sweep(storage, &large.orphans);
         manifest
     };
     let file = scene.file;
-    let tips = found.tips;
-    let start = LogStart { store_id, geometry, tips, supply, accountant, manifest, file, restored };
+    let (tips, bulks, large) = (found.tips, large.bulks(), large.owned);
+    let start = LogStart { store_id, geometry, tips, supply, accountant, manifest, file, restored, large };
     Ok(Parts {
         start,
         pages: RecoveredPages {
             ranges,
-            homes: Homes::new(geometry, homes),
+            homes: Homes::new(geometry, homes).with_bulks(bulks),
             free: census.free,
             next_page_id: census.next_page_id,
         },

@@ -102,6 +102,17 @@ pub(crate) struct ReplayedRange {
     pub(crate) changed: bool,
 }
 
+/// Where the record of that page and version is, if it is needed. The ranges are sorted.
+pub(super) fn spot_of(ranges: &[ReplayedRange], page_id: PageId, version: Version) -> Option<Spot> {
+    let at = ranges.binary_search_by_key(&RangeId::of(page_id), |found| found.range).ok()?;
+    let ReplayedRange { range, pages, .. } = ranges.get(at)?;
+    let page = RangePages::new(*range, pages).flatten().find(|page| page.base.page_id == page_id)?;
+    match version.0.checked_sub(page.base.version.0)?.checked_sub(1) {
+        None => Some(page.base.record),
+        Some(link) => page.links.clone().nth(usize::try_from(link).ok()?),
+    }
+}
+
 /// The pages gathered so far.
 #[derive(Debug)]
 pub(crate) struct Replay {

@@ -20,10 +20,22 @@ pub struct Setting {
     pub chain: u32,
     /// Only in a build that can.
     pub compression: Option<i32>,
+    pub inline_limit: Option<u32>,
 }
 
 impl Setting {
     pub fn random(random: &mut Random) -> Self {
+        let setting = Self::without_large_values(random);
+        // Large values are rare in other stores, and half of all here.
+        let inline_limit = match (setting.chain, setting.snapshots) {
+            (2, _) => Some(100),
+            (5, true) => Some(32),
+            _ => None,
+        };
+        Self { inline_limit, ..setting }
+    }
+
+    fn without_large_values(random: &mut Random) -> Self {
         Self {
             segment_size: random.pick(&[512, 700, 1000, 1024, 2048]),
             cache_capacity: random.pick(&[256, 256, 4096]),
@@ -32,6 +44,7 @@ impl Setting {
             snapshots: !random.one_in(5),
             chain: random.pick(&[2, 5, 128]),
             compression: if cfg!(feature = "compression") { random.pick(&[None, Some(1)]) } else { None },
+            inline_limit: None,
         }
     }
 
@@ -40,6 +53,10 @@ impl Setting {
         #[cfg(feature = "compression")]
         let config = match self.compression {
             Some(level) => config.compression(level),
+            None => config,
+        };
+        let config = match self.inline_limit {
+            Some(limit) => config.inline_limit(limit),
             None => config,
         };
         config
@@ -166,6 +183,12 @@ impl Trouble {
             Self::Wrong(text) => text,
         }
     }
+}
+
+/// The bytes of live records, in the log and in files of their own.
+pub fn all_live_bytes(cache: &PageCache<Bytes>) -> u64 {
+    let stats = cache.stats();
+    stats.live_bytes + stats.large_value_bytes
 }
 
 pub type Outcome = Result<(), Trouble>;
@@ -488,8 +511,7 @@ impl Session {
     /// when they are written.
     pub fn check_live_bytes(&self) -> Outcome {
         let (_, bytes) = observe(&self.cache, self.journal.page_bound + 2).map_err(Trouble::Wrong)?;
-        let (found, expected) =
-            (self.cache.stats().live_bytes, bytes + self.journal.now.bytes_beside_pages());
+        let (found, expected) = (all_live_bytes(&self.cache), bytes + self.journal.now.bytes_beside_pages());
         ensure!(found == expected, "{found} live bytes instead of {expected}");
         Ok(())
     }

@@ -15,6 +15,7 @@ use super::batch::Batches;
 use super::claim::Claim;
 use super::durability::{Durability, Leader};
 use super::gate::{Gate, Privilege};
+use super::large::{LargeValues, OwnedFile};
 use super::manifest_file::ManifestFile;
 use super::ring::Ring;
 use super::supply::{RESERVE, Supply, SupplyStart, claimed_at_once};
@@ -60,6 +61,8 @@ pub(crate) struct LogStart {
     pub(crate) file: Arc<dyn StorageFile>,
     /// The segments that were found, and their slots.
     pub(crate) restored: BTreeMap<SegmentId, SlotId>,
+    /// The large values that are needed.
+    pub(crate) large: Vec<OwnedFile>,
 }
 
 /// The log.
@@ -78,6 +81,7 @@ pub(crate) struct LogCore {
     batches: Batches,
     durability: Durability,
     counters: Arc<Counters>,
+    large: LargeValues,
     /// The segments that recovery found, and their slots.
     restored: BTreeMap<SegmentId, SlotId>,
     /// How much log comes between two steps of the housekeeping, as a power of two.
@@ -97,6 +101,8 @@ impl LogCore {
             let (size, count) = (config.io_buffer_size, config.io_buffers);
             Ring::new(HeadId(head as u8), start.geometry, size, count, tip, newest)
         };
+        let large =
+            LargeValues::new(Arc::clone(&storage), start.store_id, start.large, Arc::clone(&counters));
         Self {
             store_id: start.store_id,
             geometry: start.geometry,
@@ -111,6 +117,7 @@ impl LogCore {
             batches: Batches::new(),
             durability: Durability::new(&start.tips),
             counters,
+            large,
             restored: start.restored,
             step_bits: LARGEST_STEP.min((start.geometry.segment_size() / 2).ilog2()),
             step_due: AtomicBool::new(false),
@@ -152,6 +159,10 @@ impl LogCore {
 
     pub(crate) fn durability(&self) -> &Durability {
         &self.durability
+    }
+
+    pub(crate) fn large(&self) -> &LargeValues {
+        &self.large
     }
 
     pub(crate) fn counters(&self) -> &Counters {

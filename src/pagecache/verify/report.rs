@@ -46,6 +46,12 @@ pub struct VerifyReport {
     /// Segments whose account of live bytes was compared with the page table. Segments that are being filled are left out, and
     /// those that others change all the time.
     pub accounts_checked: u32,
+    /// Large values that live records point to.
+    pub large_values: u64,
+    /// Bytes of their files.
+    pub large_value_bytes: u64,
+    /// Files of large values that no record needs. They do no harm; the next opening removes them.
+    pub orphaned_files: u64,
     /// Whether there is a snapshot; then it was checked.
     pub has_snapshot: bool,
     /// How long it took.

@@ -77,8 +77,11 @@ impl<F: Fragment> PageCache<F> {
     /// its checksum. Then it compares the page table with the log: each live record must be of the page and version, and of the
     /// length, that the table says; and each full segment's account of live bytes must be their sum.
     ///
+    /// Of each large value that a live record points to, the file is read and checked, too.
+    ///
     /// Changes nothing, and works on read-only and poisoned instances too. It needs memory for a segment, and a few words for
-    /// each; others go on as if it were not there, but a segment is not used again while it is being read. What is
+    /// each; others go on as if it were not there, but a segment is not used again while it is being read, nor the file of a large value removed
+    /// before all are. What is
     /// written after its segment's turn is checked only in part. What is not written yet is not checked.
     ///
     /// `progress` is told how far the check is after each segment; `Break` ends it. With
@@ -167,6 +170,8 @@ impl<'a, F: Fragment> Verification<'a, F> {
         let bytes: u64 = segments.iter().map(|segment| u64::from(segment.length)).sum();
         self.progress.total = bytes + pages;
         self.advance(0)?;
+        // What live records point to stays until they have been looked at.
+        let hold = self.inner.core.large().hold();
         self.check_manifest()?;
         self.check_snapshot()?;
         self.check_dictionaries()?;
@@ -174,6 +179,8 @@ impl<'a, F: Fragment> Verification<'a, F> {
             self.check_segment(segment)?;
             self.advance(segment.length.into())?;
         }
+        drop(hold);
+        self.report.orphaned_files = self.inner.core.large().orphans()?.len() as u64;
         self.check_table()?;
         self.advance(pages)
     }

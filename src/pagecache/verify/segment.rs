@@ -3,11 +3,12 @@
 use super::run::{Scanned, Tally, Verification};
 use crate::error::{Corruption, Result};
 use crate::format::record::{self, MIN_LENGTH};
-use crate::format::{RecordKind, SegmentHeader, SegmentHeaderFault, decode_roots};
+use crate::format::{Payload, RecordKind, SegmentHeader, SegmentHeaderFault, decode_roots};
 use crate::ids::PageId;
 use crate::location::Place;
 use crate::log::{Hold, Records, SegmentInUse};
 use crate::pagecache::clean::{Found, WINDOW};
+use crate::pagecache::large::CheckFault;
 use crate::pages::Fragment;
 use crate::sync::epoch;
 
@@ -23,7 +24,7 @@ impl<F: Fragment> Verification<'_, F> {
         let Some(now) = now else { return Ok(()) };
         let faults = self.report.faults.len() as u64 + self.report.more_faults;
         let mut bytes = std::mem::take(&mut self.bytes);
-        let live = self.read_segment(now, &mut bytes).map(|()| {
+        let live = self.read_segment(now, &mut bytes).and_then(|()| {
             self.check_header(now, &bytes);
             let found = self.check_records(now, &bytes);
             self.check_live(now, &bytes, &found)
@@ -119,7 +120,7 @@ impl<F: Fragment> Verification<'_, F> {
     }
 
     /// Finds out which of the records are live, and compares these with their nodes. Guards are short.
-    fn check_live(&mut self, segment: SegmentInUse, bytes: &[u8], found: &[Found]) -> Tally {
+    fn check_live(&mut self, segment: SegmentInUse, bytes: &[u8], found: &[Found]) -> Result<Tally> {
         let mut tally = Tally::default();
         for window in found.chunks(WINDOW) {
             let guard = epoch::pin();
@@ -137,21 +138,24 @@ impl<F: Fragment> Verification<'_, F> {
                     let corruption = self.corruption(segment, found.offset, reason.into());
                     self.fault(corruption.of_page(found.page_id));
                 }
-                self.check_payload(segment, bytes, found);
+                self.check_payload(segment, bytes, found)?;
             }
         }
-        tally
+        Ok(tally)
     }
 
-    /// Decodes what can be decoded: the store's own roots, and users' payloads if they wish.
-    fn check_payload(&mut self, segment: SegmentInUse, bytes: &[u8], found: &Found) {
+    /// Checks the files of large values, and decodes what can be decoded: the store's own roots, and users' payloads if they wish.
+    fn check_payload(&mut self, segment: SegmentInUse, bytes: &[u8], found: &Found) -> Result<()> {
         let is_own = found.page_id == PageId::META;
-        if !is_own && !self.options.decode {
-            return;
+        if !is_own && !self.options.decode && !found.outside {
+            return Ok(());
         }
         let seed = self.inner.core.seed().at(segment.segment, found.offset);
         let rest = bytes.get(found.offset as usize..).unwrap_or_default();
-        let Ok(record) = record::decode(rest, seed) else { return };
+        let Ok(record) = record::decode(rest, seed) else { return Ok(()) };
+        if record.payload.outside {
+            return self.check_file(segment, found, record.payload);
+        }
         let reason = match record.kind {
             RecordKind::Replace { .. } if is_own => {
                 let roots = decode_roots(record.payload.bytes);
@@ -162,6 +166,25 @@ impl<F: Fragment> Verification<'_, F> {
         };
         if let Some(reason) = reason {
             self.fault(self.corruption(segment, found.offset, reason).of_page(found.page_id));
+        }
+        Ok(())
+    }
+
+    fn check_file(&mut self, segment: SegmentInUse, found: &Found, payload: Payload<'_>) -> Result<()> {
+        let decode = self.options.decode;
+        self.report.large_values += 1;
+        match self.inner.check_outside(found.page_id, found.version, payload, decode) {
+            Ok(bytes) => {
+                self.report.large_value_bytes += bytes;
+                self.report.bytes_read += bytes;
+                Ok(())
+            }
+            Err(CheckFault::Record(reason)) => {
+                let corruption = self.corruption(segment, found.offset, reason);
+                self.fault(corruption.of_page(found.page_id));
+                Ok(())
+            }
+            Err(CheckFault::Error(error)) => self.damage(error),
         }
     }
 }

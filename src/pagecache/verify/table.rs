@@ -90,7 +90,7 @@ impl<F: Fragment> Verification<'_, F> {
         self.each_node(1, |page_id, node, place| {
             if doubtful.contains(&place.slot) && self.inner.core.is_written(place, node.length()) {
                 bytes += u64::from(node.length());
-                errors.extend(self.inner.read_record(page_id, node, |_| Ok(())).err());
+                errors.extend(self.inner.with_record(page_id, node, |_, _| Ok(())).err());
             }
             Ok(())
         })?;
