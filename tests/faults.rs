@@ -274,7 +274,7 @@ fn a_failure_wakes_those_who_wait_for_a_batch() {
 fn filled(segment_size: u32, capacity: u64, seed: u64) -> Session {
     let mut random = Random::new(seed);
     // Large values on a full disk are in `large_values.rs`.
-    let setting = Setting { segment_size, snapshots: false, inline_limit: None, ..setting(&mut random) };
+    let setting = Setting { segment_size, snapshots: false, ..setting(&mut random) };
     let disk = SimStorage::new(seed);
     disk.set_capacity(Some(capacity));
     let mut session = Session::open(&setting, &disk, Journal::new(State::default(), None), 0).unwrap();
@@ -337,7 +337,9 @@ fn done_soon(session: &mut Session, op: &Op) {
 #[test]
 fn a_full_disk_passes() {
     within_minutes(|current| {
-        for seed in 0..60 {
+        // More with `PAGELOG_SEEDS`.
+        let seeds = std::env::var("PAGELOG_SEEDS").ok().and_then(|seeds| seeds.parse().ok()).unwrap_or(60);
+        for seed in 0..seeds {
             let segment_size = [1000, 1024, 4096][seed as usize % 3];
             let capacity = 4096 * (20 + seed % 20);
             *current.lock().unwrap() = format!("seed {seed}, segments of {segment_size}, {capacity} bytes");

@@ -20,9 +20,12 @@ const STOPPED: u32 = 16;
 pub(crate) enum Privilege {
     /// A user's write that makes the store larger.
     Ordinary,
-    /// A copy that makes space by moving records out of a segment: it may use the reserve but for the last segment.
+    /// The end of a page: it may use the reserve but for the last segment, without which what was freed could not be reclaimed.
+    Free,
+    /// A copy that makes space by moving records out of a segment: it may use the whole reserve, and leaves it to others as long as
+    /// segments that it has emptied are waiting to be free.
     Relocation,
-    /// A write that makes space by itself, or ends what was begun: it may use the whole reserve.
+    /// The end of what was begun: it may use the whole reserve.
     Reserve,
 }
 

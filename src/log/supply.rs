@@ -18,7 +18,9 @@
 //! # The reserve
 //!
 //! Making space takes space. Ordinary writes leave [`RESERVE`] free slots behind when the disk is full; relocation, `free`
-//! and the ends of batches may use them (relocation all but the last), and while fewer are left ordinary writes are refused at the gate. A store
+//! and the ends of batches may use them, and while fewer are left ordinary writes are refused at the gate. `free` leaves the last
+//! one: what it has freed is only gained when live records can be moved out of its way. Relocation gives back a slot for each
+//! that it takes, or more; but not at once, and until then it leaves two, the other one for `free`. A store
 //! reserves at most as many slots as it has in use, so that a small one stays small.
 //!
 //! New slots are filled with zeros rather than reserved by `fallocate`: that claims the space on every file system that
@@ -59,7 +61,7 @@ use crate::sync::atomic::{AtomicBool, Ordering};
 use crate::sync::{Mutex, epoch};
 
 /// Free slots that ordinary writes leave to those who make space.
-pub(crate) const RESERVE: usize = 2;
+pub(crate) const RESERVE: usize = 3;
 
 /// The most segments that one claim takes ahead.
 const MAX_AHEAD: u32 = 8;
@@ -355,6 +357,11 @@ impl State {
         RESERVE.min((self.slots as usize).saturating_sub(self.free.len()))
     }
 
+    /// Whether slots that are empty will be free soon.
+    fn is_waiting(&self) -> bool {
+        !self.emptied.is_empty() || !self.quarantine.is_empty()
+    }
+
     /// Puts slots that are empty and stable in quarantine, until every thread that is pinned now has moved on.
     fn bury(&mut self, core: &LogCore, guard: &epoch::Guard) {
         self.emptied.extend(core.accountant().take_empties());
@@ -400,7 +407,7 @@ impl State {
     fn claim(&mut self, core: &LogCore, head: HeadId, privilege: Privilege) -> Result<()> {
         core.make_manifest_room(match privilege {
             Privilege::Ordinary => RESERVE_ENTRIES,
-            Privilege::Relocation | Privilege::Reserve => 1,
+            Privilege::Free | Privilege::Relocation | Privilege::Reserve => 1,
         })?;
         // What comes out of the reserve is not taken ahead of need.
         let ahead = head == HeadId::FRESH && privilege == Privilege::Ordinary;
@@ -446,9 +453,10 @@ impl State {
     fn take_slot(&mut self, core: &LogCore, privilege: Privilege) -> Result<SlotId> {
         let keep = match privilege {
             Privilege::Ordinary => self.reserve(),
+            Privilege::Free => 1.min(self.reserve()),
             // `free` must find something even if relocation has not paid off yet.
-            Privilege::Relocation => 1.min(self.reserve()),
-            Privilege::Reserve => 0,
+            Privilege::Relocation if self.is_waiting() => 2.min(self.reserve()),
+            Privilege::Relocation | Privilege::Reserve => 0,
         };
         let mut grown = Ok(());
         while self.free.len() <= self.reserve() && grown.is_ok() {

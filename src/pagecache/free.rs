@@ -23,7 +23,7 @@ impl<F: Fragment> PageCache<F> {
     /// was logged then.
     pub fn free(&self, page_id: PageId, version: Version) -> Result<Cas<()>> {
         let inner = &*self.inner;
-        inner.admit(page_id, Privilege::Reserve)?;
+        inner.admit(page_id, Privilege::Free)?;
         let outcome = inner.free(page_id, version);
         inner.after_write();
         outcome
@@ -40,7 +40,7 @@ impl<F: Fragment> Inner<F> {
         let (next, birth) = (Version(version.0 + 1), head.birth());
         let base = PreparedBase::freed(next, birth);
         let kind = RecordKind::Free { page_id, version: next, age: next.0 - birth.0 };
-        let claim = self.core.reserve(HeadId::FRESH, Privilege::Reserve, &kind, Payload::NONE)?;
+        let claim = self.core.reserve(HeadId::FRESH, Privilege::Free, &kind, Payload::NONE)?;
         match base.publish(&Entry::Occupied(head), claim.place(), claim.length()) {
             Ok(chain) => {
                 let (lsn, killer) = (claim.lsn(), Killer { end: claim.end() });

@@ -84,7 +84,8 @@ fn a_victim_that_is_emptied_and_reused_between_two_stretches_is_let_go() {
 /// Stretches are read one by one, and records need not end where a stretch does, nor be shorter than one.
 #[test]
 fn records_that_are_cut_by_a_stretch_or_larger_than_one_are_moved_once_each() {
-    let config = Config::with_storage(Arc::new(MemoryStorage::new())).segment_size(64 << 10).inline_limit(64 << 10);
+    let config =
+        Config::with_storage(Arc::new(MemoryStorage::new())).segment_size(64 << 10).inline_limit(64 << 10);
     let cache: PageCache<Text> = config.garbage_collection(false).open().unwrap();
     let allocate = |at: usize| {
         let length = [30_000, 6_000, 700][at % 3];
