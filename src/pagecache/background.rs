@@ -5,7 +5,7 @@
 //! kind of housekeeping, and with the thread off a run is as deterministic as its callers.
 //!
 //! - **(A)** *The debt is bounded.* Writers that are quicker than the thread lend a hand with what is due, if nobody is at it; far
-//!   ahead of it they wait for whoever is. So the file grows by a few segments at most because of the thread.
+//!   ahead of it they wait for whoever is. So because of the thread the file grows by what is written in so many steps at most.
 //! - **(B)** *The thread keeps nobody's store open.* It shares the instance, while handles share an [`Owner`]; the last of those
 //!   stops the thread and waits for its end before the store is closed. So closing is over when `close` or the last drop returns.
 //! - **(C)** *A store at rest writes nothing.* The thread sleeps until a writer wakes it, and looks at no clock.
@@ -20,9 +20,9 @@ use crate::sync::thread::{self, JoinHandle};
 use crate::sync::{Condvar, Mutex};
 
 /// With so many steps due, writers lend a hand,
-const HELP: u32 = 4;
+const HELP: u32 = 8;
 /// and with so many they wait for their turn (A).
-const WAIT: u32 = 32;
+const WAIT: u32 = 16;
 
 /// What is due and not done.
 #[derive(Debug)]
@@ -34,9 +34,16 @@ pub(super) struct Backlog {
 #[derive(Debug)]
 struct State {
     steps: u32,
-    /// A segment was begun since the last look.
-    segment: bool,
+    /// How many of them are for segments that were begun.
+    segments: u32,
     stop: bool,
+}
+
+impl State {
+    fn add(&mut self, due: Due) {
+        self.steps = self.steps.saturating_add(1);
+        self.segments = self.segments.saturating_add(u32::from(due == Due::Segment));
+    }
 }
 
 /// What a writer has to do about the housekeeping that it came by.
@@ -51,7 +58,7 @@ pub(super) enum Share {
 
 impl Backlog {
     fn new() -> Self {
-        Self { state: Mutex::new(State { steps: 0, segment: false, stop: false }), wake: Condvar::new() }
+        Self { state: Mutex::new(State { steps: 0, segments: 0, stop: false }), wake: Condvar::new() }
     }
 
     /// Notes that a step is due. What the caller is to do itself is no longer in the backlog.
@@ -61,8 +68,7 @@ impl Backlog {
             // One more for one less.
             return if state.steps >= WAIT { Share::StepInTurn } else { Share::Step };
         }
-        state.steps += 1;
-        state.segment |= due == Due::Segment;
+        state.add(due);
         drop(state);
         self.wake.notify_all();
         Share::Nothing
@@ -70,9 +76,7 @@ impl Backlog {
 
     /// Notes what a writer found nobody's time for.
     pub(super) fn add_undone(&self, due: Due) {
-        let mut state = self.state.lock();
-        state.steps = state.steps.saturating_add(1);
-        state.segment |= due == Due::Segment;
+        self.state.lock().add(due);
     }
 
     /// Waits for something to do. `None` if there will be no more.
@@ -84,8 +88,11 @@ impl Backlog {
             }
             if state.steps > 0 {
                 state.steps -= 1;
-                let segment = std::mem::take(&mut state.segment);
-                return Some(if segment { Due::Segment } else { Due::Step });
+                if state.segments == 0 {
+                    return Some(Due::Step);
+                }
+                state.segments -= 1;
+                return Some(Due::Segment);
             }
             state = self.wake.wait(state);
         }

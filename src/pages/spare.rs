@@ -22,46 +22,57 @@ const KEPT: usize = if cfg!(any(miri, loom, sanitized)) { 0 } else { 512 << 10 }
 /// As many as there are sizes of chunks that grow along a page, so that two types of pages have room.
 const SHELVES: usize = 6;
 
-/// Blocks of one layout.
+/// A block that is not in use: its first bytes name the one that was put there before it. So to keep a block takes no memory.
+struct Unused {
+    below: Option<NonNull<Self>>,
+}
+
+/// Blocks of one layout, the last one on top.
+#[derive(Clone, Copy)]
 struct Shelf {
     layout: Layout,
-    blocks: Vec<NonNull<u8>>,
+    top: Option<NonNull<Unused>>,
 }
 
 /// What a thread keeps.
 struct Stock {
-    shelves: Vec<Shelf>,
+    shelves: [Shelf; SHELVES],
     bytes: usize,
 }
 
 impl Stock {
     const fn new() -> Self {
-        Self { shelves: Vec::new(), bytes: 0 }
-    }
-
-    fn shelf(&mut self, layout: Layout) -> Option<&mut Shelf> {
-        self.shelves.iter_mut().find(|shelf| shelf.layout == layout)
+        // No block has this layout, so the shelf is anybody's.
+        let anybodys = Shelf { layout: Layout::new::<()>(), top: None };
+        Self { shelves: [anybodys; SHELVES], bytes: 0 }
     }
 
     fn take(&mut self, layout: Layout) -> Option<NonNull<u8>> {
-        let block = self.shelf(layout)?.blocks.pop()?;
+        let shelf = self.shelves.iter_mut().find(|shelf| shelf.layout == layout)?;
+        let block = shelf.top?;
+        // SAFETY: a block on a shelf is ours (A), and begins with what `put` wrote.
+        shelf.top = unsafe { block.as_ref().below };
         self.bytes -= layout.size();
-        Some(block)
+        Some(block.cast())
     }
 
-    /// Keeps a block that its caller owns. False if there is no room; then it is still the caller's.
-    fn put(&mut self, block: NonNull<u8>, layout: Layout) -> bool {
-        if self.bytes + layout.size() > KEPT {
+    /// Keeps a block. False if there is no room; then it is still the caller's.
+    ///
+    /// # Safety
+    /// The block has that layout, and the caller owns it.
+    unsafe fn put(&mut self, block: NonNull<u8>, layout: Layout) -> bool {
+        let fits = layout.size() >= size_of::<Unused>() && layout.align() >= align_of::<Unused>();
+        if !fits || self.bytes + layout.size() > KEPT {
             return false;
         }
-        if self.shelf(layout).is_none() {
-            if self.shelves.len() == SHELVES {
-                return false;
-            }
-            self.shelves.push(Shelf { layout, blocks: Vec::new() });
-        }
-        let Some(shelf) = self.shelf(layout) else { return false };
-        shelf.blocks.push(block);
+        let own = self.shelves.iter().position(|shelf| shelf.layout == layout);
+        let own = own.or_else(|| self.shelves.iter().position(|shelf| shelf.layout.size() == 0));
+        let Some(shelf) = own.and_then(|own| self.shelves.get_mut(own)) else { return false };
+        shelf.layout = layout;
+        let block = block.cast::<Unused>();
+        // SAFETY: the caller's block, which is large enough and aligned.
+        unsafe { block.write(Unused { below: shelf.top }) };
+        shelf.top = Some(block);
         self.bytes += layout.size();
         true
     }
@@ -69,9 +80,9 @@ impl Stock {
 
 impl Drop for Stock {
     fn drop(&mut self) {
-        for Shelf { layout, blocks } in self.shelves.drain(..) {
-            for block in blocks {
-                // SAFETY: it came from `allocate` with this layout (B), and only this stock has it (A).
+        for layout in self.shelves.map(|shelf| shelf.layout) {
+            while let Some(block) = self.take(layout) {
+                // SAFETY: it came from `allocate` with this layout (B), and only this stock had it (A).
                 unsafe { dealloc(block.as_ptr(), layout) };
             }
         }
@@ -99,7 +110,9 @@ pub(super) fn allocate(layout: Layout) -> NonNull<u8> {
 /// # Safety
 /// It came from [`allocate`] with the same layout, and nobody uses it any more.
 pub(super) unsafe fn free(block: NonNull<u8>, layout: Layout) {
-    let is_kept = STOCK.try_with(|stock| stock.borrow_mut().put(block, layout)).unwrap_or(false);
+    // SAFETY: by the contract.
+    let keep = |stock: &RefCell<Stock>| unsafe { stock.borrow_mut().put(block, layout) };
+    let is_kept = STOCK.try_with(keep).unwrap_or(false);
     if !is_kept {
         // SAFETY: by the contract.
         unsafe { dealloc(block.as_ptr(), layout) };
@@ -120,7 +133,11 @@ mod tests {
     fn in_stock() -> (usize, usize) {
         STOCK.with(|stock| {
             let stock = stock.borrow();
-            (stock.bytes, stock.shelves.iter().map(|shelf| shelf.blocks.len()).sum())
+            let count = |shelf: &super::Shelf| {
+                // SAFETY: blocks on a shelf are unused, and this thread's.
+                std::iter::successors(shelf.top, |block| unsafe { block.as_ref().below }).count()
+            };
+            (stock.bytes, stock.shelves.iter().map(count).sum())
         })
     }
 
