@@ -262,3 +262,37 @@ fn flushes_of_many_threads_share_syncs_and_each_finds_its_own_work_stable() {
     println!("{} syncs for 1600 commits", counts.syncs);
     assert!(counts.syncs <= 1700);
 }
+
+/// A reader found nothing in memory, looked the page up again, and found that it had been replaced meanwhile: in memory, with a record
+/// that was still being written. It must not read that.
+#[test]
+fn a_page_that_is_replaced_between_two_looks_of_a_reader_is_found_in_memory() {
+    const LENGTH: usize = 40;
+    let storage = Arc::new(MemoryStorage::new());
+    let cache: PageCache<Bytes> = tiny(&storage).cache_capacity(0).open().unwrap();
+    let pages: Vec<PageId> =
+        (0..4).map(|_| cache.allocate(Bytes(vec![0; LENGTH])).unwrap().page_id).collect();
+    let stop = AtomicBool::new(false);
+    thread::scope(|scope| {
+        let (cache, pages, stop) = (&cache, &pages, &stop);
+        for _ in 0..2 {
+            scope.spawn(move || {
+                for round in (0..pages.len()).cycle().take_while(|_| !stop.load(Ordering::Relaxed)) {
+                    let bytes = read(cache, pages[round]).unwrap();
+                    assert!(bytes.len() == LENGTH && bytes.iter().all(|byte| *byte == bytes[0]));
+                }
+            });
+        }
+        let write = |first: usize| {
+            for round in 0..3000 {
+                let page_id = pages[(round + first) % pages.len()];
+                let version = cache.version(page_id).unwrap().unwrap();
+                let _ = cache.replace(page_id, version, Bytes(vec![round as u8; LENGTH])).unwrap();
+            }
+        };
+        let other = scope.spawn(move || write(1));
+        write(0);
+        other.join().unwrap();
+        stop.store(true, Ordering::Relaxed);
+    });
+}

@@ -164,6 +164,7 @@ embed! {
     "src/storage/bytes.rs",
     "src/storage/conformance.rs",
     "src/storage/file.rs",
+    "src/storage/final_sync.rs",
     "src/storage/locks.rs",
     "src/storage/memory.rs",
     "src/storage/mod.rs",

@@ -71,6 +71,12 @@ impl<F: Fragment> Inner<F> {
             let Some(head) = self.table.head(page_id, guard).filter(|head| !head.is_freed()) else {
                 return Ok(None);
             };
+            if let Some(content) = head.hit() {
+                // It was replaced since it was first looked up. A record that is not written yet has its contents in memory, and
+                // must not be read: its bytes may not be there.
+                self.core.counters().one(Counter::Hit);
+                return Ok(Some(Page::whole(self, head, content)));
+            }
             if head.depth() == 0 {
                 // Most pages are one record; without a chain there is nothing to collect and to merge.
                 let Some(page) = self.fetch(page_id, head.newest())? else { continue };

@@ -33,8 +33,9 @@ impl Config {
     /// [`UnsupportedFormat`](Error::UnsupportedFormat), [`Corruption`](Error::Corruption), [`Io`](Error::Io). What was
     /// there is unchanged then.
     pub fn open<F: Fragment>(self) -> Result<PageCache<F>> {
-        let recovered = recover(&self, StoreKind::PageCache)?;
-        let inner = Arc::new(Inner::assemble(&self, recovered)?);
+        let config = self.of_an_instance();
+        let recovered = recover(&config, StoreKind::PageCache)?;
+        let inner = Arc::new(Inner::assemble(&config, recovered)?);
         let owner = Arc::new(Owner::new(Arc::clone(&inner))?);
         Ok(PageCache { inner, owner })
     }

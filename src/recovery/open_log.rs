@@ -19,9 +19,8 @@ impl Log {
     /// [`InvalidConfig`](crate::Error::InvalidConfig), [`Locked`](crate::Error::Locked),
     /// [`NotAStore`](crate::Error::NotAStore), [`UnsupportedFormat`](crate::Error::UnsupportedFormat),
     /// [`Corruption`](crate::Error::Corruption), [`Io`](crate::Error::Io).
-    // Consumed, so that no one tunes a configuration after it was used.
-    #[expect(clippy::needless_pass_by_value, reason = "the configuration is used up")]
     pub fn open(config: Config) -> Result<Self> {
+        let config = config.of_an_instance();
         let opened = recover(&config, StoreKind::Log)?;
         Ok(Self::assemble(opened.core, opened.first_lsn, opened.was_recovered, opened.lock, config.temporary))
     }

@@ -4,6 +4,7 @@ mod bytes;
 #[cfg(test)]
 mod conformance;
 mod file;
+mod final_sync;
 mod locks;
 mod memory;
 #[cfg(feature = "sim")]
@@ -14,6 +15,7 @@ use std::io;
 use std::sync::Arc;
 
 pub use file::FileStorage;
+pub(crate) use final_sync::FinalSync;
 pub use memory::MemoryStorage;
 
 /// A directory of files: everything that pagelog asks of an operating system.
