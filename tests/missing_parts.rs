@@ -2,6 +2,8 @@
 //! what an error, damage or a race in the middle of it does.
 
 mod common;
+#[path = "support/observed.rs"]
+mod observed;
 
 use std::io;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -10,9 +12,8 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use common::{Bytes, alone, link, open, replace};
-use pagelog::{
-    Access, Config, Error, MemoryStorage, PageCache, PageId, Storage, StorageFile, StorageLock, Version,
-};
+use observed::{Observed, Observer};
+use pagelog::{Access, Config, Error, MemoryStorage, PageCache, PageId, Storage, Version};
 
 /// What happens to the reads of the log.
 #[derive(Debug, Default)]
@@ -33,8 +34,10 @@ impl Reads {
     fn take(&self) -> Vec<(u64, usize)> {
         std::mem::take(&mut self.all.lock().unwrap())
     }
+}
 
-    fn happen(&self, length: usize, offset: u64) -> io::Result<()> {
+impl Observer for Reads {
+    fn before_read(&self, length: usize, offset: u64) -> io::Result<()> {
         self.all.lock().unwrap().push((offset, length));
         let now = self.now.fetch_add(1, Ordering::SeqCst) + 1;
         self.most_at_once.fetch_max(now, Ordering::SeqCst);
@@ -55,72 +58,7 @@ impl Reads {
 }
 
 /// A disk in memory whose log is read under observation.
-#[derive(Clone, Debug, Default)]
-struct Watched {
-    disk: MemoryStorage,
-    reads: Arc<Reads>,
-}
-
-#[derive(Debug)]
-struct WatchedFile(Arc<dyn StorageFile>, Arc<Reads>);
-
-impl Watched {
-    fn watch(&self, name: &str, file: Arc<dyn StorageFile>) -> Arc<dyn StorageFile> {
-        if name == "log" { Arc::new(WatchedFile(file, Arc::clone(&self.reads))) } else { file }
-    }
-}
-
-impl Storage for Watched {
-    fn open(&self, name: &str, access: Access) -> io::Result<Arc<dyn StorageFile>> {
-        Ok(self.watch(name, self.disk.open(name, access)?))
-    }
-    fn create(&self, name: &str) -> io::Result<Arc<dyn StorageFile>> {
-        Ok(self.watch(name, self.disk.create(name)?))
-    }
-    fn rename(&self, from: &str, to: &str) -> io::Result<()> {
-        self.disk.rename(from, to)
-    }
-    fn remove(&self, name: &str) -> io::Result<()> {
-        self.disk.remove(name)
-    }
-    fn list(&self) -> io::Result<Vec<String>> {
-        self.disk.list()
-    }
-    fn create_directory(&self) -> io::Result<()> {
-        self.disk.create_directory()
-    }
-    fn sync_directory(&self) -> io::Result<()> {
-        self.disk.sync_directory()
-    }
-    fn lock(&self, name: &str, access: Access) -> io::Result<Option<Box<dyn StorageLock>>> {
-        self.disk.lock(name, access)
-    }
-    fn remove_directory(&self) -> io::Result<()> {
-        self.disk.remove_directory()
-    }
-    fn describe(&self, name: &str) -> String {
-        self.disk.describe(name)
-    }
-}
-
-impl StorageFile for WatchedFile {
-    fn read_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<()> {
-        self.1.happen(buffer.len(), offset)?;
-        self.0.read_at(buffer, offset)
-    }
-    fn write_at(&self, bytes: &[u8], offset: u64) -> io::Result<()> {
-        self.0.write_at(bytes, offset)
-    }
-    fn sync(&self) -> io::Result<()> {
-        self.0.sync()
-    }
-    fn len(&self) -> io::Result<u64> {
-        self.0.len()
-    }
-    fn set_len(&self, length: u64) -> io::Result<()> {
-        self.0.set_len(length)
-    }
-}
+type Watched = Observed<MemoryStorage, Reads>;
 
 /// What is linked to the page, one after another.
 const LINKS: u8 = 20;
@@ -154,7 +92,7 @@ impl Store {
         }
         cache.close().unwrap();
         let cache = open(config());
-        storage.reads.take();
+        storage.observer.take();
         Self { cache, storage, page_id: page.page_id, version, contents }
     }
 
@@ -169,13 +107,13 @@ fn records_that_lie_together_are_one_read() {
     let _turn = alone();
     let store = Store::new(100);
     assert_eq!(store.read().unwrap(), store.contents);
-    assert_eq!(store.storage.reads.take().len(), 1);
+    assert_eq!(store.storage.observer.take().len(), 1);
     let counts = store.cache.stats().counts;
     assert_eq!((counts.records_read, counts.reads, counts.misses), (u64::from(LINKS) + 1, 1, 1));
     assert!((3000..6000).contains(&counts.read_bytes), "{counts:?}");
     // And now it is in memory.
     assert_eq!(store.read().unwrap(), store.contents);
-    assert_eq!(store.storage.reads.take(), []);
+    assert_eq!(store.storage.observer.take(), []);
 }
 
 #[test]
@@ -183,7 +121,7 @@ fn records_that_lie_far_apart_are_read_once_each_in_the_order_of_the_file() {
     let _turn = alone();
     let store = Store::new(9000);
     assert_eq!(store.read().unwrap(), store.contents);
-    let reads = store.storage.reads.take();
+    let reads = store.storage.observer.take();
     assert_eq!(reads.len(), usize::from(LINKS) + 1);
     assert!(reads.is_sorted(), "{reads:?}");
     assert!(reads.iter().all(|(_, length)| *length < 200), "what lies between was read too: {reads:?}");
@@ -193,11 +131,11 @@ fn records_that_lie_far_apart_are_read_once_each_in_the_order_of_the_file() {
 fn slow_reads_run_side_by_side() {
     let _turn = alone();
     let store = Store::new(9000);
-    store.storage.reads.slow.store(3000, Ordering::SeqCst);
+    store.storage.observer.slow.store(3000, Ordering::SeqCst);
     assert_eq!(store.read().unwrap(), store.contents);
-    let at_once = store.storage.reads.most_at_once.load(Ordering::SeqCst);
+    let at_once = store.storage.observer.most_at_once.load(Ordering::SeqCst);
     assert!((2..=8).contains(&at_once), "{at_once} at once");
-    assert_eq!(store.storage.reads.take().len(), usize::from(LINKS) + 1);
+    assert_eq!(store.storage.observer.take().len(), usize::from(LINKS) + 1);
 }
 
 #[test]
@@ -206,13 +144,13 @@ fn an_error_of_one_of_the_reads_is_that_of_the_get_and_leaves_nothing_behind() {
     for slow in [0, 3000] {
         let store = Store::new(9000);
         assert_eq!(store.read().unwrap(), store.contents);
-        let places = store.storage.reads.take();
+        let places = store.storage.observer.take();
         for (offset, _) in places.iter().step_by(5) {
             let store = Store::new(9000);
-            store.storage.reads.slow.store(slow, Ordering::SeqCst);
-            *store.storage.reads.bad.lock().unwrap() = Some(offset + 7);
+            store.storage.observer.slow.store(slow, Ordering::SeqCst);
+            *store.storage.observer.bad.lock().unwrap() = Some(offset + 7);
             assert!(matches!(store.read(), Err(Error::Io { .. })));
-            *store.storage.reads.bad.lock().unwrap() = None;
+            *store.storage.observer.bad.lock().unwrap() = None;
             assert_eq!(store.read().unwrap(), store.contents);
         }
     }
@@ -225,8 +163,8 @@ fn a_bad_sector_between_the_records_does_no_harm() {
     // A byte of another page's record, between two of this one's.
     let probe = Store::new(1000);
     probe.read().unwrap();
-    let (begin, _) = probe.storage.reads.take()[0];
-    *store.storage.reads.bad.lock().unwrap() = Some(begin + 800);
+    let (begin, _) = probe.storage.observer.take()[0];
+    *store.storage.observer.bad.lock().unwrap() = Some(begin + 800);
     assert_eq!(store.read().unwrap(), store.contents);
 }
 
@@ -235,7 +173,7 @@ fn damage_to_one_of_the_records_is_named() {
     let _turn = alone();
     for apart in [100, 9000] {
         let store = Store::new(apart);
-        let file = store.storage.disk.open("log", Access::Write).unwrap();
+        let file = store.storage.open("log", Access::Write).unwrap();
         let mut bytes = vec![0; file.len().unwrap() as usize];
         file.read_at(&mut bytes, 0).unwrap();
         let at = bytes.windows(30).position(|bytes| bytes == [11; 30]).unwrap();
@@ -254,7 +192,7 @@ fn a_page_that_is_replaced_while_its_records_are_read_is_one_version_or_the_othe
         let store = Store::new(apart);
         let (began, has_begun) = channel();
         let (go_on, wait) = channel();
-        *store.storage.reads.stop.lock().unwrap() = Some((began, wait));
+        *store.storage.observer.stop.lock().unwrap() = Some((began, wait));
         std::thread::scope(|scope| {
             let reader = scope.spawn(|| store.read().unwrap());
             has_begun.recv_timeout(Duration::from_secs(20)).expect("a read");

@@ -18,6 +18,8 @@
 
 #[path = "../common/mod.rs"]
 mod common;
+#[path = "../../tests/support/observed.rs"]
+mod observed;
 mod slow;
 
 use std::fs::File;
@@ -28,7 +30,7 @@ use std::time::{Duration, Instant};
 
 use common::{Bytes, Place, Random, allocate, drop_file_caches, link, median, numbers, setting};
 use pagelog::{Config, PageCache, PageId};
-use slow::SlowStorage;
+use slow::slow_storage;
 
 /// The payload of a page.
 const PAGE: usize = 1024;
@@ -123,7 +125,7 @@ fn chains(directory: &Path, links: usize, scatter: Scatter) {
     let cache = reopened();
     let cold: usize = setting("COLD", 60);
     let cold = drop_file_caches().then(|| read(&cache, &ids[..cold.min(pages)]));
-    let far = SlowStorage::new(directory, Duration::from_millis(1));
+    let far = slow_storage(directory, Duration::from_millis(1));
     let cache = open(Config::with_storage(Arc::new(far)).cache_capacity(64 << 10).read_only(true));
     let slow = read(&cache, &ids[..10.min(pages)]);
     let counts = cache.stats().counts;
