@@ -149,8 +149,8 @@ impl Config {
         self
     }
 
-    /// Whether the store has a thread of its own for what has to be done now and then: garbage collection, snapshots, making the file
-    /// shorter. Writers then do not pay for that as they go, unless they are quicker than the thread for long; with fewer
+    /// Whether the store has a thread of its own for what has to be done now and then: garbage collection, snapshots, claiming segments,
+    /// making the file longer or shorter, and the syncs that this takes. Writers then do not pay for that as they go, unless they are quicker than the thread for long; with fewer
     /// writers than processors they are quicker, and are held up less. Without, nothing happens but what callers do, so runs
     /// can be repeated exactly. Only for page caches. Default false.
     #[must_use]

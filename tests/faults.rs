@@ -72,11 +72,19 @@ struct Failure {
     for_ever: bool,
 }
 
-/// Whether such a failure may have lost something that was written.
-fn loses(call: &Call, fault: Fault, segment_size: u32) -> bool {
+/// Whether the failure of the last of these calls may have lost something that was written. `length` is the log's before them.
+fn loses(calls: &[Call], fault: Fault, mut length: u64) -> bool {
+    let Some((call, before)) = calls.split_last() else { return false };
+    for call in before.iter().filter(|call| call.file == "log") {
+        match call.kind {
+            CallKind::Write => length = length.max(call.offset + call.length),
+            CallKind::SetLength => length = call.length,
+            _ => {}
+        }
+    }
     match (call.kind, call.file.as_str()) {
-        // Growing the file by a segment is no loss if it fails.
-        (CallKind::Write, "log") => call.length != u64::from(segment_size),
+        // To make the file longer is no loss if it fails: records are written to what is there.
+        (CallKind::Write, "log") => call.offset < length,
         (CallKind::Sync, "log") => true,
         // Room ahead and a new manifest are no loss either. The name is the one that the file had when it was made.
         (CallKind::Sync, "MANIFEST.new") => fault != Fault::NoSpace,
@@ -111,6 +119,7 @@ fn run_failing(
     failure: Option<Failure>,
 ) -> (Journal, bool) {
     disk.log_calls();
+    let length = disk.contents().get("log").map_or(0, |log| log.len() as u64);
     if let Some(Failure { when, fault, for_ever }) = failure {
         if for_ever { disk.fail_from(when, fault) } else { disk.fail_at(when, fault) }
     }
@@ -141,9 +150,9 @@ fn run_failing(
         check_poisoned(&session.cache);
     } else if let (When::Call(at), true) = (when, !for_ever) {
         // It struck behind the opening, lost something, and nothing has said so: then a flush must.
-        let struck = calls.get(at as usize - 1).filter(|_| at > opened);
-        if struck.is_some_and(|call| loses(call, fault, setting.segment_size)) {
-            assert!(is_poison(&session.cache.flush()), "{struck:?} failed, and a flush succeeds");
+        let struck = calls.get(..at as usize).filter(|_| at > opened).unwrap_or_default();
+        if loses(struck, fault, length) {
+            assert!(is_poison(&session.cache.flush()), "{:?} failed, and a flush succeeds", struck.last());
         }
     }
     // Only calls that change something fail for ever, so reading goes on.

@@ -7,7 +7,7 @@
 //! Writers do the work. Whenever some log has been written, whoever comes by sees whether the file would have to grow beyond what
 //! the live bytes justify. If so he cleans a stretch of a victim: twice as many bytes as were written since the last
 //! time, and up to twelve times as many if free segments are nearly used up. So nobody is held up for the length of
-//! a segment. What takes a sync is looked after once for each segment that is begun.
+//! a segment. A file that may become longer does so in the same steps. What takes a sync is looked after once for each segment that is begun.
 
 use super::clean::{STRETCH, Work};
 use super::shared::{Inner, PageCache};
@@ -24,6 +24,8 @@ use crate::sync::{Mutex, MutexGuard, epoch};
 /// How many bytes of victims are cleaned for each byte that was written, at leisure and in need.
 const LEISURE: usize = 2;
 const NEED: usize = 12;
+/// How many bytes of a file that may grow are prepared for each byte that was written.
+const GROWTH: usize = 2;
 /// So many segments behind the stable LSN are left alone when there are others to clean.
 const UNSTABLE_SEGMENTS: u64 = 2;
 /// A segment is worth cleaning if so large a share of it is dead,
@@ -113,6 +115,7 @@ impl<F: Fragment> PageCache<F> {
 impl<F: Fragment> Inner<F> {
     /// A writer's share of the work.
     pub(super) fn pace_collection(&self, due: Due) -> Result<()> {
+        self.pace_growth()?;
         if !self.collector.paced {
             return Ok(());
         }
@@ -189,6 +192,23 @@ impl<F: Fragment> Inner<F> {
         lag > UNSTABLE_SEGMENTS * u64::from(self.core.geometry().segment_size())
     }
 
+    /// A share of making the file longer, if it may become so.
+    fn pace_growth(&self) -> Result<()> {
+        if self.collector.paced && self.is_as_long_as_justified() {
+            return Ok(());
+        }
+        // More than is written meanwhile, so that a segment's worth is there in time.
+        let bytes = u32::try_from(GROWTH * self.core.step_bytes()).unwrap_or(u32::MAX);
+        self.core.supply().prepare(&self.core, bytes)
+    }
+
+    /// Whether another segment would be more than the live bytes justify.
+    fn is_as_long_as_justified(&self) -> bool {
+        let figures = self.core.supply().figures();
+        let justified = self.justified_by(self.core.accountant().live_bytes());
+        f64::from(figures.slots) + 1.0 > justified + f64::from(beside(&figures))
+    }
+
     /// Whether the next segments would make the file larger than its live bytes justify.
     fn is_short_of_space(&self) -> bool {
         let figures = self.core.supply().figures();
@@ -196,11 +216,7 @@ impl<F: Fragment> Inner<F> {
         if figures.free + figures.emptied > low {
             return false;
         }
-        if figures.full {
-            return true;
-        }
-        let justified = self.justified_by(self.core.accountant().live_bytes());
-        f64::from(figures.slots) + 1.0 > justified + f64::from(beside(&figures))
+        figures.full || self.is_as_long_as_justified()
     }
 
     /// So many segments are justified by so many live bytes.

@@ -413,6 +413,7 @@ impl<F: Fragment> Inner<F> {
 
     #[cold]
     pub(super) fn housekeeping(&self, due: Due) {
+        self.core.claim_in_background();
         self.reap_in_passing();
         let work = self.pace_collection(due).and_then(|()| self.pace_snapshots());
         if let Err(error) = work {

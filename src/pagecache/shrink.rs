@@ -148,6 +148,7 @@ impl<F: Fragment> Inner<F> {
         }
         let supply = self.core.supply();
         supply.harvest(&self.core);
+        supply.trim(&self.core);
         let fitting = self.fitting(&supply.figures());
         match supply.shrink(&self.core, fitting.slots(), 1) {
             Err(Error::DiskFull { .. }) | Ok(_) => Ok(()),

@@ -257,10 +257,10 @@ fn reopen(config: &Config, mut state: ManifestState) -> Result<Parts> {
         (0..).map(HeadId).take(HeadId::COUNT).map(|head| state.chain(head)).collect();
     let supply_newest = newest(&chains, &found, scene.geometry);
     cut(&mut state, &found, &live);
-    let (slots, short) = slots_of(&scene, &state);
+    let FileShape { slots, short, beyond } = file_shape(&scene, &state);
     let free = (0..slots).map(SlotId).filter(|slot| !state.claims.contains_key(slot)).collect();
-    let supply =
-        SupplyStart { free, slots, short, next_segment: state.next_segment.0, newest: supply_newest };
+    let (next_segment, newest) = (state.next_segment.0, supply_newest);
+    let supply = SupplyStart { free, slots, short, beyond, next_segment, newest };
     let accountant = restore_accountant(&state, &live);
     let restored: BTreeMap<SegmentId, SlotId> =
         state.claims.iter().map(|(slot, claim)| (claim.segment, *slot)).collect();
@@ -358,15 +358,26 @@ fn cut(state: &mut ManifestState, found: &Tips, live: &BTreeMap<SegmentId, u64>)
     state.stable = found.tips;
 }
 
-/// How many slots the file has, and by how many bytes the last one is longer than the file. One that holds something is never
-/// left out, however long the file is: else its slot would be taken for new.
-fn slots_of(scene: &Scene, state: &ManifestState) -> (u32, u32) {
+/// The file's length in slots.
+struct FileShape {
+    slots: u32,
+    /// By how many bytes the last one is longer than the file,
+    short: u32,
+    /// or by how many bytes the file is longer.
+    beyond: u32,
+}
+
+/// A slot that holds something is never left out, however long the file is: else it would be taken for new. A piece of a slot
+/// counts for a slot only if something is in it, or if it is the first, which grows with what is in it.
+fn file_shape(scene: &Scene, state: &ManifestState) -> FileShape {
     let segment = u64::from(state.segment_size);
     let claimed = state.claims.last_key_value().map_or(0, |(slot, _)| u64::from(slot.0) + 1);
-    let slots = scene.file_length.div_ceil(segment).max(claimed).min(u64::from(Place::SLOT_LIMIT));
-    let short = (slots * segment).saturating_sub(scene.file_length).min(segment);
-    // Both are below their limits.
-    (slots as u32, short as u32)
+    let slots = (scene.file_length / segment).max(claimed).max(1).min(u64::from(Place::SLOT_LIMIT));
+    let there = if scene.file_length == 0 && claimed == 0 { 0 } else { slots };
+    let short = (there * segment).saturating_sub(scene.file_length).min(segment);
+    let beyond = scene.file_length.saturating_sub(there * segment).min(segment - 1);
+    // All are below their limits.
+    FileShape { slots: there as u32, short: short as u32, beyond: beyond as u32 }
 }
 
 fn restore_accountant(state: &ManifestState, live: &BTreeMap<SegmentId, u64>) -> SegmentAccountant {

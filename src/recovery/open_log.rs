@@ -20,7 +20,8 @@ impl Log {
     /// [`NotAStore`](crate::Error::NotAStore), [`UnsupportedFormat`](crate::Error::UnsupportedFormat),
     /// [`Corruption`](crate::Error::Corruption), [`Io`](crate::Error::Io).
     pub fn open(config: Config) -> Result<Self> {
-        let config = config.of_an_instance();
+        // There is no housekeeping, so nothing is left to a thread.
+        let config = config.of_an_instance().background(false);
         let opened = recover(&config, StoreKind::Log)?;
         Ok(Self::assemble(opened.core, opened.first_lsn, opened.was_recovered, opened.lock, config.temporary))
     }

@@ -1,5 +1,5 @@
-//! A storage that tells somebody of each read of the log before it happens, and is otherwise the one it stands before. For tests and
-//! benchmarks.
+//! A storage that tells somebody of what is read, written and synced before it happens, and is otherwise the one it stands before. For
+//! tests and benchmarks.
 
 use std::fmt::Debug;
 use std::io;
@@ -9,8 +9,14 @@ use pagelog::{Access, Storage, StorageFile, StorageLock};
 
 /// Who is told.
 pub trait Observer: Debug + Send + Sync + 'static {
-    /// A read is about to happen. It does not if this fails.
-    fn before_read(&self, length: usize, offset: u64) -> io::Result<()>;
+    /// A read of the log is about to happen. It does not if this fails.
+    fn before_read(&self, _length: usize, _offset: u64) -> io::Result<()> {
+        Ok(())
+    }
+    /// Bytes are about to be written to a file.
+    fn before_write(&self, _name: &str, _length: usize, _offset: u64) {}
+    /// A file is about to be synced.
+    fn before_sync(&self, _name: &str) {}
 }
 
 #[derive(Debug, Default)]
@@ -32,12 +38,16 @@ impl<S: Storage, O: Observer> Observed<S, O> {
     }
 
     fn observe(&self, name: &str, file: Arc<dyn StorageFile>) -> Arc<dyn StorageFile> {
-        if name == "log" { Arc::new(ObservedFile(file, Arc::clone(&self.observer))) } else { file }
+        Arc::new(ObservedFile { name: name.into(), file, observer: Arc::clone(&self.observer) })
     }
 }
 
 #[derive(Debug)]
-struct ObservedFile<O>(Arc<dyn StorageFile>, Arc<O>);
+struct ObservedFile<O> {
+    name: String,
+    file: Arc<dyn StorageFile>,
+    observer: Arc<O>,
+}
 
 impl<S: Storage, O: Observer> Storage for Observed<S, O> {
     fn open(&self, name: &str, access: Access) -> io::Result<Arc<dyn StorageFile>> {
@@ -74,19 +84,23 @@ impl<S: Storage, O: Observer> Storage for Observed<S, O> {
 
 impl<O: Observer> StorageFile for ObservedFile<O> {
     fn read_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<()> {
-        self.1.before_read(buffer.len(), offset)?;
-        self.0.read_at(buffer, offset)
+        if self.name == "log" {
+            self.observer.before_read(buffer.len(), offset)?;
+        }
+        self.file.read_at(buffer, offset)
     }
     fn write_at(&self, bytes: &[u8], offset: u64) -> io::Result<()> {
-        self.0.write_at(bytes, offset)
+        self.observer.before_write(&self.name, bytes.len(), offset);
+        self.file.write_at(bytes, offset)
     }
     fn sync(&self) -> io::Result<()> {
-        self.0.sync()
+        self.observer.before_sync(&self.name);
+        self.file.sync()
     }
     fn len(&self) -> io::Result<u64> {
-        self.0.len()
+        self.file.len()
     }
     fn set_len(&self, length: u64) -> io::Result<()> {
-        self.0.set_len(length)
+        self.file.set_len(length)
     }
 }

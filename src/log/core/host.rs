@@ -42,11 +42,8 @@ impl RingHost for Host<'_> {
         if stretch.start == 0 {
             core.set_segment_due();
         }
-        if ring.armed_after(stretch.segment).is_none() && !core.supply.is_short(stretch.slot) {
-            // A shortage is reported to the write that finds no segment, not to the one that looks ahead.
-            if let Err(error) = core.supply.arm(core, ring, stretch.segment, Privilege::Ordinary) {
-                ::log::debug!("no segment could be claimed ahead: {error}");
-            }
+        if !core.claims_in_background {
+            core.claim_ahead(stretch.segment, stretch.slot);
         }
     }
 
@@ -64,6 +61,26 @@ impl RingHost for Host<'_> {
 }
 
 impl LogCore {
+    /// Claims the fresh head's next segment, if that can be done ahead of need and was not.
+    fn claim_ahead(&self, segment: SegmentId, slot: SlotId) {
+        let ring = self.ring(HeadId::FRESH);
+        if ring.armed_after(segment).is_some() || self.supply.is_short(slot) {
+            return;
+        }
+        // A shortage is reported to the write that finds no segment, not to the one that looks ahead.
+        if let Err(error) = self.supply.arm(self, ring, segment, Privilege::Ordinary) {
+            ::log::debug!("no segment could be claimed ahead: {error}");
+        }
+    }
+
+    /// As writers do when they begin a segment, unless they leave it to the thread that calls this.
+    pub(crate) fn claim_in_background(&self) {
+        if self.claims_in_background {
+            let Stretch { segment, slot, .. } = self.ring(HeadId::FRESH).newest_stretch();
+            self.claim_ahead(segment, slot);
+        }
+    }
+
     /// Completes a drained buffer with its mark, header and end, writes it, and credits its bytes to its segment.
     fn write_buffer(&self, ring: &Ring, buffer: &Buffer, state: BufferState) -> Result<()> {
         let length = self.finish_buffer(ring, buffer, state);

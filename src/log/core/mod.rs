@@ -90,6 +90,8 @@ pub(crate) struct LogCore {
     step_due: AtomicBool,
     /// A segment was begun since the last look, or is missing.
     segment_due: AtomicBool,
+    /// Segments are claimed ahead by the thread that does the housekeeping, not by writers.
+    claims_in_background: bool,
 }
 
 impl LogCore {
@@ -122,6 +124,7 @@ impl LogCore {
             step_bits: LARGEST_STEP.min((start.geometry.segment_size() / 2).ilog2()),
             step_due: AtomicBool::new(false),
             segment_due: AtomicBool::new(false),
+            claims_in_background: config.background,
         }
     }
 

@@ -165,7 +165,12 @@ impl Ring {
 
     /// The segment that reservations go to now, or the newest one that was ever begun.
     pub(crate) fn newest_segment(&self) -> SegmentId {
-        self.look_at_current(|buffer, _| buffer.segment())
+        self.newest_stretch().segment
+    }
+
+    /// The stretch of log that reservations go to now.
+    pub(crate) fn newest_stretch(&self) -> Stretch {
+        self.look_at_current(|buffer, _| buffer.stretch())
     }
 
     /// The LSN behind the newest record.

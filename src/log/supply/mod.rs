@@ -23,24 +23,9 @@
 //! that it takes, or more; but not at once, and until then it leaves two, the other one for `free`. A store
 //! reserves at most as many slots as it has in use, so that a small one stays small.
 //!
-//! New slots are filled with zeros rather than reserved by `fallocate`: that claims the space on every file system that
-//! allocates when it writes, and blocks that were written before commit faster than blocks that only were reserved.
-//!
-//! # The short slot
-//!
-//! The very first slot of a file is filled in steps, so that a store with little in it takes little. So
-//!
-//! * **(C)** only the last slot of the file can be *short*; the file ends where its zeros, or its records, end;
-//! * **(D)** a stretch of a short slot is filled with zeros before a write buffer is opened for it, and a step beyond, which
-//!   ordinary writes leave to those who make space. So here, too, a full disk is met before a record is;
-//! * **(E)** before the file gets another slot, and before a segment is claimed ahead, the short one is made whole.
-//!
-//! # Giving space back
-//!
-//! Free slots at the end of the file are cut off when the file has more than it needs; how many that is, the caller says. All
-//! that ever lay in them was stable and is not needed, and *a synced entry of the manifest says so before the file is cut*:
-//! else a power cut could keep the cut and lose the entry, and recovery would miss segments that the manifest still claims.
-//! Segments that are claimed ahead and not armed have never been written to; they are given up by the same entry.
+//! How the file gets longer and shorter is in `length`.
+
+mod length;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
@@ -50,13 +35,10 @@ use super::gate::Privilege;
 use super::manifest_file::RESERVE_ENTRIES;
 use super::ring::{Armed, Ring};
 use crate::error::{Error, Result};
-use crate::format::record::END_LENGTH;
 use crate::format::{Claim, ManifestEntry};
 use crate::geometry::Geometry;
 use crate::ids::{HeadId, SegmentId, SlotId};
-use crate::location::Place;
 use crate::stats::Counter;
-use crate::storage::is_full;
 use crate::sync::atomic::{AtomicBool, Ordering};
 use crate::sync::{Mutex, epoch};
 
@@ -65,14 +47,6 @@ pub(crate) const RESERVE: usize = 3;
 
 /// The most segments that one claim takes ahead.
 const MAX_AHEAD: u32 = 8;
-
-/// A short slot grows in steps of so many bytes.
-fn step_of(segment_size: u32) -> u32 {
-    (segment_size / 16).clamp(512, 64 << 10)
-}
-
-/// The most bytes that are cut off at a time: file systems take a while to free them.
-const LARGEST_CUT: u64 = 256 << 20;
 
 #[derive(Debug, Default)]
 struct State {
@@ -92,6 +66,8 @@ struct State {
     slots: u32,
     /// By how many bytes the last of them is short (C).
     short: u32,
+    /// How many bytes behind the last of them are filled with zeros, for the next one. None while it is short.
+    beyond: u32,
     /// The file could not grow when it was last tried.
     full: bool,
     next_segment: u64,
@@ -109,6 +85,8 @@ pub(crate) struct SupplyStart {
     pub(crate) slots: u32,
     /// By how many bytes the last slot is longer than the file.
     pub(crate) short: u32,
+    /// By how many bytes the file is longer than its slots.
+    pub(crate) beyond: u32,
     pub(crate) next_segment: u64,
     pub(crate) newest: [SegmentId; HeadId::COUNT],
 }
@@ -120,6 +98,8 @@ pub(crate) struct SupplyFigures {
     pub(crate) slots: u32,
     /// By how many bytes the last slot is longer than the file.
     pub(crate) short: u32,
+    /// By how many bytes the file is longer than its slots.
+    pub(crate) beyond: u32,
     /// Slots that can be claimed at once.
     pub(crate) free: u32,
     /// Slots that will be free when what killed their records is stable, or readers have moved on.
@@ -138,7 +118,7 @@ impl SupplyFigures {
 
     /// The length of the file in bytes.
     pub(crate) fn file_length(&self, geometry: Geometry) -> u64 {
-        geometry.file_length(self.slots) - u64::from(self.short)
+        geometry.file_length(self.slots) - u64::from(self.short) + u64::from(self.beyond)
     }
 }
 
@@ -152,8 +132,9 @@ pub(crate) struct Supply {
 
 impl Supply {
     pub(crate) fn new(start: SupplyStart) -> Self {
-        let SupplyStart { free, slots, short, next_segment, newest } = start;
-        let state = State { free, slots, short, next_segment, newest, armed: newest, ..State::default() };
+        let SupplyStart { free, slots, short, beyond, next_segment, newest } = start;
+        let (armed, rest) = (newest, State::default());
+        let state = State { free, slots, short, beyond, next_segment, newest, armed, ..rest };
         Self { state: Mutex::new(state), may_be_short: AtomicBool::new(short > 0) }
     }
 
@@ -164,6 +145,7 @@ impl Supply {
         SupplyFigures {
             slots: state.slots,
             short: state.short,
+            beyond: state.beyond,
             free: count(state.free.len()),
             emptied: count(state.emptied.len() + quarantined + state.kept.len()),
             kept: count(state.kept.len()),
@@ -227,6 +209,14 @@ impl Supply {
         }
     }
 
+    /// Fills a little of the next slot with zeros, if there may soon be need of it (see the module's essay). For stores that may
+    /// grow.
+    pub(crate) fn prepare(&self, core: &LogCore, bytes: u32) -> Result<()> {
+        let mut state = self.state.lock();
+        core.gate().check_poison()?;
+        state.prepare(core, bytes)
+    }
+
     /// Holds the slots that `choose` picks, while no slot can be claimed or become free.
     pub(super) fn hold(&self, choose: impl FnOnce() -> Vec<SlotId>) -> Vec<SlotId> {
         let mut state = self.state.lock();
@@ -287,6 +277,11 @@ impl Supply {
         above.filter(|slot| !state.is_idle(*slot)).take(most).collect()
     }
 
+    /// Gives back what was filled for a slot that is not there yet.
+    pub(crate) fn trim(&self, core: &LogCore) {
+        self.state.lock().give_up_beyond(core);
+    }
+
     /// Cuts the file to `slots`, or to what is in use and the reserve if that is more; of a large file at most
     /// [`LARGEST_CUT`] bytes at a time. If that takes off less than `worthwhile` slots, and more remain to be cut later, nothing
     /// is done. Returns whether anything was cut.
@@ -305,51 +300,6 @@ impl State {
 
     fn is_short(&self, slot: SlotId) -> bool {
         self.short > 0 && slot.0 + 1 == self.slots
-    }
-
-    fn shrink(&mut self, core: &LogCore, wanted: u32, worthwhile: u32) -> Result<bool> {
-        let segment = u64::from(core.geometry().segment_size());
-        let used = self.slots - u32::try_from(self.free.len()).unwrap_or(self.slots);
-        let step = u32::try_from(LARGEST_CUT / segment).unwrap_or(u32::MAX);
-        let least = wanted.max(used + RESERVE as u32).max(self.slots.saturating_sub(step));
-        let idle = (least..self.slots).rev().take_while(|slot| self.is_idle(SlotId(*slot)));
-        let slots = idle.last().unwrap_or(self.slots);
-        let gain = self.slots.saturating_sub(slots);
-        if gain == 0 || (gain < worthwhile && slots > least) {
-            return Ok(false);
-        }
-        let stable = core.durability().all_stable();
-        core.append_manifest(&ManifestEntry::Release { slots, stable })?;
-        let bound = SlotId(slots);
-        self.free.split_off(&bound);
-        self.untouched.split_off(&bound);
-        for head in 0..HeadId::COUNT {
-            self.give_up_claims(core, head, bound);
-        }
-        (self.slots, self.short, self.full) = (slots, 0, false);
-        core.cut_file(core.geometry().file_length(slots));
-        core.counters().one(Counter::Shrink);
-        Ok(true)
-    }
-
-    /// Forgets segments that are claimed ahead in slots from `bound` on. What the head's next claim names as its predecessor is
-    /// the newest that is left.
-    fn give_up_claims(&mut self, core: &LogCore, head: usize, bound: SlotId) {
-        let (Some(ahead), Some(newest)) = (self.ahead.get_mut(head), self.newest.get_mut(head)) else {
-            return;
-        };
-        if ahead.is_empty() {
-            return;
-        }
-        let before = self.armed.get(head).copied().unwrap_or_default();
-        ahead.retain(|armed| {
-            let keep = armed.slot < bound;
-            if !keep {
-                core.accountant().withdraw(armed.slot);
-            }
-            keep
-        });
-        *newest = ahead.back().map_or(before, |armed| armed.segment);
     }
 
     /// How many free slots ordinary writes leave behind.
@@ -414,6 +364,9 @@ impl State {
         let count = if ahead { claimed_at_once(self.slots) } else { 1 };
         let mut claims: Vec<(SlotId, Claim)> = Vec::new();
         for _ in 0..count {
+            if !claims.is_empty() && self.free.len() <= self.reserve() {
+                break;
+            }
             match self.take_slot(core, privilege) {
                 Ok(slot) => claims.push((slot, self.assign(core, slot, head))),
                 Err(error) if claims.is_empty() => return Err(error),
@@ -471,60 +424,6 @@ impl State {
         }
         grown?;
         Err(Error::DiskFull { path: core.log_path() })
-    }
-
-    /// Adds one slot at the end of the file (E). The first one begins short.
-    fn grow(&mut self, core: &LogCore) -> Result<()> {
-        let segment = core.geometry().segment_size();
-        self.extend(core, segment)?;
-        if self.slots >= Place::SLOT_LIMIT {
-            return Err(Error::DiskFull { path: core.log_path() });
-        }
-        let slot = SlotId(self.slots);
-        let length = if self.slots == 0 { step_of(segment).min(segment) } else { segment };
-        self.zero(core, slot, 0, length)?;
-        self.free.insert(slot);
-        self.untouched.insert(slot);
-        self.slots += 1;
-        self.short = segment - length;
-        Ok(())
-    }
-
-    /// See [`Supply::cover`].
-    fn cover(&mut self, core: &LogCore, end: u32, privilege: Privilege) -> Result<()> {
-        let step = step_of(core.geometry().segment_size());
-        let beyond = if privilege == Privilege::Ordinary { step } else { 0 };
-        self.extend(core, end.saturating_add(END_LENGTH as u32).saturating_add(beyond))
-    }
-
-    /// Makes the last slot at least so long, if it is short, in whole steps.
-    fn extend(&mut self, core: &LogCore, length: u32) -> Result<()> {
-        let segment = core.geometry().segment_size();
-        let there = segment.saturating_sub(self.short);
-        let wanted = length.checked_next_multiple_of(step_of(segment)).unwrap_or(segment).min(segment);
-        let Some(last) = self.slots.checked_sub(1).filter(|_| wanted > there) else { return Ok(()) };
-        self.zero(core, SlotId(last), there, wanted)?;
-        self.short = segment - wanted;
-        Ok(())
-    }
-
-    /// Fills a part of a slot at the end of the file with zeros.
-    fn zero(&mut self, core: &LogCore, slot: SlotId, from: u32, to: u32) -> Result<()> {
-        match core.zero(slot, from, to) {
-            Ok(()) => {
-                self.full = false;
-                Ok(())
-            }
-            Err(error) => {
-                // Whatever was written of it, somebody may need its space.
-                core.cut_file(core.geometry().file_offset(slot, from));
-                if !is_full(&error) {
-                    return Err(Error::io("extend", core.log_path(), error));
-                }
-                self.full = true;
-                Err(Error::DiskFull { path: core.log_path() })
-            }
-        }
     }
 }
 
