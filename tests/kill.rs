@@ -5,7 +5,7 @@
 //! says how far it has come, on a pipe. The parent kills the child after some of these words, opens the store and asks of each
 //! thread: is what is there the state after some number of its steps, and is that number at least what it said last? (One
 //! number for all of its pages: there is no hole.) A step that is a batch counts as one. The next child goes on from
-//! there.
+//! there. Some pages are so large that they go to files of their own; of those, an opened store has the ones that it needs and no other.
 //!
 //! `PAGELOG_KILLS=200 cargo test --test kill -- --nocapture` is the long form.
 //!
@@ -25,6 +25,8 @@ use pagelog::{Cas, Codec, CodecError, Config, Fragment, PageCache, PageId, Versi
 
 const THREADS: u64 = 4;
 const CHILD: &str = "PAGELOG_TEST_KILL_CHILD";
+/// In bytes: longer values go to files of their own.
+const LARGE: u32 = 1024;
 /// The first number of the page that all threads write; other pages begin with their serial number.
 const SHARED: u64 = u64::MAX;
 
@@ -105,11 +107,17 @@ fn next_step(state: &State, thread: u64, dice: &mut Dice, pages: &mut u64) -> Ve
     step
 }
 
+/// What a page is replaced by: now and then something that goes to a file of its own.
+fn replacement(serial: u64, number: u64) -> Vec<u64> {
+    let repeated = if number.is_multiple_of(4) { 1 + LARGE as usize / 8 } else { 1 };
+    [vec![serial], vec![number; repeated]].concat()
+}
+
 fn apply(state: &mut State, change: &Change) {
     match *change {
         Change::Allocate(serial) => drop(state.pages.insert(serial, vec![serial])),
         Change::Link(serial, number) => state.pages.get_mut(&serial).unwrap().push(number),
-        Change::Replace(serial, number) => drop(state.pages.insert(serial, vec![serial, number])),
+        Change::Replace(serial, number) => drop(state.pages.insert(serial, replacement(serial, number))),
         Change::Free(serial) => drop(state.pages.remove(&serial)),
         Change::Shared => state.shared += 1,
     }
@@ -122,6 +130,7 @@ fn open(path: &Path, round: u64) -> PageCache<Numbers> {
         .background(!round.is_multiple_of(2))
         .cache_capacity(16 << 10)
         .snapshot_interval(16 << 10)
+        .inline_limit(LARGE)
         .open()
         .expect("it always opens")
 }
@@ -167,8 +176,8 @@ impl Worker<'_> {
             }
             Change::Replace(serial, number) => {
                 let (page_id, version) = self.places[&serial];
-                let done =
-                    self.cache.replace(page_id, version, Numbers(vec![serial, number])).unwrap().done();
+                let contents = Numbers(replacement(serial, number));
+                let done = self.cache.replace(page_id, version, contents).unwrap().done();
                 self.places.insert(serial, (page_id, done.expect("nobody else writes it")));
             }
             Change::Free(serial) => {
@@ -312,6 +321,15 @@ fn find(from: &State, found: &State, round: u64, thread: u64, acknowledged: u64)
     None
 }
 
+/// There is a file for each large value that is needed, and no other. Returns how many there are.
+fn check_files(cache: &PageCache<Numbers>, path: &Path) -> u64 {
+    let names = std::fs::read_dir(path).unwrap().map(|entry| entry.unwrap().file_name());
+    let files = names.filter(|name| name.to_string_lossy().starts_with("blob-")).count() as u64;
+    let stats = cache.stats();
+    assert_eq!((files, stats.dead_large_values), (stats.large_values, 0), "{stats:?}");
+    files
+}
+
 #[test]
 fn whenever_it_is_killed_it_opens_again_with_all_that_was_acknowledged() {
     let kills: u64 = std::env::var("PAGELOG_KILLS").map_or(25, |kills| kills.parse().unwrap());
@@ -320,13 +338,14 @@ fn whenever_it_is_killed_it_opens_again_with_all_that_was_acknowledged() {
     let (mut dice, began) = (Dice::new(2026), Instant::now());
     let mut states = vec![State::default(); THREADS as usize];
     let mut highest_id = 0;
-    let (mut steps, mut words, mut opened) = (0, 0, 0);
+    let (mut steps, mut words, mut opened, mut large) = (0, 0, 0, 0);
     for round in 0..kills {
         // Some are killed while they open, some at their first steps, some later.
         let lines = if dice.below(5) == 0 { 0 } else { 1 + dice.below(60) };
         let spins = dice.below(4_000_000);
         let acknowledged = run_and_kill(round, &path, lines, spins);
         let cache = open(&path, round);
+        large += check_files(&cache, &path);
         let (_, found) = look(&cache);
         for thread in 0..THREADS {
             let at = thread as usize;
@@ -354,9 +373,9 @@ fn whenever_it_is_killed_it_opens_again_with_all_that_was_acknowledged() {
         }
     }
     println!(
-        "{kills} kills in {:?}: opened {opened} times, {words} acknowledgements, {steps} steps survived, {} pages",
+        "{kills} kills in {:?}: opened {opened} times, {words} acknowledgements, {steps} steps survived, {} pages, {large} files of large values found",
         began.elapsed(),
         states.iter().map(|state| state.pages.len()).sum::<usize>()
     );
-    assert!(words > 0 && steps > 0);
+    assert!(words > 0 && steps > 0 && large > 0);
 }
