@@ -65,6 +65,19 @@ pub fn svg(heading: &str, horizontal: &str, panels: &[Panel]) -> String {
     out + "</svg>\n"
 }
 
+/// Of many points that fall on the same spot of the horizontal axis, the highest one. So a picture has a size whatever was measured.
+fn highest_of_each_column(points: &[(f64, f64)], x: impl Fn(f64) -> f64) -> Vec<(f64, f64)> {
+    let mut thinned: Vec<(f64, f64)> = Vec::new();
+    for point in points {
+        match thinned.last_mut().filter(|last| x(last.0).floor() == x(point.0).floor()) {
+            Some(last) if last.1 < point.1 => *last = *point,
+            Some(_) => {}
+            None => thinned.push(*point),
+        }
+    }
+    thinned
+}
+
 fn draw(out: &mut String, panel: &Panel, top: f64, last: f64, horizontal: &str) {
     let most =
         panel.lines.iter().flat_map(|line| &line.points).map(|point| point.1).fold(1e-9, f64::max) * 1.05;
@@ -113,8 +126,8 @@ fn draw(out: &mut String, panel: &Panel, top: f64, last: f64, horizontal: &str) 
     }
     for line in &panel.lines {
         let mut path = String::new();
-        for (time, value) in &line.points {
-            let _ = write!(path, "{:.1},{:.1} ", x(*time), y(*value));
+        for (time, value) in highest_of_each_column(&line.points, x) {
+            let _ = write!(path, "{:.1},{:.1} ", x(time), y(value));
         }
         put(format!(
             "<polyline points=\"{path}\" fill=\"none\" stroke=\"{}\" stroke-width=\"1.3\"/>\n",

@@ -6,7 +6,7 @@
 //! | `opened MS` | it took so many milliseconds |
 //! | `found STEPS STEPS …` | what is there is what so many steps of each thread leave |
 //! | `at THREAD STEPS` | so many steps of the thread are durable |
-//! | `sample PHASE FILE LIVE MEMORY ALL` | bytes of the log file, of live records, of resident memory, of all files |
+//! | `sample PHASE FILE LIVE MEMORY ALL STEP FLUSH` | bytes of the log file, of live records, of resident memory, of all files; the longest step and the longest flush since the last sample, in microseconds |
 //! | `emptied BEFORE FILE LIVE ALL MS` | everything was deleted; then collection had its time, which was so many milliseconds |
 //! | `closed STEPS STEPS …` | the store was closed after so many steps |
 //! | `fault …` | the store is not what it must be |
@@ -48,6 +48,8 @@ struct World<'a> {
     plan: Plan,
     /// How far each has come.
     done: Vec<AtomicU64>,
+    /// The longest step since the last sample, and the longest flush, in microseconds.
+    longest: [AtomicU64; 2],
     /// How many cycles have ended with an empty store that was given time to shrink.
     emptied: AtomicU64,
 }
@@ -86,6 +88,7 @@ pub fn run(store: &Path, setup: &Setup) {
         store,
         plan: setup.plan,
         done: threads.iter().map(|(life, _)| AtomicU64::new(life.step)).collect(),
+        longest: Default::default(),
         emptied: AtomicU64::new(emptied.unwrap_or(0)),
     };
     std::thread::scope(|scope| {
@@ -157,13 +160,21 @@ impl World<'_> {
                 std::thread::sleep(Duration::from_millis(1));
                 continue;
             }
-            self.step(life, pages);
+            self.timed(0, || self.step(life, pages));
             done.store(life.step, Ordering::SeqCst);
             if life.step.is_multiple_of(STEPS_PER_FLUSH) || life.step.is_multiple_of(self.plan.cycle()) {
-                self.cache.flush().unwrap_or_else(|error| fault(&format!("a flush: {error}")));
+                let flush = || self.cache.flush().unwrap_or_else(|error| fault(&format!("a flush: {error}")));
+                self.timed(1, flush);
                 say(&format!("at {thread} {}", life.step));
             }
         }
+    }
+
+    fn timed(&self, kind: usize, work: impl FnOnce()) {
+        let start = Instant::now();
+        work();
+        let taken = u64::try_from(start.elapsed().as_micros()).unwrap_or(u64::MAX);
+        self.longest[kind].fetch_max(taken, Ordering::Relaxed);
     }
 
     fn step(&self, life: &mut Life, pages: &mut Pages) {
@@ -214,7 +225,9 @@ impl World<'_> {
     fn sample(&self, phase: Phase) {
         let stats = self.cache.stats();
         let (memory, all) = (memory_of("self", "VmRSS"), self.all_files());
-        say(&format!("sample {} {} {} {memory} {all}", phase.name(), stats.log_file_bytes, stats.live_bytes));
+        let [step, flush] = self.longest.each_ref().map(|longest| longest.swap(0, Ordering::Relaxed));
+        let (phase, file, live) = (phase.name(), stats.log_file_bytes, stats.live_bytes);
+        say(&format!("sample {phase} {file} {live} {memory} {all} {step} {flush}"));
     }
 
     fn empty(&self) {

@@ -4,7 +4,7 @@
 //! `cargo bench --bench week` takes a minute and a half and prints a table; `SECONDS=3600 cargo bench --bench week` is the long form. Two threads live
 //! through lives that follow from a seed, in a process that is restarted every few seconds. After each restart every byte of every
 //! page is compared with what must be there. Ten times a second the sizes of the file, of the live bytes and of the resident
-//! memory are noted; they are drawn over time in an SVG file.
+//! memory are noted, and how long the longest step and the longest flush took; they are drawn over time in an SVG file.
 //!
 //! It fails, and says why,
 //!
@@ -99,10 +99,11 @@ impl Run {
                 self.closed = word == "closed";
             }
             ("at", [thread, steps]) => self.least[*thread as usize] = *steps as u64,
-            ("sample", [file, live, memory, all]) => {
+            ("sample", [file, live, memory, all, step, flush]) => {
                 let phase = rest.split(' ').next().and_then(Phase::of_name).expect("a phase");
                 let (file, live, memory, all) = (*file, *live, *memory, *all);
-                self.report.samples.push(Sample { time, phase, file, live, memory, all });
+                let (step, flush) = (step / 1e3, flush / 1e3);
+                self.report.samples.push(Sample { time, phase, file, live, memory, all, step, flush });
             }
             ("emptied", [before, file, live, all, milliseconds]) => {
                 let (before, file, live, all) = (*before, *file, *live, *all);

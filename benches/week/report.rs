@@ -22,6 +22,9 @@ pub struct Sample {
     pub live: f64,
     pub memory: f64,
     pub all: f64,
+    /// The longest since the last one, in milliseconds.
+    pub step: f64,
+    pub flush: f64,
 }
 
 /// What became of a store in which everything was deleted.
@@ -96,6 +99,7 @@ impl Report {
         row("  of it, steady", &mut self.steady());
         println!("(the largest of each; beside: beyond {target} x live)\n");
         self.print_openings();
+        self.print_latencies();
         let emptied = self.print_emptied(target, segment);
         let mut faults = self.faults.clone();
         let allowed = |sample: &Sample| {
@@ -110,6 +114,24 @@ impl Report {
         }
         faults.iter().for_each(|fault| println!("FAULT: {fault}"));
         faults.is_empty()
+    }
+
+    fn print_latencies(&self) {
+        for (name, of) in
+            [("step", (|sample| sample.step) as fn(&Sample) -> f64), ("flush", |sample| sample.flush)]
+        {
+            let mut longest: Vec<f64> = self.samples.iter().map(of).collect();
+            longest.sort_by(f64::total_cmp);
+            let at = |share: f64| {
+                longest.get(((longest.len() as f64 - 1.0) * share) as usize).copied().unwrap_or(0.0)
+            };
+            println!(
+                "the longest {name} in a tenth of a second: {:.2} ms, in one of a hundred tenths {:.1} ms, in all {:.1} ms",
+                at(0.5),
+                at(0.99),
+                at(1.0)
+            );
+        }
     }
 
     fn print_openings(&self) {
@@ -148,10 +170,13 @@ impl Report {
     }
 
     pub fn picture(&self, target: f64) -> String {
-        let line = |name: &str, colour: &'static str, value: &dyn Fn(&Sample) -> f64| Line {
+        let line_of = |name: &str, colour: &'static str, value: &dyn Fn(&Sample) -> f64| Line {
             name: name.into(),
             colour,
-            points: self.samples.iter().map(|sample| (sample.time, value(sample) / MIB)).collect(),
+            points: self.samples.iter().map(|sample| (sample.time, value(sample))).collect(),
+        };
+        let line = |name: &str, colour: &'static str, bytes: &dyn Fn(&Sample) -> f64| {
+            line_of(name, colour, &|sample| bytes(sample) / MIB)
         };
         let marks = |name: &str, colour: &'static str, openings: &[(f64, f64)]| Marks {
             name: name.into(),
@@ -183,6 +208,16 @@ impl Report {
                 lines: vec![
                     line("resident memory", "#27c", &|sample| sample.memory),
                     line("cache budget", "#9bd", &|_| capacity),
+                ],
+                marks: restarts.clone(),
+            },
+            Panel {
+                title: "the longest of a tenth of a second".into(),
+                unit: "ms".into(),
+                height: 180.0,
+                lines: vec![
+                    line_of("flush", "#9bd", &|sample| sample.flush),
+                    line_of("step", "#e80", &|sample| sample.step),
                 ],
                 marks: restarts,
             },
