@@ -61,6 +61,7 @@ impl Work {
 }
 
 /// A record of a page, as it was found in a segment.
+#[derive(Debug)]
 pub(super) struct Found {
     pub(super) page_id: PageId,
     pub(super) version: Version,
@@ -82,6 +83,14 @@ impl Found {
         let (length, outside) = (record.length, record.payload.outside);
         Some(Self { page_id, version, offset, length, outside })
     }
+}
+
+/// What is worked on of a victim. It is kept from one time to the next, for its memory.
+#[derive(Debug, Default)]
+pub(super) struct Stretch {
+    bytes: Vec<u8>,
+    /// The records of pages in it.
+    found: Vec<Found>,
 }
 
 /// A record that was copied, and the node that is to be told.
@@ -127,7 +136,7 @@ impl<F: Fragment> Inner<F> {
         let is_alive = accountant.state(victim.slot) == SegmentState::Victim
             && accountant.segment(victim.slot) == victim.segment;
         if is_alive {
-            match self.clean_some(&work, &mut turn.bytes, bytes, &guard) {
+            match self.clean_some(&work, &mut turn.stretch, bytes, &guard) {
                 Ok(Rest::More(offset)) => {
                     work.offset = offset;
                     turn.work = Some(work);
@@ -148,18 +157,19 @@ impl<F: Fragment> Inner<F> {
     fn clean_some(
         &self,
         work: &Work,
-        buffer: &mut Vec<u8>,
+        stretch: &mut Stretch,
         bytes: usize,
         guard: &epoch::Guard,
     ) -> Result<Rest> {
-        let (found, rest) = self.read_records(work, buffer, bytes)?;
-        self.move_live(work, buffer, &found, guard)?;
+        let rest = self.read_records(work, stretch, bytes)?;
+        self.move_live(work, stretch, guard)?;
         Ok(rest)
     }
 
-    fn move_live(&self, work: &Work, bytes: &[u8], found: &[Found], guard: &epoch::Guard) -> Result<()> {
-        let mut moved = Vec::new();
-        let copied = self.copy_live(work, bytes, found, guard, &mut moved);
+    fn move_live(&self, work: &Work, stretch: &Stretch, guard: &epoch::Guard) -> Result<()> {
+        // At most all of them are live; to grow on the way costs more than to ask for too much.
+        let mut moved = Vec::with_capacity(stretch.found.len());
+        let copied = self.copy_live(work, stretch, guard, &mut moved);
         // Also after an error: what was copied is good, and its segment counts on being told.
         let written = match moved.last() {
             Some(last) => self.core.write_head(HeadId::RELOCATED, last.end),
@@ -174,8 +184,7 @@ impl<F: Fragment> Inner<F> {
     fn copy_live<'g>(
         &'g self,
         work: &Work,
-        bytes: &[u8],
-        found: &[Found],
+        Stretch { bytes, found }: &Stretch,
         guard: &'g epoch::Guard,
         moved: &mut Vec<Moved<'g, F>>,
     ) -> Result<()> {
@@ -194,18 +203,19 @@ impl<F: Fragment> Inner<F> {
     }
 
     /// Reads the next stretch of a victim, and finds the records of pages in it.
-    fn read_records(&self, work: &Work, bytes: &mut Vec<u8>, wanted: usize) -> Result<(Vec<Found>, Rest)> {
+    fn read_records(&self, work: &Work, stretch: &mut Stretch, wanted: usize) -> Result<Rest> {
+        let Stretch { bytes, found } = stretch;
         let (slot, segment) = (work.victim.slot, work.victim.segment);
         let left = work.end.saturating_sub(work.offset) as usize;
         let mut length = wanted.saturating_add(OVERLAP).min(left);
         loop {
             bytes.resize(length, 0);
             self.core.read_slot(Place::new(slot, work.offset), bytes)?;
-            let mut found = Vec::new();
+            found.clear();
             let mut records = Records::of_part(bytes, work.offset, self.core.seed(), segment);
             let fault = loop {
                 if (records.offset() - work.offset) as usize >= wanted {
-                    return Ok((found, Rest::More(records.offset())));
+                    return Ok(Rest::More(records.offset()));
                 }
                 match records.next() {
                     Some(Ok((offset, record))) => found.extend(Found::new(offset, &record)),
@@ -215,12 +225,10 @@ impl<F: Fragment> Inner<F> {
             };
             let whole = length == left;
             match fault {
-                None if whole || records.ended() => return Ok((found, Rest::End)),
-                Some(fault) if whole => {
-                    return Ok((found, Rest::Rot(self.rot(slot, segment, fault.reason()))));
-                }
+                None if whole || records.ended() => return Ok(Rest::End),
+                Some(fault) if whole => return Ok(Rest::Rot(self.rot(slot, segment, fault.reason()))),
                 // Also a record that is cut by the end of the stretch does not verify. It begins the next one.
-                _ if records.offset() > work.offset => return Ok((found, Rest::More(records.offset()))),
+                _ if records.offset() > work.offset => return Ok(Rest::More(records.offset())),
                 // Larger than a stretch, if it is a record at all.
                 _ => length = left,
             }
@@ -238,12 +246,12 @@ impl<F: Fragment> Inner<F> {
         guard: &'g epoch::Guard,
     ) -> Vec<(&'f Found, NodeRef<'g, F>)> {
         records.iter().for_each(|found| self.table.prefetch(found.page_id));
-        let heads = records.iter().filter_map(|found| {
+        let mut heads = Vec::with_capacity(records.len());
+        heads.extend(records.iter().filter_map(|found| {
             let head = self.table.head(found.page_id, guard)?;
             head.prefetch_foot();
             Some((found, head))
-        });
-        let mut heads: Vec<_> = heads.collect();
+        }));
         // The page may have been replaced since: then one look is enough.
         heads.retain(|(found, head)| {
             let may_live = found.version >= head.base_version();
@@ -252,9 +260,9 @@ impl<F: Fragment> Inner<F> {
             }
             may_live
         });
-        let seeks = heads.into_iter().filter_map(|(found, head)| Some((found, head.seek(found.version)?)));
-        let mut seeks: Vec<_> = seeks.collect();
-        let mut nodes = Vec::with_capacity(seeks.len());
+        let mut seeks = Vec::with_capacity(heads.len());
+        seeks.extend(heads.into_iter().filter_map(|(found, head)| Some((found, head.seek(found.version)?))));
+        let mut nodes: Vec<(&Found, NodeRef<'g, F>)> = Vec::with_capacity(seeks.len());
         while !seeks.is_empty() {
             seeks.retain_mut(|(found, seek)| match seek.step() {
                 Sought::Further => true,
@@ -265,9 +273,8 @@ impl<F: Fragment> Inner<F> {
                 }
             });
         }
-        let is_here =
-            |(found, node): &(&Found, NodeRef<'g, F>)| node.place() == Some(Place::new(slot, found.offset));
-        nodes.into_iter().filter(is_here).collect()
+        nodes.retain(|(found, node)| node.place() == Some(Place::new(slot, found.offset)));
+        nodes
     }
 
     /// Tells a node of its record's new place, and the segments who holds it.

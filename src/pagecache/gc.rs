@@ -9,7 +9,7 @@
 //! time, and up to twelve times as many if free segments are nearly used up. So nobody is held up for the length of
 //! a segment. A file that may become longer does so in the same steps. What takes a sync is looked after once for each segment that is begun.
 
-use super::clean::{STRETCH, Work};
+use super::clean::{STRETCH, Stretch, Work};
 use super::shared::{Inner, PageCache};
 use super::shrink::Haste;
 use crate::config::Config;
@@ -40,8 +40,8 @@ const STEPS_OF_SHRINKING: u32 = 4;
 pub(super) struct Turn {
     /// The victim that is being cleaned, if there is one.
     pub(super) work: Option<Work>,
-    /// The stretch of it that is cleaned; the memory is taken once.
-    pub(super) bytes: Vec<u8>,
+    /// The stretch of it that is cleaned.
+    pub(super) stretch: Stretch,
     /// How many stretches were cleaned.
     pub(super) stretches: u64,
     chooser: Chooser,
@@ -58,7 +58,7 @@ pub(crate) struct Collector {
 impl Collector {
     pub(super) fn new(config: &Config, geometry: Geometry) -> Self {
         let chooser = Chooser::new(config.victim_policy, geometry);
-        let turn = Turn { work: None, bytes: Vec::new(), stretches: 0, chooser };
+        let turn = Turn { work: None, stretch: Stretch::default(), stretches: 0, chooser };
         let (space_target, paced) = (config.space_target, config.garbage_collection);
         Self { turn: Mutex::new(turn), space_target, paced }
     }
