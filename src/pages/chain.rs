@@ -12,6 +12,7 @@ use std::ptr;
 
 use crate::ids::{PageId, Version};
 use crate::location::Place;
+use crate::pages::budget::Weight;
 use crate::pages::bulk::Bulk;
 use crate::pages::cell::LocationCell;
 use crate::pages::fragment::Fragment;
@@ -246,10 +247,10 @@ impl<'g, F: Fragment> NodeRef<'g, F> {
     /// Puts the page as of this node in memory: a base's content as it was read from its record, or a page merged from
     /// this node and all below. If another thread was quicker, this content is dropped and the other's is returned.
     pub(crate) fn install(self, content: Content<F>) -> &'g F {
-        let bytes = content.weight;
+        let weight = Weight::of_contents(content.weight);
         let fresh = Box::into_raw(Box::new(content));
         // Charged first, so that a quick eviction does not discharge more than there was.
-        self.site.account().charge(bytes);
+        self.site.account().charge(weight);
         let home = self.content();
         match home.compare_exchange(ptr::null_mut(), fresh, Ordering::SeqCst, Ordering::Acquire) {
             Ok(_) => {
@@ -259,7 +260,7 @@ impl<'g, F: Fragment> NodeRef<'g, F> {
                 unsafe { &(*fresh).value }
             }
             Err(other) => {
-                self.site.account().discharge(bytes);
+                self.site.account().refund(weight);
                 // SAFETY: ours, never published. The other is as in `merged`.
                 unsafe {
                     drop(Box::from_raw(fresh));

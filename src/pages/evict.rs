@@ -11,6 +11,7 @@ use std::ptr::{self, NonNull};
 use std::sync::Arc;
 
 use crate::location::Place;
+use crate::pages::budget::Weight;
 use crate::pages::chain::{Head, NodeRef};
 use crate::pages::fragment::Fragment;
 use crate::pages::node::{BaseKind, Chunk, DROPPED, MOST_SLOTS, PRESENT, Slot, Target};
@@ -65,7 +66,7 @@ impl<F: Fragment> NodeRef<'_, F> {
         // SAFETY: the swap made the box ours (node, F); readers may still look.
         let bytes = unsafe { (*content).weight };
         let account = Arc::clone(site.account());
-        let full = account.bury(bytes);
+        let full = account.bury(Weight::of_contents(bytes));
         // SAFETY: no reader comes to it after the swap, and those who have it hold guards. It owns all that it uses.
         unsafe {
             site.guard().defer_unchecked(move || {
@@ -152,7 +153,7 @@ impl<'g, F: Fragment> Eviction<'g, F> {
         // SAFETY: reached under the site's guard.
         unsafe { chunk.as_ref() }.retain();
         let account = Arc::clone(self.site.account());
-        let full = account.bury(bytes);
+        let full = account.bury(Weight::of_contents(bytes));
         // SAFETY: the exchanges of `state` made these fragments ours to drop (node, D); readers that saw them present
         // hold guards. The reference keeps the chunk alive (node, E). The closure adds the bytes up again instead of
         // capturing them: with three words the collector stores it without an allocation.
@@ -163,8 +164,8 @@ impl<'g, F: Fragment> Eviction<'g, F> {
                     bytes += u64::from(slot.as_ref().charged);
                     Slot::drop_fragment(slot);
                 }
-                Chunk::release(chunk);
-                account.discharge(bytes);
+                let chunk_bytes = Chunk::release(chunk);
+                account.discharge(bytes + chunk_bytes);
                 account.unbury(bytes);
             });
         }

@@ -163,9 +163,12 @@ pub(crate) struct Content<F> {
 }
 
 impl<F: Fragment> Content<F> {
+    /// What one takes of memory, without what its value owns.
+    const SIZE: u64 = footprint(Layout::new::<Self>());
+
     /// `encoded` is the length of the encoded form: the best guess of the heap bytes of a type that does not tell.
     pub(crate) fn new(value: F, encoded: u64) -> Self {
-        let weight = size_of::<F>() as u64 + heap_bytes(&value, encoded);
+        let weight = Self::SIZE + heap_bytes(&value, encoded);
         Self { value, weight }
     }
 
@@ -176,7 +179,7 @@ impl<F: Fragment> Content<F> {
 
     /// The heap bytes.
     pub(super) fn heap(&self) -> u64 {
-        self.weight.saturating_sub(size_of::<F>() as u64)
+        self.weight.saturating_sub(Self::SIZE)
     }
 }
 
@@ -279,10 +282,15 @@ const fn layout(size: usize, align: usize) -> Layout {
     }
 }
 
+/// What an allocation takes of memory: allocators keep a word beside it, and round up to what they align to.
+const fn footprint(layout: Layout) -> u64 {
+    (layout.size() + size_of::<usize>()).next_multiple_of(ALIGN) as u64
+}
+
 impl<F> Base<F> {
     const LAYOUT: Layout = layout(size_of::<Self>(), align_of::<Self>());
     /// What one takes of memory.
-    pub(super) const SIZE: u64 = Self::LAYOUT.size() as u64;
+    pub(super) const SIZE: u64 = footprint(Self::LAYOUT);
 
     /// Takes memory for a base that nobody else knows yet.
     pub(super) fn allocate(base: Self) -> NonNull<Self> {
@@ -317,7 +325,7 @@ impl<F> Chunk<F> {
 
     /// What a chunk takes of memory.
     pub(super) fn size(&self) -> u64 {
-        Self::layout(self.capacity.into()).size() as u64
+        footprint(Self::layout(self.capacity.into()))
     }
 
     /// How many slots the next chunk of a page gets: few at first, since most pages are small.
@@ -410,21 +418,24 @@ impl<F> Chunk<F> {
         self.references.fetch_add(1, Ordering::Relaxed);
     }
 
-    /// Gives up a reference, and the memory with the last one (E). Fragments are another's business.
+    /// Gives up a reference, and the memory with the last one (E). Returns what was freed. Fragments are another's business.
     ///
     /// # Safety
     /// The caller owns a reference, and uses the chunk no more.
-    pub(super) unsafe fn release(this: NonNull<Self>) {
+    pub(super) unsafe fn release(this: NonNull<Self>) -> u64 {
         // SAFETY: the reference keeps the chunk alive until here. Release, and acquire by the last one, order all that
         // was done in the chunk before its end.
         let (before, capacity) = unsafe {
             let header = this.as_ref();
             (header.references.fetch_sub(1, Ordering::AcqRel), header.capacity)
         };
-        if before == 1 {
-            // SAFETY: that was the last reference; allocated with the same layout.
-            unsafe { spare::free(this.cast(), Self::layout(capacity.into())) };
+        if before > 1 {
+            return 0;
         }
+        let layout = Self::layout(capacity.into());
+        // SAFETY: that was the last reference; allocated with the same layout.
+        unsafe { spare::free(this.cast(), layout) };
+        footprint(layout)
     }
 }
 

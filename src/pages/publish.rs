@@ -10,6 +10,7 @@ use std::ptr::{self, NonNull};
 
 use crate::ids::Version;
 use crate::location::Place;
+use crate::pages::budget::Weight;
 use crate::pages::bulk::Bulk;
 use crate::pages::cell::LocationCell;
 use crate::pages::chain::{Head, NodeRef};
@@ -29,10 +30,11 @@ pub(crate) struct PreparedLink<'g, F: Fragment> {
 }
 
 impl<'g, F: Fragment> Head<'g, F> {
-    /// Puts a fragment in a slot above this head. `encoded` is its length in encoded form.
-    pub(crate) fn prepare_link(self, fragment: F, encoded: usize) -> PreparedLink<'g, F> {
+    /// Puts a fragment in a slot above this head. `encoded` is its length in encoded form. If there is no slot left, at most as
+    /// many are made as links are `expected`, this one included.
+    pub(crate) fn prepare_link(self, fragment: F, encoded: usize, expected: u32) -> PreparedLink<'g, F> {
         debug_assert!(!self.is_freed());
-        let (chunk, index) = claim_slot(self.newest());
+        let (chunk, index) = claim_slot(self.newest(), expected);
         let next = match self.newest().target() {
             Target::Base(_) => 0,
             // Below MOST_SLOTS; meaningless in slot 0.
@@ -59,14 +61,14 @@ impl<'g, F: Fragment> Head<'g, F> {
 }
 
 /// A slot in the head's chunk, or slot 0 of a new chunk if that one is full.
-fn claim_slot<F: Fragment>(head: NodeRef<'_, F>) -> (NonNull<Chunk<F>>, usize) {
+fn claim_slot<F: Fragment>(head: NodeRef<'_, F>, expected: u32) -> (NonNull<Chunk<F>>, usize) {
     let header = head.slot().map(|(header, _)| header);
     if let (Target::Slot(chunk, _), Some(header)) = (head.target(), header)
         && let Some(index) = header.claim()
     {
         return (chunk, index);
     }
-    let capacity = Chunk::next_capacity(header);
+    let capacity = Chunk::next_capacity(header).min(expected.max(1) as usize);
     let foot = match head.target() {
         Target::Base(base) => {
             let Base { version, birth, length, bulk, .. } = *head.base();
@@ -111,13 +113,14 @@ impl<F: Fragment> PreparedLink<'_, F> {
             (*slot.as_ptr()).charged
         };
         let site = head.newest().site();
+        let weight = Weight { contents: charged.into(), nodes: this.fresh_bytes() };
         // Charged first, so that a quick eviction does not discharge more than there was.
-        site.account().charge(charged.into());
+        site.account().charge(weight);
         if site.exchange(head.newest().word(), Word::of_slot(this.chunk, this.index)) {
             site.mark_resident();
             return Ok(Version(head.version().0 + 1));
         }
-        site.account().discharge(charged.into());
+        site.account().refund(weight);
         Err(ManuallyDrop::into_inner(this).cancel())
     }
 
@@ -130,16 +133,26 @@ impl<F: Fragment> PreparedLink<'_, F> {
         fragment
     }
 
+    /// Whether the slot is in the chunk that the head is in, too.
+    fn is_in_heads_chunk(&self) -> bool {
+        matches!(self.head.newest().target(), Target::Slot(chunk, _) if chunk == self.chunk)
+    }
+
+    /// What the chunk takes if it was begun for this link.
+    fn fresh_bytes(&self) -> u64 {
+        // SAFETY: a chunk of our own, which is alive.
+        if self.is_in_heads_chunk() { 0 } else { unsafe { self.chunk.as_ref() }.size() }
+    }
+
     /// Gives back the memory of a slot without a fragment.
     fn give_back(&self) {
-        let is_heads = matches!(self.head.newest().target(), Target::Slot(chunk, _) if chunk == self.chunk);
         // SAFETY: the head's chunk is alive under its guard. A chunk of our own was never published, so the reference
         // that it was made with is ours.
         unsafe {
-            if is_heads {
+            if self.is_in_heads_chunk() {
                 self.chunk.as_ref().unclaim(self.index);
             } else {
-                Chunk::release(self.chunk);
+                let _ = Chunk::release(self.chunk);
             }
         }
     }
@@ -195,11 +208,11 @@ impl<F: Fragment> PreparedBase<F> {
         }))
     }
 
-    /// What the content weighs, if there is any.
-    fn weight(&self) -> u64 {
+    /// What the base weighs with its content, if there is any.
+    fn weight(&self) -> Weight {
         // SAFETY: the base is ours, and so is the box that it points at.
         let content = unsafe { self.0.as_ref().content.load(Ordering::Relaxed).as_ref() };
-        content.map_or(0, |content| content.weight)
+        Weight { contents: content.map_or(0, |content| content.weight), nodes: Base::<F>::SIZE }
     }
 
     /// Says that so much of the record is in a file of its own.
@@ -226,18 +239,18 @@ impl<F: Fragment> PreparedBase<F> {
     ) -> Result<Option<RetiredChain<'g, F>>, LostRace<F>> {
         self.set_record(place, length);
         let (site, this) = (entry.site(), ManuallyDrop::new(self));
-        let bytes = this.weight();
-        if let (Entry::Occupied(head), true) = (entry, bytes > 0) {
+        let weight = this.weight();
+        if let (Entry::Occupied(head), true) = (entry, weight.contents > 0) {
             // A page that was in use still is. To write it is not to use it.
             NodeRef::new(site, Target::Base(this.0)).set_touches(head.newest().touches());
         }
         // Charged first, so that a quick eviction does not discharge more than there was.
-        site.account().charge(bytes);
+        site.account().charge(weight);
         if !site.exchange(entry.word(), Word::of_base(this.0)) {
-            site.account().discharge(bytes);
+            site.account().refund(weight);
             return Err(LostRace(ManuallyDrop::into_inner(this).cancel()));
         }
-        if bytes > 0 {
+        if weight.contents > 0 {
             site.mark_resident();
         }
         Ok(match entry {

@@ -4,6 +4,7 @@ use std::ptr::NonNull;
 
 use crate::ids::Version;
 use crate::location::Place;
+use crate::pages::budget::Weight;
 use crate::pages::bulk::Bulk;
 use crate::pages::fragment::Fragment;
 use crate::pages::node::{Base, BaseKind, Chunk, Foot, MOST_SLOTS, Word};
@@ -31,18 +32,27 @@ impl RestoredPage<'_> {
     }
 }
 
-/// Builds a chain that nobody else knows yet.
-pub(super) fn build<F: Fragment>(page: &RestoredPage<'_>) -> Word<F> {
+/// A chain that nobody else knows yet.
+pub(super) struct Built<F> {
+    pub(super) head: Word<F>,
+    pub(super) weight: Weight,
+}
+
+/// Builds a page's chain.
+pub(super) fn build<F: Fragment>(page: &RestoredPage<'_>) -> Built<F> {
     let mut base = PreparedBase::<F>::absent(page.kind, page.version, page.birth);
     base.set_record(page.place, page.length);
     base.set_bulk(page.bulk(page.version));
     let base = base.into_raw();
     let mut word = Word::of_base(base);
     let (mut depth, mut chain_bytes) = (0u32, 0u32);
+    let mut weight = Weight::of_nodes(Base::<F>::SIZE);
     let mut links = page.links;
     while !links.is_empty() {
         let (now, later) = links.split_at(links.len().min(MOST_SLOTS));
         let chunk = chunk_for(now, later, (word, depth), base, page);
+        // SAFETY: alive and ours.
+        weight.nodes += unsafe { chunk.as_ref() }.size();
         for (index, (place, length)) in now.iter().enumerate() {
             depth = depth.saturating_add(1);
             let bulk = page.bulk(Version(page.version.0 + u64::from(depth)));
@@ -63,7 +73,7 @@ pub(super) fn build<F: Fragment>(page: &RestoredPage<'_>) -> Word<F> {
         }
         links = later;
     }
-    word
+    Built { head: word, weight }
 }
 
 /// A chunk with as many claimed slots as there are links, and in the newest one a slot to spare for the next link.

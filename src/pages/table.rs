@@ -124,13 +124,13 @@ impl Leaf {
 pub(crate) struct PageTable<F: Fragment> {
     root: Box<Root>,
     arrivals: CachePadded<Arrivals>,
-    budget: Arc<Budget>,
+    pub(super) budget: Arc<Budget>,
     pub(super) unpacker: Unpacker,
     pages: PhantomData<F>,
 }
 
 impl<F: Fragment> PageTable<F> {
-    /// An empty table, whose pages' contents are on that budget. Ranges that are restored have their records in the segments
+    /// An empty table, whose pages are on that budget. Ranges that are restored have their records in the segments
     /// that `homes` knows.
     pub(crate) fn new(budget: Arc<Budget>, homes: Option<Homes>) -> Self {
         let arrivals = CachePadded::new(Arrivals::new());
@@ -285,7 +285,9 @@ impl<F: Fragment> PageTable<F> {
         if !word.is_null() {
             // SAFETY: the chain is reachable from this word only; by the contract nobody looks at it.
             let freed = unsafe { free_chain(Word::<F>::from_raw(word)) };
-            self.budget.discharge(freed.contents);
+            let account = self.budget.account();
+            account.unlink(freed.weight);
+            account.discharge(freed.bytes());
         }
     }
 }

@@ -149,7 +149,7 @@ impl World {
     }
 
     fn link(&self, head: Head<'_, Counted>, number: u64) -> Result<Version, Counted> {
-        head.prepare_link(self.fragment(number), 8).publish(self.place(), LENGTH)
+        head.prepare_link(self.fragment(number), 8, u32::MAX).publish(self.place(), LENGTH)
     }
 
     fn free(&self) -> bool {
@@ -255,11 +255,11 @@ fn who_loses_a_race_gets_the_fragment_back_and_wastes_no_slot() {
         let guard = epoch::pin();
         for number in 2..40 {
             let head = world.head(&guard);
-            let loser = head.prepare_link(world.fragment(99), 8);
-            let cancelled = head.prepare_link(world.fragment(98), 8);
+            let loser = head.prepare_link(world.fragment(99), 8, u32::MAX);
+            let cancelled = head.prepare_link(world.fragment(98), 8, u32::MAX);
             assert_eq!(cancelled.fragment().read(), [98]);
             assert_eq!(cancelled.cancel().read(), [98]);
-            drop(head.prepare_link(world.fragment(97), 8));
+            drop(head.prepare_link(world.fragment(97), 8, u32::MAX));
             world.link(head, number).ok().unwrap();
             let fragment = loser.publish(world.place(), LENGTH).err().unwrap();
             assert_eq!(fragment.read(), [99]);
@@ -326,7 +326,8 @@ fn every_version_is_found_also_where_slots_were_wasted() {
         let guard = epoch::pin();
         for number in 2..=80 {
             let head = world.head(&guard);
-            let loser = (wasteful && number % 3 == 0).then(|| head.prepare_link(world.fragment(999), 8));
+            let loser =
+                (wasteful && number % 3 == 0).then(|| head.prepare_link(world.fragment(999), 8, u32::MAX));
             assert_eq!(world.link(head, number).ok(), Some(Version(number)));
             drop(loser);
         }
@@ -599,7 +600,7 @@ fn the_evictor_spares_what_is_in_use_and_finds_everything_in_the_end() {
     for _ in 0..2 {
         assert!(world.table().head(PageId(5), &guard).unwrap().hit().is_some());
     }
-    let before = world.budget.used() - world.budget.dead();
+    let before = world.budget.used() - world.budget.dead() - world.budget.nodes();
     let swept = evict(&world, &evictor, before / 2, written).unwrap();
     assert!((100..=101).contains(&swept.pages) && swept.unwritten == 0, "{swept:?}");
     assert_eq!(residents(&world), [&[5][..], &(swept.pages + 2..=200).collect::<Vec<_>>()].concat());
@@ -690,7 +691,11 @@ fn no_contents_stay_behind_when_threads_put_them_in_while_others_evict() {
                     let head = world.table().head(PageId(id), &guard).unwrap();
                     match step % 4 {
                         0 => _ = world.replace(head, world.fragment(step)),
-                        1 => _ = head.prepare_link(world.fragment(step), 8).publish(world.place(), LENGTH),
+                        1 => {
+                            _ = head
+                                .prepare_link(world.fragment(step), 8, u32::MAX)
+                                .publish(world.place(), LENGTH)
+                        }
                         2 => _ = evict(world, evictor, 300, |place, _| place.offset % 5 != 0),
                         _ if head.newest().merged().is_none() => {
                             head.newest().install(world.content(step));
@@ -720,7 +725,7 @@ fn two_threads_that_link_to_one_page_lose_no_fragment() {
                     loop {
                         let guard = epoch::pin();
                         let head = world.head(&guard);
-                        match head.prepare_link(fragment, 8).publish(world.place(), LENGTH) {
+                        match head.prepare_link(fragment, 8, u32::MAX).publish(world.place(), LENGTH) {
                             Ok(_) => break,
                             Err(back) => fragment = back,
                         }
