@@ -30,11 +30,11 @@ const ACCOUNTS: usize = if cfg!(loom) { 1 } else { 16 };
 
 /// Bytes of pages, by what becomes of them under pressure.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(super) struct Weight {
+pub(crate) struct Weight {
     /// What can be evicted.
-    pub(super) contents: u64,
+    pub(crate) contents: u64,
     /// What stays as long as its page is what it is.
-    pub(super) nodes: u64,
+    pub(crate) nodes: u64,
 }
 
 impl Weight {
@@ -46,7 +46,7 @@ impl Weight {
         Self { contents: 0, nodes }
     }
 
-    pub(super) const fn sum(self) -> u64 {
+    pub(crate) const fn sum(self) -> u64 {
         self.contents + self.nodes
     }
 }

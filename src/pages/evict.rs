@@ -12,9 +12,10 @@ use std::sync::Arc;
 
 use crate::location::Place;
 use crate::pages::budget::Weight;
-use crate::pages::chain::{Head, NodeRef};
+use crate::pages::chain::Head;
 use crate::pages::fragment::Fragment;
 use crate::pages::node::{BaseKind, Chunk, DROPPED, MOST_SLOTS, PRESENT, Slot, Target};
+use crate::pages::node_ref::NodeRef;
 use crate::pages::table::Site;
 use crate::sync::atomic::Ordering;
 
@@ -43,7 +44,7 @@ impl<'g, F: Fragment> Head<'g, F> {
         let mut eviction = Eviction::new(self.newest().site());
         let mut nodes = self.nodes().skip_while(|node| node.merged().is_none());
         if let Some(newest_merged) = nodes.next()
-            && newest_merged.slot().is_some()
+            && newest_merged.is_link()
         {
             eviction.drop_own(newest_merged, &is_written);
             for node in nodes {
@@ -58,10 +59,8 @@ impl<'g, F: Fragment> Head<'g, F> {
 impl<F: Fragment> NodeRef<'_, F> {
     /// Takes the merged page (or a base's content) away and returns its weight.
     pub(super) fn drop_content(self) -> u64 {
-        let content = self.content().swap(ptr::null_mut(), Ordering::AcqRel);
-        if content.is_null() {
-            return 0;
-        }
+        let content = self.content().map(|content| content.swap(ptr::null_mut(), Ordering::AcqRel));
+        let Some(content) = content.filter(|content| !content.is_null()) else { return 0 };
         let site = self.site();
         // SAFETY: the swap made the box ours (node, F); readers may still look.
         let bytes = unsafe { (*content).weight };
@@ -106,7 +105,7 @@ impl<'g, F: Fragment> Eviction<'g, F> {
     }
 
     fn drop_merged(&mut self, node: NodeRef<'g, F>) {
-        if node.slot().is_some() {
+        if node.is_link() {
             self.outcome.bytes += node.drop_content();
         }
     }

@@ -1,7 +1,7 @@
 //! The nodes of a page in memory: how they lie, who owns them, and who may touch what.
 //!
 //! The speed of `link` is decided here. One allocation per linked fragment would cost a malloc, and later a free of cold
-//! memory by another thread; so fragments are written *in place* into chunks of 3, 7 or 15 slots. A page is
+//! memory by another thread; so fragments are written *in place* into chunks of up to 3, 7 or 14 slots. A page is
 //!
 //! ```text
 //!  table word ──► slot 2 of ┌─ Chunk ───────────────┐ older   ┌─ Chunk ─────────┐ older   ┌─ Base ─────────┐
@@ -10,8 +10,9 @@
 //!                                                                                         └────────────────┘
 //! ```
 //!
-//! A [`Word`] names a node: a 16-aligned pointer whose low 4 bits are 0 for a [`Base`] and `index + 1` for a slot of
-//! a [`Chunk`]. It stays a pointer all the way (never an integer), so that its provenance covers the whole allocation.
+//! A [`Word`] names a node: a 16-aligned pointer whose low 4 bits are 0 for a [`Base`], `index + 1` for a slot of
+//! a [`Chunk`], and 15 for the newest link of a [`Bundle`], which is what recovery makes of a page with links. It stays a pointer all
+//! the way (never an integer), so that its provenance covers the whole allocation.
 //!
 //! # Invariants
 //!
@@ -44,6 +45,7 @@ use std::mem::{MaybeUninit, offset_of};
 use std::ptr::{self, NonNull};
 
 use crate::pages::bulk::Bulk;
+use crate::pages::bundle::Bundle;
 use crate::pages::cell::LocationCell;
 use crate::pages::fragment::{Fragment, heap_bytes};
 use crate::pages::prefetch::prefetch;
@@ -62,8 +64,10 @@ pub(crate) struct Node {
 const TAG: usize = 15;
 /// Every allocation is aligned to this, which malloc does by itself.
 const ALIGN: usize = TAG + 1;
-/// The most slots that a chunk can have, one less than there are tags.
-pub(super) const MOST_SLOTS: usize = TAG;
+/// The most slots that a chunk can have: tags 1 to 14.
+pub(super) const MOST_SLOTS: usize = TAG - 1;
+/// The tag of a bundle.
+const BUNDLE: usize = TAG;
 
 /// Names one node of a page of `F`, or none.
 #[derive(Debug)]
@@ -87,6 +91,8 @@ impl<F> PartialEq for Word<F> {
 pub(super) enum Target<F> {
     Base(NonNull<Base<F>>),
     Slot(NonNull<Chunk<F>>, usize),
+    /// A link, counted from the newest.
+    Bundled(NonNull<Bundle<F>>, usize),
 }
 
 impl<F> Word<F> {
@@ -99,6 +105,11 @@ impl<F> Word<F> {
     pub(super) fn of_slot(chunk: NonNull<Chunk<F>>, index: usize) -> Self {
         debug_assert!(index < MOST_SLOTS);
         Self(chunk.as_ptr().cast::<Node>().map_addr(|address| address | (index + 1)), PhantomData)
+    }
+
+    /// Names the newest link of a bundle.
+    pub(super) fn of_bundle(bundle: NonNull<Bundle<F>>) -> Self {
+        Self(bundle.as_ptr().cast::<Node>().map_addr(|address| address | BUNDLE), PhantomData)
     }
 
     /// A word as it was stored by [`raw`](Self::raw), in a table of pages of the same type.
@@ -118,8 +129,11 @@ impl<F> Word<F> {
         if tag == 0 {
             return NonNull::new(self.0.cast()).map(Target::Base);
         }
-        let chunk = self.0.map_addr(|address| address & !TAG);
-        NonNull::new(chunk.cast()).map(|chunk| Target::Slot(chunk, tag - 1))
+        let block = self.0.map_addr(|address| address & !TAG);
+        if tag == BUNDLE {
+            return NonNull::new(block.cast()).map(|bundle| Target::Bundled(bundle, 0));
+        }
+        NonNull::new(block.cast()).map(|chunk| Target::Slot(chunk, tag - 1))
     }
 }
 
@@ -133,6 +147,7 @@ impl<F> Target<F> {
                 prefetch(chunk.as_ptr());
                 prefetch(Chunk::slot_address(chunk, index).cast::<SlotHeader>());
             }
+            Self::Bundled(bundle, _) => prefetch(bundle.as_ptr()),
         }
     }
 
@@ -142,6 +157,7 @@ impl<F> Target<F> {
         match self {
             Self::Base(base) => prefetch(base.as_ptr()),
             Self::Slot(chunk, _) => prefetch(chunk.as_ptr()),
+            Self::Bundled(bundle, _) => prefetch(bundle.as_ptr()),
         }
     }
 
@@ -213,8 +229,6 @@ pub(super) struct Base<F> {
 pub(super) struct Slot<F> {
     pub(super) merged: AtomicPtr<Content<F>>,
     pub(super) cell: LocationCell,
-    /// How many versions above the base, so at least 1.
-    pub(super) depth: u32,
     /// Of the record.
     pub(super) length: u32,
     /// The lengths of this and all older links' records, with their files. Stops at the top instead of wrapping.
@@ -223,15 +237,43 @@ pub(super) struct Slot<F> {
     pub(super) charged: u32,
     pub(super) state: AtomicU8,
     pub(super) touched: AtomicU8,
-    /// The slot of the next older node, for all but slot 0; that one's is the chunk's `older`.
-    pub(super) next: u8,
+    pub(super) steps: Steps,
     pub(super) bulk: Bulk,
     pub(super) fragment: SharedCell<MaybeUninit<F>>,
 }
 
 /// As much of a slot as lies before its fragment.
 #[repr(C)]
-struct SlotHeader([u64; 5]);
+struct SlotHeader([u64; 4]);
+
+/// Where a slot stands in its chunk's part of the chain.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Steps(u8);
+
+const _: () = assert!(MOST_SLOTS <= 1 << 4);
+
+impl Steps {
+    /// Of slot 0, whose next older node is the chunk's `older`.
+    pub(super) const FIRST: Self = Self(0);
+
+    /// Of the slot above one with these, which has that index.
+    pub(super) fn above(self, index: usize) -> Self {
+        // A slot rises at most as far as its index, and both are below MOST_SLOTS.
+        Self((self.rise() as u8 + 1) << 4 | index as u8)
+    }
+
+    /// How many of the chunk's slots lie below in the chain. Slots that were wasted lie in no chain.
+    #[inline]
+    pub(super) fn rise(self) -> u32 {
+        u32::from(self.0 >> 4)
+    }
+
+    /// The slot of the next older node, for all but slot 0.
+    #[inline]
+    pub(super) fn next(self) -> usize {
+        usize::from(self.0 & 0xF)
+    }
+}
 
 /// `Slot::state`: the fragment is there.
 pub(super) const PRESENT: u8 = 1;
@@ -247,7 +289,7 @@ pub(super) struct Chunk<F> {
     pub(super) base: NonNull<Base<F>>,
     pub(super) base_version: u64,
     pub(super) birth: u64,
-    /// The depth of slot 0. With it a search passes a chunk by without a look at its slots, which are on other lines.
+    /// The depth of slot 0: how many versions above the base. With it a search passes a chunk by without a look at its slots, which are on other lines.
     pub(super) first_depth: u32,
     references: AtomicU32,
     used: AtomicU32,
@@ -270,11 +312,11 @@ pub(super) struct Foot<F> {
 const _: () = {
     assert!(size_of::<Base<[u64; 3]>>() == 40);
     assert!(size_of::<Chunk<[u64; 3]>>() == 56);
-    assert!(size_of::<Slot<[u64; 3]>>() == 64);
+    assert!(size_of::<Slot<[u64; 3]>>() == 56);
     assert!(offset_of!(Slot<[u64; 3]>, fragment) == size_of::<SlotHeader>());
 };
 
-const fn layout(size: usize, align: usize) -> Layout {
+pub(super) const fn layout(size: usize, align: usize) -> Layout {
     match Layout::from_size_align(size, if align > ALIGN { align } else { ALIGN }) {
         Ok(layout) => layout,
         // The sizes are sums of sizes of types and far from overflowing, and alignments are those of types.
@@ -283,7 +325,7 @@ const fn layout(size: usize, align: usize) -> Layout {
 }
 
 /// What an allocation takes of memory: allocators keep a word beside it, and round up to what they align to.
-const fn footprint(layout: Layout) -> u64 {
+pub(super) const fn footprint(layout: Layout) -> u64 {
     (layout.size() + size_of::<usize>()).next_multiple_of(ALIGN) as u64
 }
 
@@ -298,6 +340,12 @@ impl<F> Base<F> {
         // SAFETY: fresh memory of at least this size and alignment.
         unsafe { memory.write(base) };
         memory
+    }
+
+    /// What a chunk repeats of the base, which lies there.
+    pub(super) fn foot(&self, at: NonNull<Self>) -> Foot<F> {
+        let Self { version, birth, length, bulk, .. } = *self;
+        Foot { base: at, version, birth, length, bulk }
     }
 
     /// Frees the memory. The content is another's business.

@@ -12,10 +12,12 @@ use crate::ids::Version;
 use crate::location::Place;
 use crate::pages::budget::Weight;
 use crate::pages::bulk::Bulk;
+use crate::pages::bundle::Bundle;
 use crate::pages::cell::LocationCell;
-use crate::pages::chain::{Head, NodeRef};
+use crate::pages::chain::Head;
 use crate::pages::fragment::{Fragment, heap_bytes};
-use crate::pages::node::{Base, BaseKind, Chunk, Content, DROPPED, Foot, PRESENT, Slot, Target, Word};
+use crate::pages::node::{Base, BaseKind, Chunk, Content, PRESENT, Slot, Steps, Target, Word};
+use crate::pages::node_ref::NodeRef;
 use crate::pages::retire::RetiredChain;
 use crate::pages::table::Entry;
 use crate::sync::SharedCell;
@@ -35,22 +37,20 @@ impl<'g, F: Fragment> Head<'g, F> {
     pub(crate) fn prepare_link(self, fragment: F, encoded: usize, expected: u32) -> PreparedLink<'g, F> {
         debug_assert!(!self.is_freed());
         let (chunk, index) = claim_slot(self.newest(), expected);
-        let next = match self.newest().target() {
-            Target::Base(_) => 0,
-            // Below MOST_SLOTS; meaningless in slot 0.
-            Target::Slot(_, below) => below as u8,
+        let steps = match (index, self.newest().target(), self.newest().slot()) {
+            (1.., Target::Slot(_, below), Some((_, slot))) => slot.steps.above(below),
+            _ => Steps::FIRST,
         };
         let charged = heap_bytes(&fragment, encoded as u64);
         let slot = Slot {
             merged: AtomicPtr::new(ptr::null_mut()),
             cell: LocationCell::unset(),
-            depth: self.depth().saturating_add(1),
             length: 0,
             chain_bytes: 0,
             charged: u32::try_from(charged).unwrap_or(u32::MAX),
             state: AtomicU8::new(PRESENT),
             touched: AtomicU8::new(self.newest().touches()),
-            next,
+            steps,
             bulk: Bulk::NONE,
             fragment: SharedCell::new(std::mem::MaybeUninit::new(fragment)),
         };
@@ -70,10 +70,8 @@ fn claim_slot<F: Fragment>(head: NodeRef<'_, F>, expected: u32) -> (NonNull<Chun
     }
     let capacity = Chunk::next_capacity(header).min(expected.max(1) as usize);
     let foot = match head.target() {
-        Target::Base(base) => {
-            let Base { version, birth, length, bulk, .. } = *head.base();
-            Foot { base, version, birth, length, bulk }
-        }
+        Target::Base(base) => head.base().foot(base),
+        Target::Bundled(bundle, _) => head.base().foot(Bundle::base_of(bundle)),
         // SAFETY: reached under the head's guard.
         Target::Slot(chunk, _) => unsafe { chunk.as_ref() }.foot(),
     };
@@ -191,7 +189,7 @@ impl<F: Fragment> PreparedBase<F> {
     }
 
     /// A base without content in memory.
-    pub(super) fn absent(kind: BaseKind, version: Version, birth: Version) -> Self {
+    fn absent(kind: BaseKind, version: Version, birth: Version) -> Self {
         Self::new(kind, version, birth, ptr::null_mut())
     }
 
@@ -222,7 +220,7 @@ impl<F: Fragment> PreparedBase<F> {
     }
 
     /// Fills in where the record lies.
-    pub(super) fn set_record(&mut self, place: Place, length: u32) {
+    fn set_record(&mut self, place: Place, length: u32) {
         // SAFETY: the base is ours alone.
         let base = unsafe { self.0.as_mut() };
         base.cell.set(place);
@@ -267,10 +265,6 @@ impl<F: Fragment> PreparedBase<F> {
         unsafe { this.dismantle().map(|content| content.value) }
     }
 
-    pub(super) fn into_raw(self) -> NonNull<Base<F>> {
-        ManuallyDrop::new(self).0
-    }
-
     /// Frees the base.
     ///
     /// # Safety
@@ -289,29 +283,5 @@ impl<F: Fragment> Drop for PreparedBase<F> {
     fn drop(&mut self) {
         // SAFETY: published bases are forgotten, so this one is not.
         drop(unsafe { self.dismantle() });
-    }
-}
-
-/// The slot of a link whose fragment is not in memory.
-pub(super) fn absent_slot<F>(
-    place: Place,
-    depth: u32,
-    length: u32,
-    bulk: Bulk,
-    chain_bytes: u32,
-    next: u8,
-) -> Slot<F> {
-    Slot {
-        merged: AtomicPtr::new(ptr::null_mut()),
-        cell: LocationCell::at(place),
-        depth,
-        length,
-        chain_bytes,
-        charged: 0,
-        state: AtomicU8::new(DROPPED),
-        touched: AtomicU8::new(0),
-        next,
-        bulk,
-        fragment: SharedCell::new(std::mem::MaybeUninit::uninit()),
     }
 }

@@ -13,9 +13,11 @@ use std::sync::Arc;
 
 use crate::location::Place;
 use crate::pages::budget::Weight;
-use crate::pages::chain::{Head, NodeRef};
+use crate::pages::bundle::Bundle;
+use crate::pages::chain::Head;
 use crate::pages::fragment::Fragment;
 use crate::pages::node::{Base, Chunk, Content, PRESENT, Slot, Target, Word};
+use crate::pages::node_ref::NodeRef;
 use crate::sync::atomic::Ordering;
 
 /// A chain that was taken out of the table. Its records are to be declared dead and its memory to be freed, both by
@@ -91,18 +93,21 @@ impl Freed {
 
 /// What a chain weighs now, without looking at its contents: an estimate where those are not in slots.
 fn weigh<F: Fragment>(head: Head<'_, F>) -> Weight {
-    let mut weight = Weight { contents: 0, nodes: Base::<F>::SIZE };
-    let mut last_chunk = None;
+    let mut weight = Weight::default();
+    let mut last = None;
     for node in head.nodes() {
-        if !node.content().load(Ordering::Relaxed).is_null() {
+        if node.content().is_some_and(|content| !content.load(Ordering::Relaxed).is_null()) {
             weight.contents += u64::from(head.base_bytes()) + u64::from(node.chain_bytes());
         }
-        let (Target::Slot(chunk, _), Some((header, slot))) = (node.target(), node.slot()) else { continue };
-        if slot.state.load(Ordering::Relaxed) == PRESENT {
+        if let Some((_, slot)) = node.slot()
+            && slot.state.load(Ordering::Relaxed) == PRESENT
+        {
             weight.contents += u64::from(slot.charged);
         }
-        if last_chunk.replace(chunk) != Some(chunk) {
-            weight.nodes += header.size();
+        let block = node.block();
+        if last != Some(block.at) {
+            weight.nodes += block.size;
+            last = Some(block.at);
         }
     }
     weight
@@ -127,11 +132,18 @@ pub(super) unsafe fn free_chain<F: Fragment>(head: Word<F>) -> Freed {
                     Base::free(base);
                     return freed;
                 }
+                Target::Bundled(bundle, _) => {
+                    let header = bundle.as_ref();
+                    weight.contents += free_content(header.merged.load(Ordering::Acquire));
+                    weight.nodes += header.size();
+                    Bundle::free(bundle);
+                    return freed;
+                }
                 Target::Slot(chunk, index) => {
                     let slot = Chunk::slot(chunk, index);
                     weight.contents += free_slot(slot);
                     if index > 0 {
-                        Word::of_slot(chunk, slot.as_ref().next.into())
+                        Word::of_slot(chunk, slot.as_ref().steps.next())
                     } else {
                         let (older, size) = (chunk.as_ref().older, chunk.as_ref().size());
                         weight.nodes += size;
