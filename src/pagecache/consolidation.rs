@@ -23,8 +23,8 @@
 //! # When nodes take much of the memory budget
 //!
 //! Contents can be evicted, nodes can't: a link keeps its node until its page is written anew. So what the rules above leave in memory
-//! grows with the number of pages, whatever the budget is: a million pages of 1 KiB with 27 links each (half of the 54 that (A) allows to
-//! links of 77 bytes) have some 1.7 GB of nodes. Let `s` be the share of the budget that nodes take.
+//! grows with the number of pages, whatever the budget is: a million pages of 1 KiB have some 2 GB of nodes when (A) allows them 54
+//! links of 77 bytes, which they reach in turn. Let `s` be the share of the budget that nodes take.
 //!
 //! - **(D) Pressure shortens chains.** Let `x` go from 0 where `s` is [`EASE`] to 1 where it is [`STRESS`]. The number of (B) becomes
 //!   `128 · (4 / 128)^x`, and the "half" of (B) becomes `1/2 · (1/4)^x`: both fall by the same factor for each step of `x`, with no jump

@@ -20,7 +20,7 @@
 //!   before that guard is dropped. Nodes are freed by epoch deferrals only, queued after the chain they belong to was
 //!   unlinked by a compare-exchange of the table word; or at once if they never were published, or by the
 //!   exclusive owner of the table.
-//! - **(B) Published means frozen.** `version`, `birth`, `length`, `bulk`, `depth`, `chain_bytes`, `older` … are written before the
+//! - **(B) Published means frozen.** `version`, `birth`, `length`, `bulk`, `steps`, `chain_bytes`, `older` … are written before the
 //!   compare-exchange that publishes the node (a release) and never again. What changes later is atomic: the
 //!   location cell, the content pointers, `state`, `touched`, and the chunk's two counters.
 //! - **(C) A slot has one claimer.** A slot's index comes from `used`, which hands out each index to one thread at a time. Until
@@ -31,7 +31,8 @@
 //!   did it drops the fragment in place by a deferral (a reader that saw `PRESENT` holds a guard from before). The
 //!   deferral that frees the whole chain drops what is still `PRESENT`.
 //! - **(E) A chunk is freed by whoever brings its `references` to zero.** The chain holds one; every eviction that
-//!   deferred drops in the chunk holds one, because two deferrals of one epoch run in no order.
+//!   deferred drops in the chunk holds one, because two deferrals of one epoch run in no order. Who frees it also takes it off the
+//!   budget.
 //! - **(F) A content pointer owns a `Box`.** Null → box by compare-exchange; box → null by a swap, after which the swapper
 //!   alone owns the box and drops it by a deferral. The box says what it was charged to the budget, so that the same is
 //!   taken off.

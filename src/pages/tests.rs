@@ -453,6 +453,21 @@ fn a_restored_page_is_merged_evicted_moved_and_killed_like_any_other() {
 }
 
 #[test]
+fn a_restored_page_takes_what_was_merged_of_it_along_when_it_goes() {
+    for replaced in [false, true] {
+        let world = world_with_homes();
+        let pages = packed(&[(PAGE, false, world.place(), &[world.place()])]);
+        assert!(world.table().restore_range(RangeId::of(PAGE), pages));
+        {
+            let guard = epoch::pin();
+            assert_eq!(world.get_or_fetch(world.head(&guard)), [40, 41]);
+            assert!(!replaced || world.replace(world.head(&guard), world.fragment(7)));
+        }
+        world.end();
+    }
+}
+
+#[test]
 fn every_byte_of_pages_is_on_the_budget_and_leaves_it_once() {
     let world = world_with_homes();
     let last = PageId(RangeId::of(PAGE).end().0 - 1);
