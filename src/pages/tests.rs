@@ -866,7 +866,7 @@ fn no_contents_stay_behind_when_threads_put_them_in_while_others_evict() {
                         1 => {
                             _ = head
                                 .prepare_link(world.fragment(step), 8, u32::MAX)
-                                .publish(world.place(), LENGTH)
+                                .publish(world.place(), LENGTH);
                         }
                         2 => _ = evict(world, evictor, 300, |place, _| place.offset % 5 != 0),
                         _ if head.newest().merged().is_none() => {

@@ -6,6 +6,7 @@ use super::{TRACELESS, Text};
 use crate::config::Config;
 use crate::ids::{PageId, Version};
 use crate::pagecache::PageCache;
+use crate::pages::chain::Head;
 use crate::storage::MemoryStorage;
 use crate::sync::atomic::Ordering;
 use crate::sync::epoch;
@@ -23,7 +24,7 @@ fn compare(cache: &PageCache<Text>, when: &str) {
     {
         let guard = epoch::pin();
         for id in 0..inner.next_page_id.load(Ordering::Relaxed) {
-            let page = inner.table.head(PageId(id), &guard).map(|head| head.recount()).unwrap_or_default();
+            let page = inner.table.head(PageId(id), &guard).map(Head::recount).unwrap_or_default();
             contents += page.contents;
             nodes += page.nodes;
         }
