@@ -104,10 +104,14 @@ impl Config {
         }
     }
 
-    /// The budget in bytes for page contents, dead memory that waits for readers, and write buffers. Default 64 MiB.
+    /// The budget in bytes for page contents, the nodes of pages, dead memory that waits for readers, and write buffers. Default
+    /// 64 MiB.
     ///
-    /// Over the budget, contents are dropped that were not read again and again lately; see the
-    /// [architecture](crate::docs::architecture), which also says what is not on the budget.
+    /// Over the budget, contents are dropped that were not read again and again lately. Nodes can't be: 48 bytes for each page
+    /// that was used since the store was opened, and for each link to it since it was last written as a whole some 40 bytes and the size of a fragment.
+    /// When they take more than a quarter of the budget, links write whole pages sooner; so a capacity of at least 600 bytes for
+    /// each page that is linked to saves writing. See the [architecture](crate::docs::architecture), which also says what is
+    /// not on the budget, and [`Stats::node_bytes`](crate::Stats::node_bytes).
     #[must_use]
     pub fn cache_capacity(mut self, bytes: u64) -> Self {
         self.cache_capacity = bytes;
@@ -195,8 +199,9 @@ impl Config {
     ///
     /// By default that depends on the page: 128, or more, up to 4096, for as long as they are shorter together than half of
     /// the page's last whole record. So what is written for small links to a large page stays within three times the links'
-    /// own records. A lower number makes misses cheaper, and takes less memory for pages that are linked to and not in
-    /// memory (64 bytes a link, and the size of a fragment); what it costs, `cargo bench --bench appends` shows.
+    /// own records. A lower number makes misses cheaper, and takes less memory (some 40 bytes a link, and the size of a
+    /// fragment); what it costs, `cargo bench --bench appends` shows. Whatever is set, pages collect fewer links while nodes
+    /// take more than a quarter of [`cache_capacity`](Self::cache_capacity), but not less than four for that.
     #[must_use]
     pub fn max_chain_length(mut self, links: u32) -> Self {
         self.max_chain_length = Some(links);

@@ -8,14 +8,15 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread;
 
 use common::{Bytes, Dice, alone, open, read, replace};
-use pagelog::{Config, MemoryStorage, PageCache, PageId};
+use pagelog::{Config, MemoryStorage, PageCache, PageId, Stats};
 
 /// The payload of most pages.
 const LENGTH: usize = 500;
-/// What a page of that length takes of the budget: the payload, what a record has around it, and the fragment itself.
+/// What a page of that length takes of the budget: the payload, what a record has around it, and the fragment itself. Not its node.
 const WEIGHT: u64 = 570;
 
 /// A store with pages of these lengths, opened with an empty cache, which has no write buffers as long as nothing is written.
+/// Its budget has the stated capacity for contents, beside the nodes of all its pages, which are there from the beginning.
 struct Store {
     cache: PageCache<Bytes>,
     pages: Vec<PageId>,
@@ -27,8 +28,18 @@ impl Store {
         let config = || Config::with_storage(Arc::clone(&storage) as Arc<_>).io_buffer_size(1024);
         let cache = open(config());
         let pages = lengths.map(|length| cache.allocate(Bytes(vec![7; length])).unwrap().page_id).collect();
+        let nodes = cache.stats().node_bytes;
         cache.close().unwrap();
-        Self { cache: open(config().cache_capacity(capacity)), pages }
+        let store = Self { cache: open(config().cache_capacity(capacity + nodes)), pages };
+        store.make_nodes();
+        assert_eq!(store.cache.stats().node_bytes, nodes);
+        store
+    }
+
+    fn make_nodes(&self) {
+        for page_id in &self.pages {
+            assert!(self.cache.version(*page_id).unwrap().is_some());
+        }
     }
 
     /// Reads pages, and says how many were not in memory.
@@ -99,14 +110,16 @@ fn a_page_in_use_stays_in_use_when_it_is_replaced() {
 #[test]
 fn pages_that_are_only_written_leave_those_in_use_alone() {
     let _turn = alone();
-    let store = Store::new((0..100).map(|_| LENGTH), 100 * WEIGHT);
+    // The new pages need nodes, too.
+    let store = Store::new((0..100).map(|_| LENGTH), 100 * WEIGHT + 2000 * 48);
     store.use_pages(0..50);
     for _ in 0..2000 {
         store.cache.allocate(Bytes(vec![9; LENGTH])).unwrap();
     }
     assert_eq!(store.misses(0..50), 0);
     let stats = store.cache.stats();
-    assert!(stats.resident_bytes + stats.buffer_bytes <= 102 * WEIGHT, "{stats:?}");
+    let covered = stats.resident_bytes + stats.node_bytes + stats.buffer_bytes;
+    assert!(covered <= stats.cache_capacity + 2 * WEIGHT, "{stats:?}");
 }
 
 #[test]
@@ -140,6 +153,68 @@ fn memory_that_a_reader_gave_up_is_freed_before_its_next_guards() {
     // Each time a good piece, lest a pin take long.
     (0..4).for_each(|_| drop(store.cache.pin()));
     assert!(dead() <= 100 * WEIGHT / 16, "{} bytes", dead());
+}
+
+#[test]
+fn contents_keep_their_floor_when_nodes_take_all_of_the_budget_and_nobody_evicts_in_vain() {
+    let _turn = alone();
+    let store = Store::new((0..3000).map(|_| LENGTH), 0);
+    let nodes = store.cache.stats().node_bytes;
+    assert_eq!(store.cache.stats().cache_capacity, nodes);
+    // A sixteenth.
+    let floor = nodes / 16;
+    let fit = (floor / WEIGHT) as usize;
+    assert!(fit > 10, "{fit}");
+    assert_eq!(store.misses(0..fit), fit as u64);
+    let before = store.cache.stats().counts;
+    for _ in 0..20 {
+        assert_eq!(store.misses(0..fit), 0);
+    }
+    assert_eq!(store.cache.stats().counts.evictions, before.evictions);
+    assert!(before.over_budget > 0, "what can't be kept is counted");
+    for page in 100..3000 {
+        assert_eq!(store.misses(page..page + 1), 1);
+        let stats = store.cache.stats();
+        assert!(stats.resident_bytes <= floor, "{stats:?}");
+    }
+}
+
+/// Links to pages in turn, and says how much the budget covered at most, how many nodes there were in the end, and the figures.
+fn link_in_turn(capacity: u64, pages: usize) -> (u64, Stats) {
+    let config = Config::with_storage(Arc::new(MemoryStorage::new())).cache_capacity(capacity);
+    let cache = open(config.io_buffer_size(4096));
+    let allocate = |_| cache.allocate(Bytes(vec![0; LENGTH])).unwrap();
+    let mut versions: Vec<_> = (0..pages).map(allocate).map(|page| (page.page_id, page.version)).collect();
+    let mut most = 0;
+    for _ in 0..20 {
+        for (page_id, version) in &mut versions {
+            *version = cache.link(*page_id, *version, Bytes(vec![1; 20])).unwrap().done().unwrap();
+            let stats = cache.stats();
+            let covered = stats.resident_bytes + stats.node_bytes + stats.buffer_bytes + stats.dead_bytes;
+            most = most.max(covered);
+        }
+    }
+    for (page_id, _) in &versions {
+        assert_eq!(read(&cache, *page_id).unwrap().len(), LENGTH + 20 * 20);
+    }
+    (most, cache.stats())
+}
+
+#[test]
+fn many_small_links_keep_to_the_budget_by_shorter_chains() {
+    const PAGES: usize = 1000;
+    const AMPLE: u64 = 64 << 20;
+    let _turn = alone();
+    let (_, ample) = link_in_turn(AMPLE, PAGES);
+    assert_eq!(ample.counts.consolidations, 0);
+    assert!(ample.node_bytes > 1000 * PAGES as u64, "{ample:?}");
+    // Half as much as the nodes alone would take.
+    let capacity = ample.node_bytes / 2;
+    let (most, stats) = link_in_turn(capacity, PAGES);
+    assert!(most <= capacity + capacity / 10, "{most} of {capacity}: {stats:?}");
+    assert!(stats.node_bytes <= capacity / 2, "{stats:?}");
+    // Links get room while there is some, and few have to rewrite a page even so.
+    assert!((1000..5000).contains(&stats.counts.consolidations), "{stats:?}");
 }
 
 /// One change or read of one of the pages, or a new page.
@@ -180,7 +255,8 @@ fn eight_threads_that_read_and_write_keep_to_the_budget() {
                     step(cache, pages, &mut dice);
                     if round % 8 == 0 {
                         let stats = cache.stats();
-                        most.fetch_max(stats.resident_bytes + stats.buffer_bytes, Ordering::Relaxed);
+                        let covered = stats.resident_bytes + stats.node_bytes + stats.buffer_bytes;
+                        most.fetch_max(covered, Ordering::Relaxed);
                     }
                 }
             });

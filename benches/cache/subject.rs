@@ -24,6 +24,8 @@ pub struct Measured {
 pub struct Subject {
     storage: Arc<MemoryStorage>,
     pages: Vec<PageId>,
+    /// Bytes of the nodes of all pages.
+    nodes: u64,
 }
 
 impl Subject {
@@ -35,17 +37,22 @@ impl Subject {
             cache.allocate(Bytes(vec![page as u8; *length])).expect("a page").page_id
         };
         let pages = trace.lengths.iter().enumerate().map(allocate).collect();
+        let nodes = cache.stats().node_bytes;
         cache.close().expect("it closes");
-        Self { storage, pages }
+        Self { storage, pages, nodes }
     }
 
-    /// Reads the trace with a cache that is empty at first. The store is read-only, so there are no write buffers, and all of
-    /// the capacity is for contents.
+    /// Reads the trace with a cache that is empty at first. The store is read-only, so there are no write buffers; and the
+    /// nodes of all pages, which take the same at any time, come on top. So all of the capacity is for contents.
     pub fn measure(&self, trace: &Trace, capacity: u64) -> Measured {
         let config = Config::with_storage(Arc::clone(&self.storage) as Arc<dyn Storage>);
-        let config = config.read_only(true).cache_capacity(capacity);
+        let config = config.read_only(true).cache_capacity(capacity + self.nodes);
         let cache: PageCache<Bytes> = config.open().expect("the store");
         assert_eq!(cache.stats().buffer_bytes, 0);
+        for page_id in &self.pages {
+            assert!(cache.version(*page_id).expect("a version").is_some());
+        }
+        assert_eq!(cache.stats().node_bytes, self.nodes);
         let (start, mut fullest) = (std::time::Instant::now(), 0);
         for (count, page) in trace.reads.iter().enumerate() {
             let guard = cache.pin();

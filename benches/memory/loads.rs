@@ -3,18 +3,12 @@
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
-use pagelog::{Cas, PageCache, PageId, Stats};
+use pagelog::{Cas, PageCache, PageId};
 
 use crate::PAGE;
 use crate::common::{Bytes, Random, allocate, memory_of, setting};
 
-/// A base's node and its word in the table, as malloc rounds them.
-const BASE: f64 = 56.0;
-/// A link's node, with its share of a chunk's header.
-const LINK_NODE: f64 = 67.0;
 const LINK: usize = 64;
-/// How many such links a page collects before it is written as a whole.
-const COLLECTED: f64 = 54.0;
 
 /// Three times what the budget holds.
 pub fn pages(capacity: u64) -> usize {
@@ -56,8 +50,8 @@ fn step(cache: &PageCache<Bytes>, load: &str, pages: usize, random: &mut Random)
     }
 }
 
-/// Prints: most and last memory beyond what there was at first, the most that the budget knew of, the nodes that came beside
-/// it, operations per second, and how often the budget could not be kept.
+/// Prints: most and last memory beyond what there was at first, the most that the budget knew of, the nodes at the end,
+/// operations per second, how often the budget could not be kept, and bytes written for each byte handed in.
 pub fn run(cache: &PageCache<Bytes>, capacity: u64) {
     let (load, threads): (String, usize) = (setting("LOADS", String::new()), setting("THREADS", 1));
     let (pages, time) = (pages(capacity), Duration::from_secs_f64(setting("SECONDS", 3.0)));
@@ -80,23 +74,20 @@ pub fn run(cache: &PageCache<Bytes>, capacity: u64) {
         while start.elapsed() < time {
             std::thread::sleep(Duration::from_millis(5));
             let stats = cache.stats();
-            known = known.max(stats.resident_bytes + stats.dead_bytes + stats.buffer_bytes);
+            known =
+                known.max(stats.resident_bytes + stats.node_bytes + stats.dead_bytes + stats.buffer_bytes);
         }
         stop.store(true, Ordering::Relaxed);
     });
     let rate = done.into_inner() as f64 / start.elapsed().as_secs_f64();
     let (end, most) = (memory_of("self", "VmRSS"), memory_of("self", "VmHWM"));
     let last = cache.stats();
-    let new_pages = (last.page_ids - first.page_ids) as f64;
-    let counts = |stats: &Stats| [stats.counts.links, stats.counts.consolidations].map(|count| count as f64);
-    let ([links_before, whole_before], [links, whole]) = (counts(&first), counts(&last));
-    // To write a page as a whole gives the nodes of its links back.
-    let links = (links - links_before - (whole - whole_before) * COLLECTED).max(0.0);
     println!(
-        "{} {} {known} {} {rate} {}",
+        "{} {} {known} {} {rate} {} {}",
         most.saturating_sub(before),
         end.saturating_sub(before),
-        new_pages * BASE + links * LINK_NODE,
+        last.node_bytes,
         last.counts.over_budget - first.counts.over_budget,
+        last.write_amplification(),
     );
 }

@@ -70,8 +70,10 @@ fn single_records(directory: &Path) {
     let (pages, rounds) = (setting("PAGES", 65_536), setting("ROUNDS", 5));
     let cache = open(Config::new(directory));
     let ids: Vec<PageId> = (0..pages).map(|_| allocate(&cache, vec![7; PAGE]).0).collect();
+    let nodes = cache.stats().node_bytes;
     cache.close().expect("it closes");
-    let cache = open(Config::new(directory).cache_capacity((pages * PAGE / 20) as u64));
+    // Room for the nodes of all pages, and for the contents of a twentieth.
+    let cache = open(Config::new(directory).cache_capacity(nodes + (pages * PAGE / 20) as u64));
     let log = File::open(directory.join("log")).expect("the log");
     let mut random = Random::new(1);
     let mut some = |reads: usize| (0..reads).map(|_| ids[random.below(pages)]).collect::<Vec<_>>();

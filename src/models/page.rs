@@ -33,7 +33,7 @@ fn table() -> Arc<PageTable<Number>> {
 fn link(table: &PageTable<Number>, number: u64) -> bool {
     let guard = epoch::pin();
     let head = table.head(PAGE, &guard).unwrap();
-    match head.prepare_link(Number::new(number), 1).publish(place(number), 1) {
+    match head.prepare_link(Number::new(number), 1, u32::MAX).publish(place(number), 1) {
         Ok(version) => {
             assert_eq!(version.0, head.version().0 + 1);
             true

@@ -1,8 +1,14 @@
 //! Keeping to the memory budget.
 //!
-//! What counts: contents of pages, dead memory that waits for readers, and write buffers. Every verb that can make the sum
+//! What counts: contents of pages, their nodes, dead memory that waits for readers, and write buffers. Every verb that can make the sum
 //! grow ends here. Over the budget it drops contents, as the evictor's policy chooses them. What is not yet in the file can't be dropped;
 //! then what can be written is written, without a sync, and the evictor is asked once more.
+//!
+//! Nodes stay for as long as their pages are what they are. When they take much of the budget, contents make room for them, but only
+//! down to a floor: one part in [`FLOOR_SHARE`] is theirs whatever nodes take. With less, each read would evict what the one before it
+//! brought in, for a budget that could not be kept all the same. At the floor nothing is evicted on account of nodes, so nobody
+//! looks for pages in vain; what the sum then exceeds the budget by is counted. Links see to it that there are fewer
+//! nodes (`consolidation`), which is what keeps the sum within the budget unless there are more pages than there is room for.
 //!
 //! One thread evicts at a time, and only what is too much at that moment. Another that comes meanwhile goes on; but if the budget is
 //! exceeded by more than a little, it gives the first a moment, and then evicts for itself. The moment is bounded. So a
@@ -29,6 +35,8 @@ const DEAD_SHARE: u64 = 16;
 const EXCESS_SHARE: u64 = 32;
 /// That moment: longer than most evictions, shorter than most reads from a disk that is busy.
 const MOMENT: Duration = Duration::from_millis(1);
+/// The share of the budget that contents have whatever nodes take.
+const FLOOR_SHARE: u64 = 16;
 /// How often a writer gives way to readers.
 const YIELDS: u32 = 16;
 
@@ -63,10 +71,14 @@ impl<F: Fragment> Inner<F> {
         self.budget.used() + self.core.buffer_memory()
     }
 
-    /// The bytes over the budget that are not given up yet.
+    /// The bytes of contents that are to be evicted.
     fn excess(&self) -> u64 {
-        let alive = self.memory().saturating_sub(self.budget.dead());
-        alive.saturating_sub(self.budget.capacity())
+        let (budget, capacity) = (&self.budget, self.budget.capacity());
+        let nodes = budget.nodes();
+        let contents = budget.used().saturating_sub(budget.dead() + nodes);
+        let without_nodes = (contents + self.core.buffer_memory()).saturating_sub(capacity);
+        let with_nodes = (contents + self.core.buffer_memory() + nodes).saturating_sub(capacity);
+        with_nodes.min(contents.saturating_sub(capacity / FLOOR_SHARE)).max(without_nodes)
     }
 
     #[inline]

@@ -42,14 +42,15 @@ impl<F: Fragment> Inner<F> {
             Err(stale) => return Ok(stale.with(fragment)),
         };
         head.prefetch_link();
-        if self.consolidation.is_due(head) {
+        let bounds = self.consolidation.bounds(self.budget.nodes());
+        if bounds.are_reached(head) {
             return self.consolidate(page_id, head, fragment, &guard);
         }
         self.with_encoded(fragment, |fragment, length, payload| {
             let kind = RecordKind::Link { page_id, version: Version(version.0 + 1) };
             let file = self.store_outside(&kind, payload)?;
             let payload = file.as_ref().map_or(payload, LargeFile::payload);
-            let mut link = head.prepare_link(fragment, length);
+            let mut link = head.prepare_link(fragment, length, bounds.expected(head));
             if file.is_some() {
                 link.set_bulk(bulk_of(file.as_ref()));
             }

@@ -6,7 +6,8 @@ use std::fmt;
 use super::shared::Inner;
 use crate::ids::{Lsn, PageId, Version};
 use crate::pages::Fragment;
-use crate::pages::chain::{ChainRead, Head, NodeRef, Part};
+use crate::pages::chain::{ChainRead, Head, Part};
+use crate::pages::node_ref::NodeRef;
 
 /// One version of a page, for as long as its guard lives.
 pub struct Page<'g, F: Fragment> {

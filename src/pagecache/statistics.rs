@@ -16,6 +16,8 @@ pub struct Stats {
     pub cache_capacity: u64,
     /// Bytes of page contents in memory.
     pub resident_bytes: u64,
+    /// Bytes of the nodes of pages that were used since the store was opened, and of their links, with or without contents.
+    pub node_bytes: u64,
     /// Bytes of memory that is given up and waits for readers.
     pub dead_bytes: u64,
     /// Bytes of write buffers.
@@ -105,12 +107,13 @@ impl<F: Fragment> Inner<F> {
     fn stats(&self) -> Stats {
         let (core, budget) = (&self.core, &self.budget);
         let figures = core.supply().figures();
-        let dead = budget.dead_exactly();
+        let (dead, nodes) = (budget.dead_exactly(), budget.nodes_exactly());
         let large = core.large().figures();
         Stats {
             counts: core.counters().read(),
             cache_capacity: budget.capacity(),
-            resident_bytes: budget.used_exactly().saturating_sub(dead),
+            resident_bytes: budget.used_exactly().saturating_sub(dead + nodes),
+            node_bytes: nodes,
             dead_bytes: dead,
             buffer_bytes: core.buffer_memory(),
             page_ids: self.next_page_id.load(Ordering::Relaxed).saturating_sub(1),

@@ -1,11 +1,12 @@
-//! How many bytes the cache holds: contents of pages, and memory that is dead but that readers may still look at.
+//! How many bytes the cache holds: contents of pages, the nodes that they hang in, and memory that is dead but that readers may
+//! still look at.
 //!
 //! Every link and every eviction changes the figure, so one counter for all would be the most contended word of the
 //! store. Instead each thread has an *account* of its own, which passes its balance on to the totals when it has
 //! become worth it. The batch follows the capacity, so the totals are never off by more than 1/64 of it, and with a tiny
 //! capacity they are exact.
 //!
-//! - **(A)** `used` counts a content from its publication until its memory really is freed, wherever it was in between.
+//! - **(A)** `used` counts a content or a node from its publication until its memory really is freed, wherever it was in between.
 //!   What frees it runs later, on any thread, perhaps after the instance is gone: so a deferred closure holds its
 //!   account by a counted reference, and accounts hold the totals. Sharing one count among all would contend
 //!   again; the account's is mostly used by one thread.
@@ -13,6 +14,9 @@
 //!   without looking at each content), but what is added is later subtracted, so it does not drift.
 //! - **(C)** A thread keeps what it deferred in a bag that may hold many megabytes of pages. Bags are handed over by bytes,
 //!   not by number: [`Account::bury`] says when.
+//! - **(D)** `nodes` is the part of `used` that are nodes of chains in the table: from their publication until they are taken out,
+//!   and then they are dead. So what is neither dead nor a node is a content that can be evicted. A link charges a node only if it
+//!   had to begin a chunk, and together with its fragment, so nodes cost a link no update of their own.
 
 use std::sync::Arc;
 
@@ -24,9 +28,33 @@ use crate::sync::atomic::{AtomicI64, Ordering};
 /// How many accounts there are.
 const ACCOUNTS: usize = if cfg!(loom) { 1 } else { 16 };
 
+/// Bytes of pages, by what becomes of them under pressure.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Weight {
+    /// What can be evicted.
+    pub(crate) contents: u64,
+    /// What stays as long as its page is what it is.
+    pub(crate) nodes: u64,
+}
+
+impl Weight {
+    pub(super) const fn of_contents(contents: u64) -> Self {
+        Self { contents, nodes: 0 }
+    }
+
+    pub(super) const fn of_nodes(nodes: u64) -> Self {
+        Self { contents: 0, nodes }
+    }
+
+    pub(crate) const fn sum(self) -> u64 {
+        self.contents + self.nodes
+    }
+}
+
 #[derive(Debug)]
 struct Totals {
     used: AtomicI64,
+    nodes: AtomicI64,
     dead: AtomicI64,
 }
 
@@ -34,6 +62,7 @@ struct Totals {
 #[derive(Debug)]
 struct Balance {
     used: AtomicI64,
+    nodes: AtomicI64,
     dead: AtomicI64,
     /// Bytes buried since a bag was last handed over.
     unflushed: AtomicI64,
@@ -51,9 +80,16 @@ pub(crate) struct Account {
 }
 
 impl Account {
-    /// Contents have come in.
-    pub(super) fn charge(&self, bytes: u64) {
-        self.change(&self.balance.used, &self.totals.used, signed(bytes));
+    /// Contents and nodes have come in.
+    pub(super) fn charge(&self, weight: Weight) {
+        self.change(&self.balance.used, &self.totals.used, signed(weight.sum()));
+        self.change(&self.balance.nodes, &self.totals.nodes, signed(weight.nodes));
+    }
+
+    /// Takes back what [`charge`](Self::charge) added, for what is out of the table without having waited for readers.
+    pub(super) fn refund(&self, weight: Weight) {
+        self.unlink(weight);
+        self.discharge(weight.sum());
     }
 
     /// Memory has really been freed.
@@ -61,11 +97,18 @@ impl Account {
         self.change(&self.balance.used, &self.totals.used, -signed(bytes));
     }
 
-    /// Memory now waits for readers. True if the thread should hand over what it has deferred (C).
+    /// Nodes are in the table no more (D).
+    pub(super) fn unlink(&self, weight: Weight) {
+        self.change(&self.balance.nodes, &self.totals.nodes, -signed(weight.nodes));
+    }
+
+    /// Memory was taken out of reach and now waits for readers. True if the thread should hand over what it has deferred (C).
     #[must_use]
-    pub(super) fn bury(&self, bytes: u64) -> bool {
-        self.change(&self.balance.dead, &self.totals.dead, signed(bytes));
-        let unflushed = self.balance.unflushed.fetch_add(signed(bytes), Ordering::Relaxed) + signed(bytes);
+    pub(super) fn bury(&self, weight: Weight) -> bool {
+        let bytes = signed(weight.sum());
+        self.unlink(weight);
+        self.change(&self.balance.dead, &self.totals.dead, bytes);
+        let unflushed = self.balance.unflushed.fetch_add(bytes, Ordering::Relaxed) + bytes;
         let full = unflushed >= self.bag;
         if full {
             self.balance.unflushed.store(0, Ordering::Relaxed);
@@ -104,12 +147,13 @@ impl Budget {
     const LARGEST_BATCH: u64 = 64 << 10;
 
     pub(crate) fn new(capacity: u64) -> Self {
-        let totals = Totals { used: AtomicI64::new(0), dead: AtomicI64::new(0) };
+        let totals = Totals { used: AtomicI64::new(0), nodes: AtomicI64::new(0), dead: AtomicI64::new(0) };
         let totals = Arc::new(CachePadded::new(totals));
         let batch = (capacity / (64 * ACCOUNTS as u64)).min(Self::LARGEST_BATCH);
         let account = || Account {
             balance: CachePadded::new(Balance {
                 used: AtomicI64::new(0),
+                nodes: AtomicI64::new(0),
                 dead: AtomicI64::new(0),
                 unflushed: AtomicI64::new(0),
             }),
@@ -125,17 +169,6 @@ impl Budget {
         self.capacity
     }
 
-    /// Adds other memory that the budget covers, write buffers for instance.
-    #[cfg(test)]
-    pub(super) fn charge(&self, bytes: u64) {
-        self.account().charge(bytes);
-    }
-
-    /// Takes back what [`charge`](Self::charge) added.
-    pub(super) fn discharge(&self, bytes: u64) {
-        self.account().discharge(bytes);
-    }
-
     /// The bytes in use, dead ones included, but for what accounts have not passed on: one load, for hot paths.
     #[inline]
     pub(crate) fn used(&self) -> u64 {
@@ -148,6 +181,12 @@ impl Budget {
         unsigned(self.totals.dead.load(Ordering::Relaxed))
     }
 
+    /// How many of the bytes in use are nodes in the table (D).
+    #[inline]
+    pub(crate) fn nodes(&self) -> u64 {
+        unsigned(self.totals.nodes.load(Ordering::Relaxed))
+    }
+
     /// By how many bytes the capacity is exceeded.
     #[inline]
     #[cfg(test)]
@@ -157,14 +196,22 @@ impl Budget {
 
     /// The bytes in use with all balances; exact when no other thread is at work.
     pub(crate) fn used_exactly(&self) -> u64 {
-        let balances = self.accounts.iter().map(|account| account.balance.used.load(Ordering::Relaxed));
-        unsigned(balances.sum::<i64>() + self.totals.used.load(Ordering::Relaxed))
+        self.exactly(&self.totals.used, |balance| &balance.used)
+    }
+
+    /// The bytes of nodes with all balances; exact when no other thread is at work.
+    pub(crate) fn nodes_exactly(&self) -> u64 {
+        self.exactly(&self.totals.nodes, |balance| &balance.nodes)
     }
 
     /// The dead bytes with all balances; exact when no other thread is at work.
     pub(crate) fn dead_exactly(&self) -> u64 {
-        let balances = self.accounts.iter().map(|account| account.balance.dead.load(Ordering::Relaxed));
-        unsigned(balances.sum::<i64>() + self.totals.dead.load(Ordering::Relaxed))
+        self.exactly(&self.totals.dead, |balance| &balance.dead)
+    }
+
+    fn exactly(&self, total: &AtomicI64, balance: impl Fn(&Balance) -> &AtomicI64) -> u64 {
+        let balances = self.accounts.iter().map(|account| balance(&account.balance).load(Ordering::Relaxed));
+        unsigned(balances.sum::<i64>() + total.load(Ordering::Relaxed))
     }
 
     /// The calling thread's account.
@@ -185,14 +232,14 @@ fn unsigned(bytes: i64) -> u64 {
 #[cfg(test)]
 #[cfg(not(loom))]
 mod tests {
-    use super::Budget;
+    use super::{Budget, Weight};
 
     #[test]
     fn a_tiny_budget_is_exact_at_every_moment() {
         let budget = Budget::new(4096);
-        budget.charge(4097);
+        budget.account().charge(Weight::of_contents(4097));
         assert_eq!((budget.used(), budget.excess()), (4097, 1));
-        budget.discharge(4097);
+        budget.account().discharge(4097);
         assert_eq!(budget.used(), 0);
     }
 
@@ -201,21 +248,39 @@ mod tests {
         let budget = Budget::new(64 << 20);
         std::thread::scope(|scope| {
             for _ in 0..4 {
-                scope.spawn(|| (0..10_000).for_each(|_| budget.charge(1000)));
+                scope.spawn(|| (0..10_000).for_each(|_| budget.account().charge(Weight::of_contents(1000))));
             }
         });
         assert_eq!(budget.used_exactly(), 40_000_000);
         assert!(budget.used().abs_diff(40_000_000) <= 1 << 20, "{}", budget.used());
-        budget.discharge(40_000_000);
+        budget.account().discharge(40_000_000);
         assert_eq!(budget.used_exactly(), 0);
     }
 
     #[test]
     fn bags_are_handed_over_by_bytes() {
         let budget = Budget::new(1 << 20);
-        let handed_over = (0..64).filter(|_| budget.account().bury(1024)).count();
+        let handed_over = (0..64).filter(|_| budget.account().bury(Weight::of_contents(1024))).count();
         assert_eq!(handed_over, 16);
         budget.account().unbury(64 * 1024);
         assert_eq!(budget.dead_exactly(), 0);
+    }
+
+    #[test]
+    fn nodes_count_until_they_are_out_of_the_table_and_are_used_until_they_are_freed() {
+        let budget = Budget::new(4096);
+        let (account, weight) = (budget.account(), Weight { contents: 100, nodes: 30 });
+        let figures = || [budget.used(), budget.nodes(), budget.dead()];
+        account.charge(weight);
+        account.charge(weight);
+        assert_eq!(figures(), [260, 60, 0]);
+        account.refund(weight);
+        assert_eq!(figures(), [130, 30, 0]);
+        let _ = account.bury(weight);
+        assert_eq!(figures(), [130, 0, 130]);
+        account.discharge(130);
+        account.unbury(130);
+        assert_eq!(figures(), [0, 0, 0]);
+        assert_eq!([budget.used_exactly(), budget.nodes_exactly(), budget.dead_exactly()], [0, 0, 0]);
     }
 }

@@ -11,9 +11,11 @@ use std::ptr::{self, NonNull};
 use std::sync::Arc;
 
 use crate::location::Place;
-use crate::pages::chain::{Head, NodeRef};
+use crate::pages::budget::Weight;
+use crate::pages::chain::Head;
 use crate::pages::fragment::Fragment;
 use crate::pages::node::{BaseKind, Chunk, DROPPED, MOST_SLOTS, PRESENT, Slot, Target};
+use crate::pages::node_ref::NodeRef;
 use crate::pages::table::Site;
 use crate::sync::atomic::Ordering;
 
@@ -42,7 +44,7 @@ impl<'g, F: Fragment> Head<'g, F> {
         let mut eviction = Eviction::new(self.newest().site());
         let mut nodes = self.nodes().skip_while(|node| node.merged().is_none());
         if let Some(newest_merged) = nodes.next()
-            && newest_merged.slot().is_some()
+            && newest_merged.is_link()
         {
             eviction.drop_own(newest_merged, &is_written);
             for node in nodes {
@@ -57,15 +59,13 @@ impl<'g, F: Fragment> Head<'g, F> {
 impl<F: Fragment> NodeRef<'_, F> {
     /// Takes the merged page (or a base's content) away and returns its weight.
     pub(super) fn drop_content(self) -> u64 {
-        let content = self.content().swap(ptr::null_mut(), Ordering::AcqRel);
-        if content.is_null() {
-            return 0;
-        }
+        let content = self.content().map(|content| content.swap(ptr::null_mut(), Ordering::AcqRel));
+        let Some(content) = content.filter(|content| !content.is_null()) else { return 0 };
         let site = self.site();
         // SAFETY: the swap made the box ours (node, F); readers may still look.
         let bytes = unsafe { (*content).weight };
         let account = Arc::clone(site.account());
-        let full = account.bury(bytes);
+        let full = account.bury(Weight::of_contents(bytes));
         // SAFETY: no reader comes to it after the swap, and those who have it hold guards. It owns all that it uses.
         unsafe {
             site.guard().defer_unchecked(move || {
@@ -105,7 +105,7 @@ impl<'g, F: Fragment> Eviction<'g, F> {
     }
 
     fn drop_merged(&mut self, node: NodeRef<'g, F>) {
-        if node.slot().is_some() {
+        if node.is_link() {
             self.outcome.bytes += node.drop_content();
         }
     }
@@ -152,7 +152,7 @@ impl<'g, F: Fragment> Eviction<'g, F> {
         // SAFETY: reached under the site's guard.
         unsafe { chunk.as_ref() }.retain();
         let account = Arc::clone(self.site.account());
-        let full = account.bury(bytes);
+        let full = account.bury(Weight::of_contents(bytes));
         // SAFETY: the exchanges of `state` made these fragments ours to drop (node, D); readers that saw them present
         // hold guards. The reference keeps the chunk alive (node, E). The closure adds the bytes up again instead of
         // capturing them: with three words the collector stores it without an allocation.
@@ -163,8 +163,8 @@ impl<'g, F: Fragment> Eviction<'g, F> {
                     bytes += u64::from(slot.as_ref().charged);
                     Slot::drop_fragment(slot);
                 }
-                Chunk::release(chunk);
-                account.discharge(bytes);
+                let chunk_bytes = Chunk::release(chunk);
+                account.discharge(bytes + chunk_bytes);
                 account.unbury(bytes);
             });
         }

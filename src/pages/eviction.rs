@@ -1,7 +1,7 @@
 //! Whose contents to drop next, and dropping them.
 //!
 //! The policy is in `queues`. It is told of pages that came in by announcements (`arrivals`), and of hits by a few bits in
-//! each page's newest node ([`NodeRef::touch`](crate::pages::chain::NodeRef::touch)); so neither readers nor writers come here.
+//! each page's newest node ([`NodeRef::touch`](crate::pages::node_ref::NodeRef::touch)); so neither readers nor writers come here.
 //!
 //! - **(A)** Who evicts holds the queues' mutex, and no other path takes it. Others that find it taken go on with what they were
 //!   doing, at once or after a bounded time, as they choose. So a thread that is stopped while it evicts stops nobody; and a

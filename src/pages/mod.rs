@@ -5,7 +5,9 @@
 //! | `fragment` | what users tell about their type: merging, encoding, size |
 //! | `cell` | where a record lies now, and the race between moving it and its death |
 //! | `node` | the memory layout of a page's chain, and who may touch what |
+//! | `bundle` | a page with links as recovery found it |
 //! | `table` | page id → head of the chain |
+//! | `node_ref` | one node of a chain, whatever it is made of |
 //! | `chain` | reading along a chain |
 //! | `publish` | the two ways of making a new head: a link, and a new base |
 //! | `evict` | dropping contents that can be read back |
@@ -26,6 +28,7 @@
 mod arrivals;
 pub(crate) mod budget;
 pub(crate) mod bulk;
+mod bundle;
 pub(crate) mod cell;
 pub(crate) mod chain;
 mod changes;
@@ -35,6 +38,7 @@ mod fragment;
 pub(crate) mod free_list;
 mod ghosts;
 pub(crate) mod node;
+pub(crate) mod node_ref;
 pub(crate) mod packed;
 mod prefetch;
 pub(crate) mod publish;

@@ -1,7 +1,7 @@
 //! The nodes of a page in memory: how they lie, who owns them, and who may touch what.
 //!
 //! The speed of `link` is decided here. One allocation per linked fragment would cost a malloc, and later a free of cold
-//! memory by another thread; so fragments are written *in place* into chunks of 3, 7 or 15 slots. A page is
+//! memory by another thread; so fragments are written *in place* into chunks of up to 3, 7 or 14 slots. A page is
 //!
 //! ```text
 //!  table word ──► slot 2 of ┌─ Chunk ───────────────┐ older   ┌─ Chunk ─────────┐ older   ┌─ Base ─────────┐
@@ -10,8 +10,9 @@
 //!                                                                                         └────────────────┘
 //! ```
 //!
-//! A [`Word`] names a node: a 16-aligned pointer whose low 4 bits are 0 for a [`Base`] and `index + 1` for a slot of
-//! a [`Chunk`]. It stays a pointer all the way (never an integer), so that its provenance covers the whole allocation.
+//! A [`Word`] names a node: a 16-aligned pointer whose low 4 bits are 0 for a [`Base`], `index + 1` for a slot of
+//! a [`Chunk`], and 15 for the newest link of a [`Bundle`], which is what recovery makes of a page with links. It stays a pointer all
+//! the way (never an integer), so that its provenance covers the whole allocation.
 //!
 //! # Invariants
 //!
@@ -19,7 +20,7 @@
 //!   before that guard is dropped. Nodes are freed by epoch deferrals only, queued after the chain they belong to was
 //!   unlinked by a compare-exchange of the table word; or at once if they never were published, or by the
 //!   exclusive owner of the table.
-//! - **(B) Published means frozen.** `version`, `birth`, `length`, `bulk`, `depth`, `chain_bytes`, `older` … are written before the
+//! - **(B) Published means frozen.** `version`, `birth`, `length`, `bulk`, `steps`, `chain_bytes`, `older` … are written before the
 //!   compare-exchange that publishes the node (a release) and never again. What changes later is atomic: the
 //!   location cell, the content pointers, `state`, `touched`, and the chunk's two counters.
 //! - **(C) A slot has one claimer.** A slot's index comes from `used`, which hands out each index to one thread at a time. Until
@@ -30,7 +31,8 @@
 //!   did it drops the fragment in place by a deferral (a reader that saw `PRESENT` holds a guard from before). The
 //!   deferral that frees the whole chain drops what is still `PRESENT`.
 //! - **(E) A chunk is freed by whoever brings its `references` to zero.** The chain holds one; every eviction that
-//!   deferred drops in the chunk holds one, because two deferrals of one epoch run in no order.
+//!   deferred drops in the chunk holds one, because two deferrals of one epoch run in no order. Who frees it also takes it off the
+//!   budget.
 //! - **(F) A content pointer owns a `Box`.** Null → box by compare-exchange; box → null by a swap, after which the swapper
 //!   alone owns the box and drops it by a deferral. The box says what it was charged to the budget, so that the same is
 //!   taken off.
@@ -44,6 +46,7 @@ use std::mem::{MaybeUninit, offset_of};
 use std::ptr::{self, NonNull};
 
 use crate::pages::bulk::Bulk;
+use crate::pages::bundle::Bundle;
 use crate::pages::cell::LocationCell;
 use crate::pages::fragment::{Fragment, heap_bytes};
 use crate::pages::prefetch::prefetch;
@@ -62,8 +65,10 @@ pub(crate) struct Node {
 const TAG: usize = 15;
 /// Every allocation is aligned to this, which malloc does by itself.
 const ALIGN: usize = TAG + 1;
-/// The most slots that a chunk can have, one less than there are tags.
-pub(super) const MOST_SLOTS: usize = TAG;
+/// The most slots that a chunk can have: tags 1 to 14.
+pub(super) const MOST_SLOTS: usize = TAG - 1;
+/// The tag of a bundle.
+const BUNDLE: usize = TAG;
 
 /// Names one node of a page of `F`, or none.
 #[derive(Debug)]
@@ -87,6 +92,8 @@ impl<F> PartialEq for Word<F> {
 pub(super) enum Target<F> {
     Base(NonNull<Base<F>>),
     Slot(NonNull<Chunk<F>>, usize),
+    /// A link, counted from the newest.
+    Bundled(NonNull<Bundle<F>>, usize),
 }
 
 impl<F> Word<F> {
@@ -99,6 +106,11 @@ impl<F> Word<F> {
     pub(super) fn of_slot(chunk: NonNull<Chunk<F>>, index: usize) -> Self {
         debug_assert!(index < MOST_SLOTS);
         Self(chunk.as_ptr().cast::<Node>().map_addr(|address| address | (index + 1)), PhantomData)
+    }
+
+    /// Names the newest link of a bundle.
+    pub(super) fn of_bundle(bundle: NonNull<Bundle<F>>) -> Self {
+        Self(bundle.as_ptr().cast::<Node>().map_addr(|address| address | BUNDLE), PhantomData)
     }
 
     /// A word as it was stored by [`raw`](Self::raw), in a table of pages of the same type.
@@ -118,8 +130,11 @@ impl<F> Word<F> {
         if tag == 0 {
             return NonNull::new(self.0.cast()).map(Target::Base);
         }
-        let chunk = self.0.map_addr(|address| address & !TAG);
-        NonNull::new(chunk.cast()).map(|chunk| Target::Slot(chunk, tag - 1))
+        let block = self.0.map_addr(|address| address & !TAG);
+        if tag == BUNDLE {
+            return NonNull::new(block.cast()).map(|bundle| Target::Bundled(bundle, 0));
+        }
+        NonNull::new(block.cast()).map(|chunk| Target::Slot(chunk, tag - 1))
     }
 }
 
@@ -133,6 +148,7 @@ impl<F> Target<F> {
                 prefetch(chunk.as_ptr());
                 prefetch(Chunk::slot_address(chunk, index).cast::<SlotHeader>());
             }
+            Self::Bundled(bundle, _) => prefetch(bundle.as_ptr()),
         }
     }
 
@@ -142,6 +158,7 @@ impl<F> Target<F> {
         match self {
             Self::Base(base) => prefetch(base.as_ptr()),
             Self::Slot(chunk, _) => prefetch(chunk.as_ptr()),
+            Self::Bundled(bundle, _) => prefetch(bundle.as_ptr()),
         }
     }
 
@@ -163,9 +180,12 @@ pub(crate) struct Content<F> {
 }
 
 impl<F: Fragment> Content<F> {
+    /// What one takes of memory, without what its value owns.
+    const SIZE: u64 = footprint(Layout::new::<Self>());
+
     /// `encoded` is the length of the encoded form: the best guess of the heap bytes of a type that does not tell.
     pub(crate) fn new(value: F, encoded: u64) -> Self {
-        let weight = size_of::<F>() as u64 + heap_bytes(&value, encoded);
+        let weight = Self::SIZE + heap_bytes(&value, encoded);
         Self { value, weight }
     }
 
@@ -176,7 +196,7 @@ impl<F: Fragment> Content<F> {
 
     /// The heap bytes.
     pub(super) fn heap(&self) -> u64 {
-        self.weight.saturating_sub(size_of::<F>() as u64)
+        self.weight.saturating_sub(Self::SIZE)
     }
 }
 
@@ -210,8 +230,6 @@ pub(super) struct Base<F> {
 pub(super) struct Slot<F> {
     pub(super) merged: AtomicPtr<Content<F>>,
     pub(super) cell: LocationCell,
-    /// How many versions above the base, so at least 1.
-    pub(super) depth: u32,
     /// Of the record.
     pub(super) length: u32,
     /// The lengths of this and all older links' records, with their files. Stops at the top instead of wrapping.
@@ -220,15 +238,43 @@ pub(super) struct Slot<F> {
     pub(super) charged: u32,
     pub(super) state: AtomicU8,
     pub(super) touched: AtomicU8,
-    /// The slot of the next older node, for all but slot 0; that one's is the chunk's `older`.
-    pub(super) next: u8,
+    pub(super) steps: Steps,
     pub(super) bulk: Bulk,
     pub(super) fragment: SharedCell<MaybeUninit<F>>,
 }
 
 /// As much of a slot as lies before its fragment.
 #[repr(C)]
-struct SlotHeader([u64; 5]);
+struct SlotHeader([u64; 4]);
+
+/// Where a slot stands in its chunk's part of the chain.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Steps(u8);
+
+const _: () = assert!(MOST_SLOTS <= 1 << 4);
+
+impl Steps {
+    /// Of slot 0, whose next older node is the chunk's `older`.
+    pub(super) const FIRST: Self = Self(0);
+
+    /// Of the slot above one with these, which has that index.
+    pub(super) fn above(self, index: usize) -> Self {
+        // A slot rises at most as far as its index, and both are below MOST_SLOTS.
+        Self((self.rise() as u8 + 1) << 4 | index as u8)
+    }
+
+    /// How many of the chunk's slots lie below in the chain. Slots that were wasted lie in no chain.
+    #[inline]
+    pub(super) fn rise(self) -> u32 {
+        u32::from(self.0 >> 4)
+    }
+
+    /// The slot of the next older node, for all but slot 0.
+    #[inline]
+    pub(super) fn next(self) -> usize {
+        usize::from(self.0 & 0xF)
+    }
+}
 
 /// `Slot::state`: the fragment is there.
 pub(super) const PRESENT: u8 = 1;
@@ -244,7 +290,7 @@ pub(super) struct Chunk<F> {
     pub(super) base: NonNull<Base<F>>,
     pub(super) base_version: u64,
     pub(super) birth: u64,
-    /// The depth of slot 0. With it a search passes a chunk by without a look at its slots, which are on other lines.
+    /// The depth of slot 0: how many versions above the base. With it a search passes a chunk by without a look at its slots, which are on other lines.
     pub(super) first_depth: u32,
     references: AtomicU32,
     used: AtomicU32,
@@ -267,11 +313,11 @@ pub(super) struct Foot<F> {
 const _: () = {
     assert!(size_of::<Base<[u64; 3]>>() == 40);
     assert!(size_of::<Chunk<[u64; 3]>>() == 56);
-    assert!(size_of::<Slot<[u64; 3]>>() == 64);
+    assert!(size_of::<Slot<[u64; 3]>>() == 56);
     assert!(offset_of!(Slot<[u64; 3]>, fragment) == size_of::<SlotHeader>());
 };
 
-const fn layout(size: usize, align: usize) -> Layout {
+pub(super) const fn layout(size: usize, align: usize) -> Layout {
     match Layout::from_size_align(size, if align > ALIGN { align } else { ALIGN }) {
         Ok(layout) => layout,
         // The sizes are sums of sizes of types and far from overflowing, and alignments are those of types.
@@ -279,10 +325,15 @@ const fn layout(size: usize, align: usize) -> Layout {
     }
 }
 
+/// What an allocation takes of memory: allocators keep a word beside it, and round up to what they align to.
+pub(super) const fn footprint(layout: Layout) -> u64 {
+    (layout.size() + size_of::<usize>()).next_multiple_of(ALIGN) as u64
+}
+
 impl<F> Base<F> {
     const LAYOUT: Layout = layout(size_of::<Self>(), align_of::<Self>());
     /// What one takes of memory.
-    pub(super) const SIZE: u64 = Self::LAYOUT.size() as u64;
+    pub(super) const SIZE: u64 = footprint(Self::LAYOUT);
 
     /// Takes memory for a base that nobody else knows yet.
     pub(super) fn allocate(base: Self) -> NonNull<Self> {
@@ -290,6 +341,12 @@ impl<F> Base<F> {
         // SAFETY: fresh memory of at least this size and alignment.
         unsafe { memory.write(base) };
         memory
+    }
+
+    /// What a chunk repeats of the base, which lies there.
+    pub(super) fn foot(&self, at: NonNull<Self>) -> Foot<F> {
+        let Self { version, birth, length, bulk, .. } = *self;
+        Foot { base: at, version, birth, length, bulk }
     }
 
     /// Frees the memory. The content is another's business.
@@ -317,7 +374,7 @@ impl<F> Chunk<F> {
 
     /// What a chunk takes of memory.
     pub(super) fn size(&self) -> u64 {
-        Self::layout(self.capacity.into()).size() as u64
+        footprint(Self::layout(self.capacity.into()))
     }
 
     /// How many slots the next chunk of a page gets: few at first, since most pages are small.
@@ -410,21 +467,24 @@ impl<F> Chunk<F> {
         self.references.fetch_add(1, Ordering::Relaxed);
     }
 
-    /// Gives up a reference, and the memory with the last one (E). Fragments are another's business.
+    /// Gives up a reference, and the memory with the last one (E). Returns what was freed. Fragments are another's business.
     ///
     /// # Safety
     /// The caller owns a reference, and uses the chunk no more.
-    pub(super) unsafe fn release(this: NonNull<Self>) {
+    pub(super) unsafe fn release(this: NonNull<Self>) -> u64 {
         // SAFETY: the reference keeps the chunk alive until here. Release, and acquire by the last one, order all that
         // was done in the chunk before its end.
         let (before, capacity) = unsafe {
             let header = this.as_ref();
             (header.references.fetch_sub(1, Ordering::AcqRel), header.capacity)
         };
-        if before == 1 {
-            // SAFETY: that was the last reference; allocated with the same layout.
-            unsafe { spare::free(this.cast(), Self::layout(capacity.into())) };
+        if before > 1 {
+            return 0;
         }
+        let layout = Self::layout(capacity.into());
+        // SAFETY: that was the last reference; allocated with the same layout.
+        unsafe { spare::free(this.cast(), layout) };
+        footprint(layout)
     }
 }
 

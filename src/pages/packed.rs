@@ -27,8 +27,8 @@ use crate::ids::{Lsn, RangeId, SlotId, Version};
 use crate::location::Place;
 use crate::pages::bulk::Bulks;
 use crate::pages::fragment::Fragment;
-use crate::pages::node::{BaseKind, Word};
-use crate::pages::restore::{RestoredPage, build};
+use crate::pages::node::BaseKind;
+use crate::pages::restore::{Built, RestoredPage, build};
 use crate::pages::segment_map::SegmentMap;
 use crate::pages::table::{Leaf, PageTable, slot_of};
 use crate::sync::Mutex;
@@ -133,8 +133,9 @@ impl<F: Fragment> PageTable<F> {
         let mut links = Vec::new();
         for page in RangePages::new(range, pages).flatten() {
             let page_id = page.base.page_id;
-            if let Some(word) = self.nodes_of(&page, &mut links) {
-                leaf.word(slot_of(page_id)).store(word.raw(), Ordering::Release);
+            if let Some(Built { head, weight }) = self.nodes_of(&page, &mut links) {
+                self.budget.account().charge(weight);
+                leaf.word(slot_of(page_id)).store(head.raw(), Ordering::Release);
             }
         }
         home.store(ptr::null_mut(), Ordering::Release);
@@ -143,7 +144,7 @@ impl<F: Fragment> PageTable<F> {
     }
 
     /// The nodes of one page. There always are some (D).
-    fn nodes_of(&self, page: &SnapshotPage<'_>, links: &mut Vec<(Place, u32)>) -> Option<Word<F>> {
+    fn nodes_of(&self, page: &SnapshotPage<'_>, links: &mut Vec<(Place, u32)>) -> Option<Built<F>> {
         let homes = self.unpacker.homes.as_ref()?;
         let base = &page.base;
         links.clear();

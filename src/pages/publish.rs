@@ -10,11 +10,14 @@ use std::ptr::{self, NonNull};
 
 use crate::ids::Version;
 use crate::location::Place;
+use crate::pages::budget::Weight;
 use crate::pages::bulk::Bulk;
+use crate::pages::bundle::Bundle;
 use crate::pages::cell::LocationCell;
-use crate::pages::chain::{Head, NodeRef};
+use crate::pages::chain::Head;
 use crate::pages::fragment::{Fragment, heap_bytes};
-use crate::pages::node::{Base, BaseKind, Chunk, Content, DROPPED, Foot, PRESENT, Slot, Target, Word};
+use crate::pages::node::{Base, BaseKind, Chunk, Content, PRESENT, Slot, Steps, Target, Word};
+use crate::pages::node_ref::NodeRef;
 use crate::pages::retire::RetiredChain;
 use crate::pages::table::Entry;
 use crate::sync::SharedCell;
@@ -29,26 +32,25 @@ pub(crate) struct PreparedLink<'g, F: Fragment> {
 }
 
 impl<'g, F: Fragment> Head<'g, F> {
-    /// Puts a fragment in a slot above this head. `encoded` is its length in encoded form.
-    pub(crate) fn prepare_link(self, fragment: F, encoded: usize) -> PreparedLink<'g, F> {
+    /// Puts a fragment in a slot above this head. `encoded` is its length in encoded form. If there is no slot left, at most as
+    /// many are made as links are `expected`, this one included.
+    pub(crate) fn prepare_link(self, fragment: F, encoded: usize, expected: u32) -> PreparedLink<'g, F> {
         debug_assert!(!self.is_freed());
-        let (chunk, index) = claim_slot(self.newest());
-        let next = match self.newest().target() {
-            Target::Base(_) => 0,
-            // Below MOST_SLOTS; meaningless in slot 0.
-            Target::Slot(_, below) => below as u8,
+        let (chunk, index) = claim_slot(self.newest(), expected);
+        let steps = match (index, self.newest().target(), self.newest().slot()) {
+            (1.., Target::Slot(_, below), Some((_, slot))) => slot.steps.above(below),
+            _ => Steps::FIRST,
         };
         let charged = heap_bytes(&fragment, encoded as u64);
         let slot = Slot {
             merged: AtomicPtr::new(ptr::null_mut()),
             cell: LocationCell::unset(),
-            depth: self.depth().saturating_add(1),
             length: 0,
             chain_bytes: 0,
             charged: u32::try_from(charged).unwrap_or(u32::MAX),
             state: AtomicU8::new(PRESENT),
             touched: AtomicU8::new(self.newest().touches()),
-            next,
+            steps,
             bulk: Bulk::NONE,
             fragment: SharedCell::new(std::mem::MaybeUninit::new(fragment)),
         };
@@ -59,19 +61,17 @@ impl<'g, F: Fragment> Head<'g, F> {
 }
 
 /// A slot in the head's chunk, or slot 0 of a new chunk if that one is full.
-fn claim_slot<F: Fragment>(head: NodeRef<'_, F>) -> (NonNull<Chunk<F>>, usize) {
+fn claim_slot<F: Fragment>(head: NodeRef<'_, F>, expected: u32) -> (NonNull<Chunk<F>>, usize) {
     let header = head.slot().map(|(header, _)| header);
     if let (Target::Slot(chunk, _), Some(header)) = (head.target(), header)
         && let Some(index) = header.claim()
     {
         return (chunk, index);
     }
-    let capacity = Chunk::next_capacity(header);
+    let capacity = Chunk::next_capacity(header).min(expected.max(1) as usize);
     let foot = match head.target() {
-        Target::Base(base) => {
-            let Base { version, birth, length, bulk, .. } = *head.base();
-            Foot { base, version, birth, length, bulk }
-        }
+        Target::Base(base) => head.base().foot(base),
+        Target::Bundled(bundle, _) => head.base().foot(Bundle::base_of(bundle)),
         // SAFETY: reached under the head's guard.
         Target::Slot(chunk, _) => unsafe { chunk.as_ref() }.foot(),
     };
@@ -111,13 +111,14 @@ impl<F: Fragment> PreparedLink<'_, F> {
             (*slot.as_ptr()).charged
         };
         let site = head.newest().site();
+        let weight = Weight { contents: charged.into(), nodes: this.fresh_bytes() };
         // Charged first, so that a quick eviction does not discharge more than there was.
-        site.account().charge(charged.into());
+        site.account().charge(weight);
         if site.exchange(head.newest().word(), Word::of_slot(this.chunk, this.index)) {
             site.mark_resident();
             return Ok(Version(head.version().0 + 1));
         }
-        site.account().discharge(charged.into());
+        site.account().refund(weight);
         Err(ManuallyDrop::into_inner(this).cancel())
     }
 
@@ -130,16 +131,26 @@ impl<F: Fragment> PreparedLink<'_, F> {
         fragment
     }
 
+    /// Whether the slot is in the chunk that the head is in, too.
+    fn is_in_heads_chunk(&self) -> bool {
+        matches!(self.head.newest().target(), Target::Slot(chunk, _) if chunk == self.chunk)
+    }
+
+    /// What the chunk takes if it was begun for this link.
+    fn fresh_bytes(&self) -> u64 {
+        // SAFETY: a chunk of our own, which is alive.
+        if self.is_in_heads_chunk() { 0 } else { unsafe { self.chunk.as_ref() }.size() }
+    }
+
     /// Gives back the memory of a slot without a fragment.
     fn give_back(&self) {
-        let is_heads = matches!(self.head.newest().target(), Target::Slot(chunk, _) if chunk == self.chunk);
         // SAFETY: the head's chunk is alive under its guard. A chunk of our own was never published, so the reference
         // that it was made with is ours.
         unsafe {
-            if is_heads {
+            if self.is_in_heads_chunk() {
                 self.chunk.as_ref().unclaim(self.index);
             } else {
-                Chunk::release(self.chunk);
+                let _ = Chunk::release(self.chunk);
             }
         }
     }
@@ -178,7 +189,7 @@ impl<F: Fragment> PreparedBase<F> {
     }
 
     /// A base without content in memory.
-    pub(super) fn absent(kind: BaseKind, version: Version, birth: Version) -> Self {
+    fn absent(kind: BaseKind, version: Version, birth: Version) -> Self {
         Self::new(kind, version, birth, ptr::null_mut())
     }
 
@@ -195,11 +206,11 @@ impl<F: Fragment> PreparedBase<F> {
         }))
     }
 
-    /// What the content weighs, if there is any.
-    fn weight(&self) -> u64 {
+    /// What the base weighs with its content, if there is any.
+    fn weight(&self) -> Weight {
         // SAFETY: the base is ours, and so is the box that it points at.
         let content = unsafe { self.0.as_ref().content.load(Ordering::Relaxed).as_ref() };
-        content.map_or(0, |content| content.weight)
+        Weight { contents: content.map_or(0, |content| content.weight), nodes: Base::<F>::SIZE }
     }
 
     /// Says that so much of the record is in a file of its own.
@@ -209,7 +220,7 @@ impl<F: Fragment> PreparedBase<F> {
     }
 
     /// Fills in where the record lies.
-    pub(super) fn set_record(&mut self, place: Place, length: u32) {
+    fn set_record(&mut self, place: Place, length: u32) {
         // SAFETY: the base is ours alone.
         let base = unsafe { self.0.as_mut() };
         base.cell.set(place);
@@ -226,18 +237,18 @@ impl<F: Fragment> PreparedBase<F> {
     ) -> Result<Option<RetiredChain<'g, F>>, LostRace<F>> {
         self.set_record(place, length);
         let (site, this) = (entry.site(), ManuallyDrop::new(self));
-        let bytes = this.weight();
-        if let (Entry::Occupied(head), true) = (entry, bytes > 0) {
+        let weight = this.weight();
+        if let (Entry::Occupied(head), true) = (entry, weight.contents > 0) {
             // A page that was in use still is. To write it is not to use it.
             NodeRef::new(site, Target::Base(this.0)).set_touches(head.newest().touches());
         }
         // Charged first, so that a quick eviction does not discharge more than there was.
-        site.account().charge(bytes);
+        site.account().charge(weight);
         if !site.exchange(entry.word(), Word::of_base(this.0)) {
-            site.account().discharge(bytes);
+            site.account().refund(weight);
             return Err(LostRace(ManuallyDrop::into_inner(this).cancel()));
         }
-        if bytes > 0 {
+        if weight.contents > 0 {
             site.mark_resident();
         }
         Ok(match entry {
@@ -252,10 +263,6 @@ impl<F: Fragment> PreparedBase<F> {
         let this = ManuallyDrop::new(self);
         // SAFETY: the base is ours, and so is the box; `this` is not used again.
         unsafe { this.dismantle().map(|content| content.value) }
-    }
-
-    pub(super) fn into_raw(self) -> NonNull<Base<F>> {
-        ManuallyDrop::new(self).0
     }
 
     /// Frees the base.
@@ -276,29 +283,5 @@ impl<F: Fragment> Drop for PreparedBase<F> {
     fn drop(&mut self) {
         // SAFETY: published bases are forgotten, so this one is not.
         drop(unsafe { self.dismantle() });
-    }
-}
-
-/// The slot of a link whose fragment is not in memory.
-pub(super) fn absent_slot<F>(
-    place: Place,
-    depth: u32,
-    length: u32,
-    bulk: Bulk,
-    chain_bytes: u32,
-    next: u8,
-) -> Slot<F> {
-    Slot {
-        merged: AtomicPtr::new(ptr::null_mut()),
-        cell: LocationCell::at(place),
-        depth,
-        length,
-        chain_bytes,
-        charged: 0,
-        state: AtomicU8::new(DROPPED),
-        touched: AtomicU8::new(0),
-        next,
-        bulk,
-        fragment: SharedCell::new(std::mem::MaybeUninit::uninit()),
     }
 }

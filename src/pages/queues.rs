@@ -38,7 +38,7 @@ use std::collections::VecDeque;
 use crate::ids::PageId;
 use crate::pages::ghosts::Ghosts;
 
-/// As often as this a page's use is noted, and no further (see [`touch`](crate::pages::chain::NodeRef::touch)). Measured with
+/// As often as this a page's use is noted, and no further (see [`touch`](crate::pages::node_ref::NodeRef::touch)). Measured with
 /// `benches/cache`: one bit instead of two costs half a point to a point of the hit ratio; three bits would give a fifth of a
 /// point where popularity does not change, for twice as many writes to a hot page.
 pub(super) const MOST_TOUCHES: u8 = 3;

@@ -1,13 +1,16 @@
 //! Chains as recovery builds them: where each record lies, and no contents.
 
-use std::ptr::NonNull;
+use std::ptr;
 
 use crate::ids::Version;
 use crate::location::Place;
+use crate::pages::budget::Weight;
 use crate::pages::bulk::Bulk;
+use crate::pages::bundle::{Bundle, BundledLink};
+use crate::pages::cell::LocationCell;
 use crate::pages::fragment::Fragment;
-use crate::pages::node::{Base, BaseKind, Chunk, Foot, MOST_SLOTS, Word};
-use crate::pages::publish::{PreparedBase, absent_slot};
+use crate::pages::node::{Base, BaseKind, Word};
+use crate::sync::atomic::{AtomicPtr, AtomicU8};
 
 /// Where the records of a page lie.
 #[derive(Clone, Copy, Debug)]
@@ -29,60 +32,46 @@ impl RestoredPage<'_> {
         let found = self.bulks.iter().find(|(of, _)| *of == version);
         found.map_or(Bulk::NONE, |(_, bulk)| *bulk)
     }
+
+    /// Of the link so many versions above the base.
+    fn bulk_of_link(&self, depth: u64) -> Bulk {
+        // Mostly there is none, and nothing to reckon.
+        if self.bulks.is_empty() { Bulk::NONE } else { self.bulk(Version(self.version.0 + depth)) }
+    }
 }
 
-/// Builds a chain that nobody else knows yet.
-pub(super) fn build<F: Fragment>(page: &RestoredPage<'_>) -> Word<F> {
-    let mut base = PreparedBase::<F>::absent(page.kind, page.version, page.birth);
-    base.set_record(page.place, page.length);
-    base.set_bulk(page.bulk(page.version));
-    let base = base.into_raw();
-    let mut word = Word::of_base(base);
-    let (mut depth, mut chain_bytes) = (0u32, 0u32);
-    let mut links = page.links;
-    while !links.is_empty() {
-        let (now, later) = links.split_at(links.len().min(MOST_SLOTS));
-        let chunk = chunk_for(now, later, (word, depth), base, page);
-        for (index, (place, length)) in now.iter().enumerate() {
-            depth = depth.saturating_add(1);
-            let bulk = page.bulk(Version(page.version.0 + u64::from(depth)));
-            chain_bytes = chain_bytes.saturating_add(*length).saturating_add(bulk.bytes());
-            let below = index.saturating_sub(1) as u8;
-            // SAFETY: the chunk is ours, with room for all of `now`, and the slot is claimed.
-            unsafe {
-                Chunk::slot(chunk, index).write(absent_slot(
-                    *place,
-                    depth,
-                    *length,
-                    bulk,
-                    chain_bytes,
-                    below,
-                ));
-            }
-            word = Word::of_slot(chunk, index);
-        }
-        links = later;
-    }
-    word
+/// A chain that nobody else knows yet.
+pub(super) struct Built<F> {
+    pub(super) head: Word<F>,
+    pub(super) weight: Weight,
 }
 
-/// A chunk with as many claimed slots as there are links, and in the newest one a slot to spare for the next link.
-fn chunk_for<F: Fragment>(
-    now: &[(Place, u32)],
-    later: &[(Place, u32)],
-    (older, depth): (Word<F>, u32),
-    base: NonNull<Base<F>>,
-    page: &RestoredPage<'_>,
-) -> NonNull<Chunk<F>> {
-    let spare = usize::from(later.is_empty());
-    let capacity = (now.len() + spare).min(MOST_SLOTS);
-    let (version, bulk) = (page.version.0, page.bulk(page.version));
-    let foot = Foot { base, version, birth: page.birth.0, length: page.length, bulk };
-    let chunk = Chunk::allocate(capacity, older, depth.saturating_add(1), &foot);
-    for _ in 1..now.len() {
-        // SAFETY: the chunk is alive and ours.
-        let claimed = unsafe { chunk.as_ref() }.claim();
-        debug_assert!(claimed.is_some());
+/// Builds a page's chain: a base, or a bundle if there are links.
+pub(super) fn build<F: Fragment>(page: &RestoredPage<'_>) -> Built<F> {
+    let base = Base {
+        content: AtomicPtr::new(ptr::null_mut()),
+        version: page.version.0,
+        cell: LocationCell::at(page.place),
+        birth: page.birth.0,
+        length: page.length,
+        kind: page.kind,
+        touched: AtomicU8::new(0),
+        bulk: page.bulk(page.version),
+    };
+    if page.links.is_empty() {
+        let weight = Weight::of_nodes(Base::<F>::SIZE);
+        return Built { head: Word::of_base(Base::allocate(base)), weight };
     }
-    chunk
+    let chain_bytes = (1..).zip(page.links).fold(0u32, |sum, (depth, (_, length))| {
+        sum.saturating_add(*length).saturating_add(page.bulk_of_link(depth).bytes())
+    });
+    let links = page.links.iter().enumerate().rev().map(|(below, (place, length))| BundledLink {
+        cell: LocationCell::at(*place),
+        length: *length,
+        bulk: page.bulk_of_link(below as u64 + 1),
+    });
+    let bundle = Bundle::allocate(base, chain_bytes, links);
+    // SAFETY: alive and ours.
+    let weight = Weight::of_nodes(unsafe { bundle.as_ref() }.size());
+    Built { head: Word::of_bundle(bundle), weight }
 }

@@ -12,9 +12,12 @@ use std::ptr::NonNull;
 use std::sync::Arc;
 
 use crate::location::Place;
-use crate::pages::chain::{Head, NodeRef};
+use crate::pages::budget::Weight;
+use crate::pages::bundle::Bundle;
+use crate::pages::chain::Head;
 use crate::pages::fragment::Fragment;
 use crate::pages::node::{Base, Chunk, Content, PRESENT, Slot, Target, Word};
+use crate::pages::node_ref::NodeRef;
 use crate::sync::atomic::Ordering;
 
 /// A chain that was taken out of the table. Its records are to be declared dead and its memory to be freed, both by
@@ -52,16 +55,13 @@ impl<'g, F: Fragment> RetiredChain<'g, F> {
         let newest = self.head.newest();
         let (word, site) = (newest.word(), newest.site());
         let weight = weigh(self.head);
-        let account = Arc::clone(site.account());
-        account.charge(weight.nodes);
-        let buried = weight.nodes + weight.contents;
-        let full = account.bury(buried);
+        let (account, buried) = (Arc::clone(site.account()), weight.sum());
+        let full = account.bury(weight);
         // SAFETY: the chain was unlinked, once, before; so when this runs, nobody can reach it (module essay). It borrows
         // nothing, and what it drops is `Send`.
         unsafe {
             site.guard().defer_unchecked(move || {
-                let freed = free_chain::<F>(word);
-                account.discharge(freed.contents + freed.nodes);
+                account.discharge(free_chain::<F>(word).bytes());
                 account.unbury(buried);
             });
         }
@@ -75,29 +75,39 @@ impl<F: Fragment> Drop for RetiredChain<'_, F> {
     }
 }
 
-/// Bytes of a chain.
+/// What was freed of a chain.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(super) struct Weight {
-    /// What was charged to the budget for contents.
-    pub(super) contents: u64,
-    /// The nodes themselves.
-    pub(super) nodes: u64,
+pub(super) struct Freed {
+    /// What the chain weighed.
+    pub(super) weight: Weight,
+    /// Of that, chunks that wait for an eviction to drop what is its own in them (`node`, E). It discharges them.
+    held: u64,
+}
+
+impl Freed {
+    /// The bytes that were given back.
+    pub(super) fn bytes(self) -> u64 {
+        self.weight.sum() - self.held
+    }
 }
 
 /// What a chain weighs now, without looking at its contents: an estimate where those are not in slots.
 fn weigh<F: Fragment>(head: Head<'_, F>) -> Weight {
-    let mut weight = Weight { contents: 0, nodes: Base::<F>::SIZE };
-    let mut last_chunk = None;
+    let mut weight = Weight::default();
+    let mut last = None;
     for node in head.nodes() {
-        if !node.content().load(Ordering::Relaxed).is_null() {
+        if node.content().is_some_and(|content| !content.load(Ordering::Relaxed).is_null()) {
             weight.contents += u64::from(head.base_bytes()) + u64::from(node.chain_bytes());
         }
-        let (Target::Slot(chunk, _), Some((header, slot))) = (node.target(), node.slot()) else { continue };
-        if slot.state.load(Ordering::Relaxed) == PRESENT {
+        if let Some((_, slot)) = node.slot()
+            && slot.state.load(Ordering::Relaxed) == PRESENT
+        {
             weight.contents += u64::from(slot.charged);
         }
-        if last_chunk.replace(chunk) != Some(chunk) {
-            weight.nodes += header.size();
+        let block = node.block();
+        if last != Some(block.at) {
+            weight.nodes += block.size;
+            last = Some(block.at);
         }
     }
     weight
@@ -107,8 +117,9 @@ fn weigh<F: Fragment>(head: Head<'_, F>) -> Weight {
 ///
 /// # Safety
 /// Nobody can reach the chain, now or later, except for deferred drops of evicted fragments.
-pub(super) unsafe fn free_chain<F: Fragment>(head: Word<F>) -> Weight {
-    let mut weight = Weight::default();
+pub(super) unsafe fn free_chain<F: Fragment>(head: Word<F>) -> Freed {
+    let mut freed = Freed::default();
+    let weight = &mut freed.weight;
     let mut word = head;
     // SAFETY: the chain is ours. A chunk is released after the last use of it, which is when the next older node lies in
     // another one; the base comes last.
@@ -119,24 +130,31 @@ pub(super) unsafe fn free_chain<F: Fragment>(head: Word<F>) -> Weight {
                     weight.contents += free_content(base.as_ref().content.load(Ordering::Acquire));
                     weight.nodes += Base::<F>::SIZE;
                     Base::free(base);
-                    return weight;
+                    return freed;
+                }
+                Target::Bundled(bundle, _) => {
+                    let header = bundle.as_ref();
+                    weight.contents += free_content(header.merged.load(Ordering::Acquire));
+                    weight.nodes += header.size();
+                    Bundle::free(bundle);
+                    return freed;
                 }
                 Target::Slot(chunk, index) => {
                     let slot = Chunk::slot(chunk, index);
                     weight.contents += free_slot(slot);
                     if index > 0 {
-                        Word::of_slot(chunk, slot.as_ref().next.into())
+                        Word::of_slot(chunk, slot.as_ref().steps.next())
                     } else {
-                        let older = chunk.as_ref().older;
-                        weight.nodes += chunk.as_ref().size();
-                        Chunk::release(chunk);
+                        let (older, size) = (chunk.as_ref().older, chunk.as_ref().size());
+                        weight.nodes += size;
+                        freed.held += size - Chunk::release(chunk);
                         older
                     }
                 }
             };
         }
     }
-    weight
+    freed
 }
 
 /// Drops what a slot holds.

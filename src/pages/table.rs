@@ -18,10 +18,11 @@ use crossbeam_utils::CachePadded;
 use crate::ids::{PageId, RangeId};
 use crate::pages::arrivals::{Arrivals, STRIDE, Stride, StrideName};
 use crate::pages::budget::{Account, Budget};
-use crate::pages::chain::{Head, NodeRef};
+use crate::pages::chain::Head;
 use crate::pages::changes::ChangeMark;
 use crate::pages::fragment::Fragment;
 use crate::pages::node::{Node, Word};
+use crate::pages::node_ref::NodeRef;
 use crate::pages::packed::{Homes, PackedHome, Unpacker, drop_packed};
 use crate::pages::prefetch::prefetch;
 use crate::pages::retire::free_chain;
@@ -124,13 +125,13 @@ impl Leaf {
 pub(crate) struct PageTable<F: Fragment> {
     root: Box<Root>,
     arrivals: CachePadded<Arrivals>,
-    budget: Arc<Budget>,
+    pub(super) budget: Arc<Budget>,
     pub(super) unpacker: Unpacker,
     pages: PhantomData<F>,
 }
 
 impl<F: Fragment> PageTable<F> {
-    /// An empty table, whose pages' contents are on that budget. Ranges that are restored have their records in the segments
+    /// An empty table, whose pages are on that budget. Ranges that are restored have their records in the segments
     /// that `homes` knows.
     pub(crate) fn new(budget: Arc<Budget>, homes: Option<Homes>) -> Self {
         let arrivals = CachePadded::new(Arrivals::new());
@@ -285,7 +286,9 @@ impl<F: Fragment> PageTable<F> {
         if !word.is_null() {
             // SAFETY: the chain is reachable from this word only; by the contract nobody looks at it.
             let freed = unsafe { free_chain(Word::<F>::from_raw(word)) };
-            self.budget.discharge(freed.contents);
+            let account = self.budget.account();
+            account.unlink(freed.weight);
+            account.discharge(freed.bytes());
         }
     }
 }

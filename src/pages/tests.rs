@@ -9,11 +9,12 @@ use crate::format::{RangeEncoder, SnapshotBase, SnapshotRecord};
 use crate::geometry::Geometry;
 use crate::ids::{Lsn, PageId, RangeId, SegmentId, SlotId, Version};
 use crate::location::Place;
-use crate::pages::budget::Budget;
-use crate::pages::chain::{Head, NodeRef, Part};
+use crate::pages::budget::{Budget, Weight};
+use crate::pages::chain::{Head, Part};
 use crate::pages::eviction::{Evictor, Swept, Want};
 use crate::pages::fragment::{Codec, CodecError, Fragment};
-use crate::pages::node::{BaseKind, Content};
+use crate::pages::node::{BaseKind, Chunk, Content, Slot, Target};
+use crate::pages::node_ref::NodeRef;
 use crate::pages::packed::Homes;
 use crate::pages::publish::PreparedBase;
 use crate::pages::queues::MOST_TOUCHES;
@@ -149,7 +150,7 @@ impl World {
     }
 
     fn link(&self, head: Head<'_, Counted>, number: u64) -> Result<Version, Counted> {
-        head.prepare_link(self.fragment(number), 8).publish(self.place(), LENGTH)
+        head.prepare_link(self.fragment(number), 8, u32::MAX).publish(self.place(), LENGTH)
     }
 
     fn free(&self) -> bool {
@@ -190,7 +191,27 @@ impl World {
             std::thread::sleep(Duration::from_millis(1));
         }
         assert_eq!(self.ledger.load(Ordering::SeqCst), 0, "fragments left");
-        assert_eq!((self.budget.used_exactly(), self.budget.dead_exactly()), (0, 0));
+        let budget = &self.budget;
+        assert_eq!([budget.used_exactly(), budget.nodes_exactly(), budget.dead_exactly()], [0; 3]);
+    }
+
+    /// Everything in the table, counted one by one.
+    fn recount(&self, pages: impl Iterator<Item = u64>) -> Weight {
+        let guard = epoch::pin();
+        let recounts = pages.filter_map(|id| Some(self.table().head(PageId(id), &guard)?.recount()));
+        recounts.fold(Weight::default(), |sum, page| Weight {
+            contents: sum.contents + page.contents,
+            nodes: sum.nodes + page.nodes,
+        })
+    }
+
+    /// Has the collector free what is dead.
+    fn bury_the_dead(&self) {
+        let patience = Instant::now() + Duration::from_secs(60);
+        while self.budget.dead_exactly() != 0 && Instant::now() < patience {
+            epoch::pin().flush();
+            std::thread::sleep(Duration::from_millis(1));
+        }
     }
 }
 
@@ -255,11 +276,11 @@ fn who_loses_a_race_gets_the_fragment_back_and_wastes_no_slot() {
         let guard = epoch::pin();
         for number in 2..40 {
             let head = world.head(&guard);
-            let loser = head.prepare_link(world.fragment(99), 8);
-            let cancelled = head.prepare_link(world.fragment(98), 8);
+            let loser = head.prepare_link(world.fragment(99), 8, u32::MAX);
+            let cancelled = head.prepare_link(world.fragment(98), 8, u32::MAX);
             assert_eq!(cancelled.fragment().read(), [98]);
             assert_eq!(cancelled.cancel().read(), [98]);
-            drop(head.prepare_link(world.fragment(97), 8));
+            drop(head.prepare_link(world.fragment(97), 8, u32::MAX));
             world.link(head, number).ok().unwrap();
             let fragment = loser.publish(world.place(), LENGTH).err().unwrap();
             assert_eq!(fragment.read(), [99]);
@@ -326,7 +347,8 @@ fn every_version_is_found_also_where_slots_were_wasted() {
         let guard = epoch::pin();
         for number in 2..=80 {
             let head = world.head(&guard);
-            let loser = (wasteful && number % 3 == 0).then(|| head.prepare_link(world.fragment(999), 8));
+            let loser =
+                (wasteful && number % 3 == 0).then(|| head.prepare_link(world.fragment(999), 8, u32::MAX));
             assert_eq!(world.link(head, number).ok(), Some(Version(number)));
             drop(loser);
         }
@@ -396,6 +418,151 @@ fn shedding_keeps_the_merged_page_and_what_is_newer() {
     world.end();
 }
 
+#[test]
+fn a_restored_page_is_merged_evicted_moved_and_killed_like_any_other() {
+    for count in [1_u64, 2, 40] {
+        let world = world_with_homes();
+        let links: Vec<Place> = (0..count).map(|_| world.place()).collect();
+        let pages = packed(&[(PAGE, false, world.place(), &links)]);
+        assert!(world.table().restore_range(RangeId::of(PAGE), pages));
+        let guard = epoch::pin();
+        let head = world.head(&guard);
+        let bytes = head.recount().nodes;
+        // A base and 16 bytes for each link.
+        assert_eq!((bytes, world.budget.nodes()), ((64 + 16 * count).next_multiple_of(16), bytes));
+        let expected: Vec<u64> = (40..=40 + count).collect();
+        assert_eq!(world.get_or_fetch(head), expected);
+        head.newest().touch();
+        assert!(head.newest().merged().is_some() && head.nodes().skip(1).all(|node| node.merged().is_none()));
+        // What is merged above supersedes what was merged below.
+        world.link(head, 900).ok().unwrap();
+        assert_eq!(world.get(world.head(&guard)), [&expected[..], &[900]].concat());
+        assert!(head.newest().merged().is_none());
+        assert!(world.head(&guard).evict(written).bytes > 0);
+        assert_eq!(world.head(&guard).read().missing().count() as u64, count + 2);
+
+        let (oldest, to) = (head.node(Version(41)).unwrap(), world.place());
+        assert!(!oldest.relocate(to, links[0]) && oldest.relocate(links[0], to));
+        assert_eq!(head.node(Version(41)).unwrap().place(), Some(to));
+        assert!(world.replace(world.head(&guard), world.fragment(7)));
+        assert_eq!(world.killed.load(Ordering::Relaxed), count + 2);
+        assert!(head.nodes().all(|node| node.place().is_none()));
+        drop(guard);
+        world.end();
+    }
+}
+
+#[test]
+fn a_restored_page_takes_what_was_merged_of_it_along_when_it_goes() {
+    for replaced in [false, true] {
+        let world = world_with_homes();
+        let pages = packed(&[(PAGE, false, world.place(), &[world.place()])]);
+        assert!(world.table().restore_range(RangeId::of(PAGE), pages));
+        {
+            let guard = epoch::pin();
+            assert_eq!(world.get_or_fetch(world.head(&guard)), [40, 41]);
+            assert!(!replaced || world.replace(world.head(&guard), world.fragment(7)));
+        }
+        world.end();
+    }
+}
+
+#[test]
+fn every_byte_of_pages_is_on_the_budget_and_leaves_it_once() {
+    let world = world_with_homes();
+    let last = PageId(RangeId::of(PAGE).end().0 - 1);
+    let links: Vec<Place> = (0..9).map(|_| world.place()).collect();
+    let pages = packed(&[(PAGE, false, world.place(), &links), (last, true, world.place(), &[])]);
+    assert!(world.table().restore_range(RangeId::of(PAGE), pages));
+    assert_eq!(world.budget.used(), 0, "packed");
+    let ids = || (1..4).chain([PAGE.0, last.0]);
+    let compare = |step: u64| assert_eq!(world.recount(ids()).nodes, world.budget.nodes(), "step {step}");
+    compare(0);
+    let mut random = 1_u64;
+    for step in 1..2000_u64 {
+        random = random.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        let (choice, id) = ((random >> 33) % 100, ids().nth((random >> 45) as usize % 5).unwrap());
+        let guard = epoch::pin();
+        let entry = world.table().entry(PageId(id), &guard).unwrap();
+        let head = match &entry {
+            Entry::Occupied(head) if !head.is_freed() => *head,
+            _ => {
+                let version = world.table().head(PageId(id), &guard).map_or(1, |head| head.version().0 + 1);
+                let base = PreparedBase::page(Version(version), Version(version), world.content(step));
+                assert!(world.publish(&entry, base));
+                continue;
+            }
+        };
+        match choice {
+            0..50 => _ = world.link(head, step).ok().unwrap(),
+            50..60 => {
+                let loser = head.prepare_link(world.fragment(step), 8, u32::MAX);
+                let few = head.prepare_link(world.fragment(step), 8, (choice - 49) as u32);
+                assert!(few.publish(world.place(), LENGTH).is_ok());
+                assert!(loser.publish(world.place(), LENGTH).is_err());
+            }
+            60..64 => drop(head.prepare_link(world.fragment(step), 8, 1)),
+            64..70 => {
+                assert!(world.replace(head, world.fragment(step)));
+                assert!(!world.replace(head, world.fragment(step)), "the head is another");
+            }
+            70..72 => {
+                let base = PreparedBase::freed(Version(head.version().0 + 1), head.birth());
+                assert!(world.publish(&Entry::Occupied(head), base));
+            }
+            72..85 => _ = world.get_or_fetch(head),
+            85..90 => _ = head.shed(written),
+            _ => _ = head.evict(|place, _| !place.offset.is_multiple_of(5)),
+        }
+        drop(guard);
+        compare(step);
+    }
+    world.bury_the_dead();
+    let recount = world.recount(ids());
+    assert_eq!((world.budget.used(), world.budget.nodes()), (recount.sum(), recount.nodes));
+    assert!(recount.nodes > 300 && recount.contents > 100, "{recount:?}");
+    world.end();
+}
+
+#[test]
+fn a_chunk_that_an_eviction_still_holds_stays_on_the_budget() {
+    let world = World::new();
+    world.allocate(1);
+    let (chunk, size) = {
+        let guard = epoch::pin();
+        world.link(world.head(&guard), 2).ok().unwrap();
+        let Target::Slot(chunk, _) = world.head(&guard).newest().target() else { panic!("a link") };
+        // SAFETY: reached under the guard.
+        let chunk_ref = unsafe { chunk.as_ref() };
+        chunk_ref.retain();
+        assert!(world.replace(world.head(&guard), world.fragment(3)));
+        (chunk, chunk_ref.size())
+    };
+    world.bury_the_dead();
+    assert_eq!(world.budget.used(), world.recount([PAGE.0].into_iter()).sum() + size);
+    // SAFETY: the reference from above, and nobody else uses the chunk.
+    world.budget.account().discharge(unsafe { Chunk::release(chunk) });
+    world.end();
+}
+
+#[test]
+fn a_chunk_has_no_more_slots_than_links_are_expected() {
+    let world = World::new();
+    world.allocate(1);
+    let guard = epoch::pin();
+    let mut sizes = Vec::new();
+    for left in [4, 3, 2, 1, u32::MAX, 9, 9] {
+        let head = world.head(&guard);
+        let linked = head.prepare_link(world.fragment(2), 8, left).publish(world.place(), LENGTH);
+        linked.ok().unwrap();
+        sizes.push(world.head(&guard).newest().block().size);
+    }
+    let slots = |count: u64| (64 + count * size_of::<Slot<Counted>>() as u64).next_multiple_of(16);
+    assert_eq!(sizes, [3, 3, 3, 1, 7, 7, 7].map(slots));
+    drop(guard);
+    world.end();
+}
+
 /// Where segment 1 is slot 0: an LSN in it is the number of a place.
 const SEGMENT: u64 = 1 << 20;
 
@@ -435,7 +602,13 @@ fn a_restored_page_is_read_by_its_places_and_grows_from_there() {
         assert_eq!(head.chain_bytes(), 10 * count as u32);
         let places = head.nodes().map(|node| node.place().unwrap());
         assert!(places.eq(links.iter().rev().copied().chain([base])));
+        for (version, place) in (40..).zip([&[base][..], &links].concat()) {
+            assert_eq!(head.node(Version(version)).unwrap().place(), Some(place));
+        }
+        assert!(head.node(Version(39)).is_none() && head.node(Version(41 + count)).is_none());
         world.link(head, 900).ok().unwrap();
+        let below = world.head(&guard).node(Version(40 + count / 2)).unwrap();
+        assert_eq!(below.place(), Some([&[base][..], &links].concat()[count as usize / 2]));
         let expected: Vec<u64> = (40..=40 + count).chain([900]).collect();
         assert_eq!(world.get_or_fetch(world.head(&guard)), expected);
         drop(guard);
@@ -599,7 +772,7 @@ fn the_evictor_spares_what_is_in_use_and_finds_everything_in_the_end() {
     for _ in 0..2 {
         assert!(world.table().head(PageId(5), &guard).unwrap().hit().is_some());
     }
-    let before = world.budget.used() - world.budget.dead();
+    let before = world.budget.used() - world.budget.dead() - world.budget.nodes();
     let swept = evict(&world, &evictor, before / 2, written).unwrap();
     assert!((100..=101).contains(&swept.pages) && swept.unwritten == 0, "{swept:?}");
     assert_eq!(residents(&world), [&[5][..], &(swept.pages + 2..=200).collect::<Vec<_>>()].concat());
@@ -690,7 +863,11 @@ fn no_contents_stay_behind_when_threads_put_them_in_while_others_evict() {
                     let head = world.table().head(PageId(id), &guard).unwrap();
                     match step % 4 {
                         0 => _ = world.replace(head, world.fragment(step)),
-                        1 => _ = head.prepare_link(world.fragment(step), 8).publish(world.place(), LENGTH),
+                        1 => {
+                            _ = head
+                                .prepare_link(world.fragment(step), 8, u32::MAX)
+                                .publish(world.place(), LENGTH);
+                        }
                         2 => _ = evict(world, evictor, 300, |place, _| place.offset % 5 != 0),
                         _ if head.newest().merged().is_none() => {
                             head.newest().install(world.content(step));
@@ -720,7 +897,7 @@ fn two_threads_that_link_to_one_page_lose_no_fragment() {
                     loop {
                         let guard = epoch::pin();
                         let head = world.head(&guard);
-                        match head.prepare_link(fragment, 8).publish(world.place(), LENGTH) {
+                        match head.prepare_link(fragment, 8, u32::MAX).publish(world.place(), LENGTH) {
                             Ok(_) => break,
                             Err(back) => fragment = back,
                         }
@@ -803,6 +980,10 @@ fn readers_writers_and_evictions_race_and_every_fragment_is_dropped_once() {
         let last = world.head(&guard).version().0;
         assert_eq!(world.killed.load(Ordering::Relaxed) + live, last);
     }
+    world.bury_the_dead();
+    let recount = world.recount([PAGE.0].into_iter());
+    let budget = &world.budget;
+    assert_eq!((budget.used_exactly(), budget.nodes_exactly()), (recount.sum(), recount.nodes));
     world.end();
 }
 

@@ -38,7 +38,8 @@ impl Setting {
     fn without_large_values(random: &mut Random) -> Self {
         Self {
             segment_size: random.pick(&[512, 700, 1000, 1024, 2048]),
-            cache_capacity: random.pick(&[256, 256, 4096]),
+            // With room for nodes chains get long; else they are written anew soon.
+            cache_capacity: random.pick(&[256, 256, 4096, 1 << 20]),
             space_target: random.pick(&[1.05, 1.5, 3.0]),
             collects: !random.one_in(6),
             snapshots: !random.one_in(5),

@@ -69,7 +69,7 @@ fn step_by_step(
     };
     match verb {
         Verb::Link => {
-            let link = head.prepare_link(fragment, payload.len());
+            let link = head.prepare_link(fragment, payload.len(), u32::MAX);
             let claim = reserve(RecordKind::Link { page_id, version: next });
             reached(Step::Reserved);
             let linked = link.publish(claim.place(), claim.length()).ok()?;

@@ -4,6 +4,7 @@ mod accounts;
 mod frozen;
 #[cfg(feature = "sim")]
 mod increments;
+mod memory;
 mod verify;
 
 use crate::pages::{Codec, CodecError, Fragment};

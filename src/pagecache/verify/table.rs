@@ -8,7 +8,8 @@ use crate::error::{Corruption, Result};
 use crate::ids::{HeadId, PageId, SegmentId, SlotId};
 use crate::location::Place;
 use crate::pages::Fragment;
-use crate::pages::chain::{Head, NodeRef};
+use crate::pages::chain::Head;
+use crate::pages::node_ref::NodeRef;
 use crate::sync::atomic::Ordering;
 use crate::sync::epoch;
 
