@@ -1,5 +1,5 @@
-//! A storage that tells somebody of each read of the log before it happens, and is otherwise the one it stands before. For tests and
-//! benchmarks.
+//! A storage that tells somebody of each read and write of the log before it happens, and is otherwise the one it stands before. For
+//! tests and benchmarks.
 
 use std::fmt::Debug;
 use std::io;
@@ -11,6 +11,11 @@ use pagelog::{Access, Storage, StorageFile, StorageLock};
 pub trait Observer: Debug + Send + Sync + 'static {
     /// A read is about to happen. It does not if this fails.
     fn before_read(&self, length: usize, offset: u64) -> io::Result<()>;
+
+    /// A write is about to happen. It does not if this fails.
+    fn before_write(&self, _bytes: &[u8], _offset: u64) -> io::Result<()> {
+        Ok(())
+    }
 }
 
 #[derive(Debug, Default)]
@@ -29,6 +34,11 @@ impl<S: Storage, O: Observer> Observed<S, O> {
     #[allow(dead_code, reason = "some begin with a default")]
     pub fn new(disk: S, observer: O) -> Self {
         Self { disk, observer: Arc::new(observer) }
+    }
+
+    #[allow(dead_code, reason = "some have an observer of their own")]
+    pub fn shared(disk: S, observer: Arc<O>) -> Self {
+        Self { disk, observer }
     }
 
     fn observe(&self, name: &str, file: Arc<dyn StorageFile>) -> Arc<dyn StorageFile> {
@@ -78,6 +88,7 @@ impl<O: Observer> StorageFile for ObservedFile<O> {
         self.0.read_at(buffer, offset)
     }
     fn write_at(&self, bytes: &[u8], offset: u64) -> io::Result<()> {
+        self.1.before_write(bytes, offset)?;
         self.0.write_at(bytes, offset)
     }
     fn sync(&self) -> io::Result<()> {
