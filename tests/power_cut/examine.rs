@@ -124,6 +124,8 @@ impl Examiner<'_> {
         self.tally
             .add("found: a large value that belongs to nobody", before.values.saturating_sub(after.values));
         self.tally.when("found: a large value", after.values > 0);
+        // All pages have been read, so it was used if anything was made with it.
+        self.tally.when("found: a dictionary", after.dictionary);
         Ok((cache, candidates))
     }
 
@@ -232,6 +234,7 @@ fn states(candidates: &[Candidate]) -> Vec<usize> {
 /// The files that matter here.
 struct Names {
     values: u64,
+    dictionary: bool,
     newest_snapshot: Option<String>,
 }
 
@@ -239,8 +242,9 @@ impl Names {
     fn of(disk: &SimStorage) -> Self {
         let names = disk.list().unwrap_or_default();
         let values = names.iter().filter(|name| name.starts_with("blob-")).count() as u64;
+        let dictionary = names.iter().any(|name| name.starts_with("dictionary-") && !name.contains('.'));
         let is_snapshot = |name: &String| name.starts_with("snapshot-") && !name.contains('.');
-        Self { values, newest_snapshot: names.into_iter().filter(is_snapshot).max() }
+        Self { values, dictionary, newest_snapshot: names.into_iter().filter(is_snapshot).max() }
     }
 }
 

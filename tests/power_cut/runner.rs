@@ -197,7 +197,7 @@ impl Progress {
         let rate = (images - before) as f64 / seconds.max(0.001);
         let (seeds, nested) = (self.seeds().count(), self.tally.get("images nested"));
         format!(
-            "{:.0} min: {seeds} seeds, {images} images ({nested} nested), {rate:.0} images a second",
+            "{:.1} min: {seeds} seeds, {images} images ({nested} nested), {rate:.0} images a second",
             seconds / 60.0
         )
     }

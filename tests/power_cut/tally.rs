@@ -28,7 +28,6 @@ const REACHED: [&str; 57] = [
     "cut: twice, in an opening within an opening",
     "done: a change while a page is read",
     "done: a copy of a record that came too late",
-    "done: a dictionary trained",
     "done: a large value removed",
     "done: a large value written",
     "done: a page evicted",
@@ -53,6 +52,7 @@ const REACHED: [&str; 57] = [
     "failing: for ever",
     "failing: poisoned",
     "failing: the disk is full",
+    "found: a dictionary",
     "found: a large value",
     "found: a snapshot that can be used",
     "found: a snapshot that is damaged",
@@ -69,7 +69,7 @@ const REACHED: [&str; 57] = [
     "rot: nothing is missing",
 ];
 
-const WITH_COMPRESSION: [&str; 1] = ["done: a dictionary trained"];
+const WITH_COMPRESSION: [&str; 1] = ["found: a dictionary"];
 
 impl Tally {
     pub fn one(&mut self, name: &str) {

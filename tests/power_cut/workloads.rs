@@ -129,7 +129,6 @@ pub fn random_workload(seed: u64, tally: &mut Tally) -> Result<(), String> {
         let mut session = opened.map_err(|trouble| said(trouble.text()))?;
         for count in 0..20 + random.below(60) {
             let op = Op::random_or_raced(&mut random, &setting);
-            tally.when("done: a dictionary trained", matches!(op, Op::Train));
             session
                 .run(&op)
                 .map_err(|trouble| said(format!("operation {count}, {op:?}: {}", trouble.text())))?;
