@@ -201,6 +201,9 @@ impl Session {
         if let Some((at, after)) = self.interrupted(Call::Write, others, steps, outer)? {
             let moved = self.cache.stats().counts.relocated_records > before.relocated_records;
             self.reached.evictions_in_relocation += u64::from(moved && after.evictions > at.evictions);
+            // A copy that came too late must not be charged to its segment, and only a store that goes on can tell.
+            self.flush()?;
+            self.check_live_bytes()?;
         }
         Ok(())
     }
