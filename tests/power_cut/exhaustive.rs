@@ -1,4 +1,4 @@
-//! All workloads of up to four operations, each cut everywhere.
+//! All workloads of up to four operations, each cut everywhere: [`COUNT`] of them, the empty one included, which makes a store.
 //!
 //! An operation is one of the [`ALPHABET`]. Workloads that would show nothing new are left out:
 //!
@@ -18,6 +18,7 @@ use super::support::session::{Op, Session, Setting, Trouble};
 use super::tally::Tally;
 
 const LONGEST: u32 = 4;
+const COUNT: usize = 3887;
 const MOST_IMAGES: usize = 64;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -156,6 +157,7 @@ fn examine_last(word: &[Letter], seed: u64, tally: &mut Tally) -> Result<(), Str
 /// One of `of` equal parts of all workloads.
 pub fn part(number: u64, of: u64, tally: &mut Tally) -> Result<(), String> {
     let words = all_words();
+    assert_eq!(words.len(), COUNT);
     for (index, word) in (0..).zip(&words).filter(|(index, _)| index % of == number) {
         examine_last(word, index, tally)?;
     }

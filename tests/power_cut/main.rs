@@ -55,6 +55,8 @@
 //! - a snapshot published before what it names is stable
 //! - an id bound that is not written down; a batch's boundary that counts as live
 //! - a file cut before the entry that releases its slots is synced, or without that entry
+//! - a copy that came too late, and stays charged to its segment
+//! - a backup that does not sync its log
 //!
 //! These survived. A release without the stable LSNs loses proof that only rot would need. A slot reused before its own end is
 //! stable takes threads that race; here there is one. An unused snapshot that is not removed, and a snapshot that is not synced before
