@@ -57,7 +57,6 @@
 //! - a file cut before the entry that releases its slots is synced, or without that entry
 //! - a copy that came too late, and stays charged to its segment
 //! - a backup that does not sync its log
-//! - a backup that does not say that it is unfinished
 //! - a bad record below the proven point that is taken for the end (rot)
 //! - a failed sync of the log that is taken for a success
 //! - a manifest's second copies that are never looked at
