@@ -39,7 +39,7 @@
 //! The long form uses all cores (`--cores 1` if not), prints a line now and then, and all counters at the end. What was done is noted
 //! in a file (`--state path`, else below `target/tmp`), so it can be stopped at any time, and the same command goes on. It exits with 1 at the
 //! first violation, and prints the seed and the command that repeats it. That something was examined means little if
-//! the interesting did not happen, so each run fails if one of the counters in [`tally`] was not reached; a run of a million images, if one
+//! the interesting did not happen, so each run fails if one of the counters in [`tally`] was not reached; a run of three million images, if one
 //! was not reached a hundred times.
 //!
 //! # Bugs that were planted
@@ -88,7 +88,7 @@ const SEEDS: u64 = 24;
 /// The images that it has to examine.
 const IMAGES: u64 = 100_000;
 /// From so many images on, all must have been reached a hundred times.
-const MANY_IMAGES: u64 = 1_000_000;
+const MANY_IMAGES: u64 = 3_000_000;
 /// A job that takes longer hangs.
 const PATIENCE: Duration = Duration::from_secs(240);
 
