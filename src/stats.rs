@@ -82,6 +82,10 @@ counters! {
     RelocatedRecord => relocated_records,
     /// Bytes of records moved by garbage collection.
     RelocatedBytes => relocated_bytes,
+    /// Those of the records moved that had been moved before.
+    MovedAgain => records_moved_again,
+    /// Records that were copied to be moved, and were superseded before the copy could take their place.
+    LostRelocation => lost_relocations,
     /// Segments that garbage collection worked through.
     Victim => victims,
     /// Segments claimed in a slot that held one before, or that was free when the store was opened.

@@ -8,6 +8,7 @@ mod common;
 #[path = "support/observed.rs"]
 mod observed;
 
+use std::io;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread::ThreadId;
@@ -51,13 +52,14 @@ impl Counted {
 }
 
 impl Observer for Counted {
-    fn before_write(&self, name: &str, length: usize, offset: u64) {
+    fn before_write(&self, name: &str, bytes: &[u8], offset: u64) -> io::Result<()> {
         match name {
-            "log" => _ = self.length.fetch_max(offset + length as u64, Ordering::Relaxed),
+            "log" => _ = self.length.fetch_max(offset + bytes.len() as u64, Ordering::Relaxed),
             // Also after it was written anew beside the old one.
             "MANIFEST" | "MANIFEST.new" => self.count(&self.entries),
             _ => {}
         }
+        Ok(())
     }
 
     fn before_sync(&self, _name: &str) {

@@ -280,12 +280,15 @@ impl<F: Fragment> Inner<F> {
 
     /// Tells a node of its record's new place, and the segments who holds it.
     fn relocate(&self, moved: &Moved<'_, F>) {
-        let accountant = self.core.accountant();
+        let (accountant, counters) = (self.core.accountant(), self.core.counters());
+        let again = accountant.head(moved.from.slot) == HeadId::RELOCATED;
         if moved.node.relocate(moved.from, moved.to) {
             accountant.kill(moved.from.slot, moved.length, HeadId::RELOCATED, moved.end);
-            self.core.counters().one(Counter::RelocatedRecord);
-            self.core.counters().add(Counter::RelocatedBytes, moved.length.into());
+            counters.one(Counter::RelocatedRecord);
+            counters.add(Counter::RelocatedBytes, moved.length.into());
+            counters.add(Counter::MovedAgain, u64::from(again));
         } else {
+            counters.one(Counter::LostRelocation);
             accountant.abort(moved.to.slot, moved.length);
         }
     }

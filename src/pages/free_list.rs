@@ -18,7 +18,7 @@
 use std::ptr;
 
 use crate::ids::PageId;
-use crate::sync::atomic::{AtomicPtr, AtomicU64, Ordering};
+use crate::sync::atomic::{AtomicPtr, AtomicU64, AtomicUsize, Ordering};
 
 /// Bits of an id that choose a bit in a word. The model checker gets words of two bits, and four blocks.
 const WORD_BITS: u32 = if cfg!(loom) { 1 } else { 6 };
@@ -86,6 +86,8 @@ fn zero() -> AtomicU64 {
 pub(crate) struct FreeList {
     top: Box<Top>,
     length: AtomicU64,
+    /// All blocks have a lower index. Raised before a block is installed.
+    blocks: AtomicUsize,
 }
 
 /// Sets a bit and says whether the word was zero before.
@@ -106,7 +108,7 @@ fn lowest(word: &AtomicU64) -> Option<usize> {
 
 impl FreeList {
     pub(crate) fn new() -> Self {
-        Self { top: Top::new(), length: AtomicU64::new(0) }
+        Self { top: Top::new(), length: AtomicU64::new(0), blocks: AtomicUsize::new(0) }
     }
 
     /// How many ids there are.
@@ -246,6 +248,7 @@ impl FreeList {
         }
         let fresh = Box::into_raw(Block::new());
         let home = self.top.blocks.get(index)?;
+        self.blocks.fetch_max(index + 1, Ordering::Relaxed);
         if home.compare_exchange(ptr::null_mut(), fresh, Ordering::AcqRel, Ordering::Relaxed).is_err() {
             // SAFETY: ours, and never published.
             drop(unsafe { Box::from_raw(fresh) });
@@ -256,7 +259,7 @@ impl FreeList {
 
 impl Drop for FreeList {
     fn drop(&mut self) {
-        for home in &self.top.blocks {
+        for home in self.top.blocks.iter().take(self.blocks.load(Ordering::Relaxed)) {
             let block = home.load(Ordering::Relaxed);
             if !block.is_null() {
                 // SAFETY: a block came from a box, and the list is ours alone.

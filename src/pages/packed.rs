@@ -130,6 +130,7 @@ impl<F: Fragment> PageTable<F> {
         if cfg!(weakened = "range_taken_first") {
             home.store(ptr::null_mut(), Ordering::Release);
         }
+        leaf.use_range(range);
         let mut links = Vec::new();
         for page in RangePages::new(range, pages).flatten() {
             let page_id = page.base.page_id;

@@ -7,6 +7,9 @@
 //! - **(C)** Beside the heads lie the bits of the pages that *may* have contents in memory, and the announcements of those that
 //!   have come in (`arrivals`). Whoever puts contents in comes here, by [`Site::mark_resident`], and the evictor takes the
 //!   announcements from here.
+//! - **(D)** A small store is closed and looked through in a time that goes by what it holds, not by what the table has room for: leaves
+//!   are counted, and ranges flagged, *before* a leaf is installed or a word of the range is stored. So whoever knows of a leaf or a word,
+//!   by acquiring it or by having the table alone, finds it below the count, or behind the flag.
 
 use std::fmt;
 use std::marker::PhantomData;
@@ -26,7 +29,7 @@ use crate::pages::node_ref::NodeRef;
 use crate::pages::packed::{Homes, PackedHome, Unpacker, drop_packed};
 use crate::pages::prefetch::prefetch;
 use crate::pages::retire::free_chain;
-use crate::sync::atomic::{AtomicPtr, Ordering};
+use crate::sync::atomic::{AtomicBool, AtomicPtr, AtomicUsize, Ordering};
 use crate::sync::epoch::Guard;
 
 /// The orderings that the models in `src/models` put to the test by weakening them, one at a time.
@@ -61,6 +64,8 @@ pub(super) struct Leaf {
     strides: [Stride; ENTRIES / STRIDE],
     packed: [PackedHome; RANGES],
     marks: [ChangeMark; RANGES],
+    /// Whether a word of the range may have been stored (D).
+    used: [AtomicBool; RANGES],
 }
 
 #[derive(Debug)]
@@ -69,7 +74,7 @@ struct Root([AtomicPtr<Leaf>; ENTRIES]);
 #[cfg(not(loom))]
 impl Leaf {
     fn new() -> Box<Self> {
-        // SAFETY: arrays of atomic numbers and pointers.
+        // SAFETY: arrays of atomic numbers, pointers and booleans (false).
         unsafe { crate::pages::zeroed::zeroed() }
     }
 }
@@ -88,7 +93,8 @@ impl Leaf {
         let words = std::array::from_fn(|_| AtomicPtr::new(ptr::null_mut()));
         let packed = std::array::from_fn(|_| AtomicPtr::new(ptr::null_mut()));
         let marks = std::array::from_fn(|_| ChangeMark::new());
-        Box::new(Self { words, strides: std::array::from_fn(|_| Stride::new()), packed, marks })
+        let used = std::array::from_fn(|_| AtomicBool::new(false));
+        Box::new(Self { words, strides: std::array::from_fn(|_| Stride::new()), packed, marks, used })
     }
 }
 
@@ -118,12 +124,22 @@ impl Leaf {
     pub(super) fn mark(&self, range: RangeId) -> &ChangeMark {
         &self.marks[range.0 as usize % RANGES]
     }
+
+    /// To be called before a word of the range is stored for the first time (D).
+    pub(super) fn use_range(&self, range: RangeId) {
+        let used = &self.used[range.0 as usize % RANGES];
+        if !used.load(Ordering::Relaxed) {
+            used.store(true, Ordering::Relaxed);
+        }
+    }
 }
 
 /// All pages of an instance.
 #[derive(Debug)]
 pub(crate) struct PageTable<F: Fragment> {
     root: Box<Root>,
+    /// All leaves have a lower index (D).
+    leaves: AtomicUsize,
     arrivals: CachePadded<Arrivals>,
     pub(super) budget: Arc<Budget>,
     pub(super) unpacker: Unpacker,
@@ -135,7 +151,8 @@ impl<F: Fragment> PageTable<F> {
     /// that `homes` knows.
     pub(crate) fn new(budget: Arc<Budget>, homes: Option<Homes>) -> Self {
         let arrivals = CachePadded::new(Arrivals::new());
-        Self { root: Root::new(), arrivals, budget, unpacker: Unpacker::new(homes), pages: PhantomData }
+        let (leaves, unpacker) = (AtomicUsize::new(0), Unpacker::new(homes));
+        Self { root: Root::new(), leaves, arrivals, budget, unpacker, pages: PhantomData }
     }
 
     /// The newest node of a page; `None` if the id was never used (or can't be). A freed page has a head, too.
@@ -156,8 +173,11 @@ impl<F: Fragment> PageTable<F> {
     /// Where a page is or can be, making room if need be; `None` if the id is above [`PageId::LIMIT`].
     pub(crate) fn entry<'g>(&'g self, page_id: PageId, guard: &'g Guard) -> Option<Entry<'g, F>> {
         let site = Site { table: self, leaf: self.leaf_or_new(page_id)?, page_id, guard };
-        let head = site.head().or_else(|| site.unpacked_head());
-        Some(head.map_or(Entry::Vacant(site), Entry::Occupied))
+        if let Some(head) = site.head().or_else(|| site.unpacked_head()) {
+            return Some(Entry::Occupied(head));
+        }
+        site.leaf.use_range(site.range());
+        Some(Entry::Vacant(site))
     }
 
     /// Whether so many pages have come in that they should be taken over, though there may be no need to evict.
@@ -219,7 +239,8 @@ impl<F: Fragment> PageTable<F> {
 
     /// The marks of all ranges.
     pub(super) fn marks(&self) -> impl Iterator<Item = (RangeId, &ChangeMark)> {
-        let leaves = (0u32..).zip(&self.root.0).filter_map(|(index, home)| {
+        let homes = self.root.0.iter().take(self.leaves.load(Ordering::Acquire));
+        let leaves = (0u32..).zip(homes).filter_map(|(index, home)| {
             // SAFETY: null or a leaf that lives as long as the table (A).
             Some((index, unsafe { home.load(Ordering::Acquire).as_ref() }?))
         });
@@ -234,6 +255,7 @@ impl<F: Fragment> PageTable<F> {
         let index = usize::try_from(page_id.0 >> LEVEL_BITS).ok()?;
         let home = self.root.0.get(index)?;
         let fresh = Box::into_raw(Leaf::new());
+        self.leaves.fetch_max(index + 1, Ordering::AcqRel);
         match home.compare_exchange(ptr::null_mut(), fresh, Ordering::AcqRel, Ordering::Acquire) {
             // SAFETY: just installed, so it lives as long as the table (A).
             Ok(_) => unsafe { fresh.as_ref() },
@@ -256,16 +278,20 @@ pub(super) fn slot_of(page_id: PageId) -> usize {
 
 impl<F: Fragment> Drop for PageTable<F> {
     fn drop(&mut self) {
-        for home in &self.root.0 {
+        for home in self.root.0.iter().take(self.leaves.load(Ordering::Relaxed)) {
             let leaf = home.load(Ordering::Relaxed);
             if leaf.is_null() {
                 continue;
             }
             // SAFETY: a leaf came from a box, and nobody else has the table any more (B).
             let leaf = unsafe { Box::from_raw(leaf) };
-            for (packed, words) in leaf.packed.iter().zip(leaf.words.chunks(RangeId::PAGES as usize)) {
+            let ranges = leaf.packed.iter().zip(&leaf.used);
+            for ((packed, used), words) in ranges.zip(leaf.words.chunks(RangeId::PAGES as usize)) {
                 let packed = packed.load(Ordering::Relaxed);
                 if packed.is_null() {
+                    if !used.load(Ordering::Relaxed) {
+                        continue;
+                    }
                     // SAFETY: nobody looks at the chains (B).
                     words.iter().for_each(|word| unsafe { self.free_page(word) });
                 } else {

@@ -4,9 +4,13 @@
 #![allow(dead_code)]
 
 mod bytes;
+pub mod hook;
+mod observed;
 pub mod oracle;
+mod races;
 pub mod random;
 pub mod session;
+mod setting;
 
 pub use bytes::Bytes;
 use pagelog::{Fragment, Page, PageCache, PageId};

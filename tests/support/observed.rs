@@ -13,8 +13,10 @@ pub trait Observer: Debug + Send + Sync + 'static {
     fn before_read(&self, _length: usize, _offset: u64) -> io::Result<()> {
         Ok(())
     }
-    /// Bytes are about to be written to a file.
-    fn before_write(&self, _name: &str, _length: usize, _offset: u64) {}
+    /// Bytes are about to be written to a file. They are not if this fails.
+    fn before_write(&self, _name: &str, _bytes: &[u8], _offset: u64) -> io::Result<()> {
+        Ok(())
+    }
     /// A file is about to be synced.
     fn before_sync(&self, _name: &str) {}
 }
@@ -35,6 +37,11 @@ impl<S: Storage, O: Observer> Observed<S, O> {
     #[allow(dead_code, reason = "some begin with a default")]
     pub fn new(disk: S, observer: O) -> Self {
         Self { disk, observer: Arc::new(observer) }
+    }
+
+    #[allow(dead_code, reason = "some have an observer of their own")]
+    pub fn shared(disk: S, observer: Arc<O>) -> Self {
+        Self { disk, observer }
     }
 
     fn observe(&self, name: &str, file: Arc<dyn StorageFile>) -> Arc<dyn StorageFile> {
@@ -90,7 +97,7 @@ impl<O: Observer> StorageFile for ObservedFile<O> {
         self.file.read_at(buffer, offset)
     }
     fn write_at(&self, bytes: &[u8], offset: u64) -> io::Result<()> {
-        self.observer.before_write(&self.name, bytes.len(), offset);
+        self.observer.before_write(&self.name, bytes, offset)?;
         self.file.write_at(bytes, offset)
     }
     fn sync(&self) -> io::Result<()> {

@@ -184,6 +184,39 @@ impl Journal {
         self.steps.push(Step { lsn, began, change });
     }
 
+    /// What the store holds below an LSN.
+    pub fn view_below(&self, end: Lsn) -> View {
+        let mut state = self.base.clone();
+        for step in self.steps.iter().filter(|step| step.lsn.is_some_and(|lsn| lsn < end)) {
+            state.apply(&step.change);
+        }
+        state.view()
+    }
+
+    /// How many steps must survive a crash at any time if the last `last` acknowledgements do not count.
+    pub fn acknowledged_before(&self, last: usize) -> usize {
+        self.acknowledged.len().checked_sub(last + 1).map_or(0, |index| self.acknowledged[index].1)
+    }
+
+    /// The longest prefix of what was done, without a torn batch, after which the state is as wanted. How many steps it has is the answer.
+    pub fn longest_prefix(&self, is_wanted: impl Fn(&State) -> bool) -> Option<usize> {
+        let (mut state, mut in_batch, mut longest) = (self.base.clone(), false, None);
+        for count in 0..=self.steps.len() {
+            if let Some(step) = count.checked_sub(1).map(|index| &self.steps[index]) {
+                state.apply(&step.change);
+                match step.change {
+                    Change::BatchBegin => in_batch = true,
+                    Change::BatchEnd => in_batch = false,
+                    _ => {}
+                }
+            }
+            if !in_batch && is_wanted(&state) {
+                longest = Some(count);
+            }
+        }
+        longest
+    }
+
     pub fn len(&self) -> usize {
         self.steps.len()
     }

@@ -3,81 +3,14 @@
 use std::sync::Arc;
 
 use pagelog::sim::SimStorage;
-use pagelog::{Cas, Config, Error, Lsn, PageCache, PageId, RootCas, Version};
+use pagelog::{Cas, Error, Lsn, PageCache, PageId, RootCas, Storage, Version};
 
+use super::hook::{Hook, hooked};
 use super::oracle::{Change, Journal, Life, observe};
+pub use super::races::{Aside, Copy};
 use super::random::Random;
+pub use super::setting::Setting;
 use super::{Bytes, contents, look};
-
-/// The options of a store with everything small, so that what is rare elsewhere happens all the time.
-#[derive(Clone, Debug)]
-pub struct Setting {
-    pub segment_size: u32,
-    pub cache_capacity: u64,
-    pub space_target: f64,
-    pub collects: bool,
-    pub snapshots: bool,
-    pub chain: u32,
-    /// Only in a build that can.
-    pub compression: Option<i32>,
-    pub inline_limit: Option<u32>,
-}
-
-impl Setting {
-    pub fn random(random: &mut Random) -> Self {
-        let setting = Self::without_large_values(random);
-        // Large values are rare in other stores, and half of all here.
-        let inline_limit = match (setting.chain, setting.snapshots) {
-            (2, _) => Some(100),
-            (5, true) => Some(32),
-            _ => None,
-        };
-        Self { inline_limit, ..setting }
-    }
-
-    fn without_large_values(random: &mut Random) -> Self {
-        Self {
-            segment_size: random.pick(&[512, 700, 1000, 1024, 2048]),
-            // With room for nodes chains get long; else they are written anew soon.
-            cache_capacity: random.pick(&[256, 256, 4096, 1 << 20]),
-            space_target: random.pick(&[1.05, 1.5, 3.0]),
-            collects: !random.one_in(6),
-            snapshots: !random.one_in(5),
-            chain: random.pick(&[2, 5, 128]),
-            compression: if cfg!(feature = "compression") { random.pick(&[None, Some(1)]) } else { None },
-            inline_limit: None,
-        }
-    }
-
-    pub fn open(&self, disk: &SimStorage) -> pagelog::Result<PageCache<Bytes>> {
-        let config = Config::with_storage(Arc::new(disk.clone()));
-        #[cfg(feature = "compression")]
-        let config = match self.compression {
-            Some(level) => config.compression(level),
-            None => config,
-        };
-        let config = match self.inline_limit {
-            Some(limit) => config.inline_limit(limit),
-            None => config,
-        };
-        config
-            .segment_size(self.segment_size)
-            .io_buffer_size(512)
-            .io_buffers(2)
-            .cache_capacity(self.cache_capacity)
-            .space_target(self.space_target)
-            .garbage_collection(self.collects)
-            .snapshots(self.snapshots)
-            .snapshot_interval(4096)
-            .max_chain_length(self.chain)
-            .open()
-    }
-
-    /// The longest page that surely fits in a segment.
-    pub fn longest_page(&self) -> usize {
-        self.segment_size as usize - 200
-    }
-}
 
 /// One thing to do. Pages are chosen among those that are there, by any number.
 #[derive(Clone, Debug)]
@@ -127,6 +60,20 @@ pub enum Op {
     Train,
     Batch(Vec<Op>),
     Reopen,
+    /// Reads a page, with something else in the middle of it.
+    GetInterrupted {
+        page: usize,
+        asides: Vec<(usize, Aside)>,
+    },
+    /// Collects, with something else in the middle of a write.
+    CollectInterrupted {
+        others: u64,
+        asides: Vec<(usize, Aside)>,
+    },
+    /// Copies the store, with something else in between.
+    BackUp {
+        asides: Vec<(usize, Aside)>,
+    },
 }
 
 impl Op {
@@ -158,6 +105,44 @@ impl Op {
                 Self::Batch((0..1 + random.below(8)).map(|_| inner(random)).collect())
             }
             _ => Self::Reopen,
+        }
+    }
+}
+
+impl Aside {
+    fn random(random: &mut Random) -> Self {
+        match random.below(12) {
+            0..=2 => Self::Get,
+            3 => Self::Link { length: 4 + random.below(30) as usize },
+            4..=6 => Self::Replace { length: 4 + random.below(30) as usize },
+            7 => Self::Free,
+            8..=9 => Self::Collect,
+            _ => Self::Flush,
+        }
+    }
+
+    fn some(random: &mut Random, page: usize) -> Vec<(usize, Self)> {
+        let one = |random: &mut Random| {
+            let page = if random.one_in(2) { page } else { random.next() as usize };
+            (page, Self::random(random))
+        };
+        (0..1 + random.below(4)).map(|_| one(random)).collect()
+    }
+}
+
+impl Op {
+    /// As [`random`](Self::random), but some have others in the middle, and some are backups.
+    pub fn random_or_raced(random: &mut Random, setting: &Setting) -> Self {
+        let page = random.next() as usize;
+        match random.below(36) {
+            0..=1 => Self::GetInterrupted { page, asides: Aside::some(random, page) },
+            // Where it can be interrupted at all, more often.
+            2 => Self::CollectInterrupted { others: random.below(2), asides: Aside::some(random, page) },
+            3..=5 if !setting.snapshots => {
+                Self::CollectInterrupted { others: random.below(2), asides: Aside::some(random, page) }
+            }
+            6 if random.one_in(3) => Self::BackUp { asides: Aside::some(random, page) },
+            _ => Self::random(random, setting),
         }
     }
 }
@@ -206,13 +191,26 @@ macro_rules! ensure {
     };
 }
 
+/// What was reached that the store itself does not count.
+#[derive(Clone, Debug, Default)]
+pub struct Reached {
+    pub races_of_page_in: u64,
+    pub changes_in_page_in: u64,
+    pub relocations_in_page_in: u64,
+    pub evictions_in_relocation: u64,
+}
+
 pub struct Session {
     pub setting: Setting,
     pub disk: SimStorage,
     pub cache: PageCache<Bytes>,
     pub journal: Journal,
     pub serial: u32,
-    in_batch: bool,
+    pub copies: Vec<Copy>,
+    pub reached: Reached,
+    pub(super) in_batch: bool,
+    /// Without one, nothing is interrupted.
+    pub(super) hook: Option<Arc<Hook>>,
 }
 
 impl Session {
@@ -222,8 +220,9 @@ impl Session {
         journal: Journal,
         serial: u32,
     ) -> Result<Self, Trouble> {
-        let cache = setting.open(disk)?;
-        Ok(Self::of(setting, disk, cache, journal, serial))
+        let hook = Arc::new(Hook::default());
+        let cache = setting.open_on(hooked(disk, &hook))?;
+        Ok(Self { hook: Some(hook), ..Self::of(setting, disk, cache, journal, serial) })
     }
 
     pub fn of(
@@ -234,15 +233,16 @@ impl Session {
         serial: u32,
     ) -> Self {
         let (setting, disk) = (setting.clone(), disk.clone());
-        Self { setting, disk, cache, journal, serial, in_batch: false }
+        let (copies, reached) = (Vec::new(), Reached::default());
+        Self { setting, disk, cache, journal, serial, copies, reached, in_batch: false, hook: None }
     }
 
-    fn fresh(&mut self, length: usize) -> Bytes {
+    pub(super) fn fresh(&mut self, length: usize) -> Bytes {
         self.serial += 1;
         contents(self.serial, length)
     }
 
-    fn choose(&self, page: usize) -> Option<(u64, Life)> {
+    pub(super) fn choose(&self, page: usize) -> Option<(u64, Life)> {
         let count = self.journal.now.live().count();
         let chosen = self.journal.now.live().nth(page.checked_rem(count)?)?;
         Some((chosen.0, chosen.1.clone()))
@@ -287,6 +287,9 @@ impl Session {
             },
             Op::Batch(ops) => self.batch(ops),
             Op::Reopen => self.reopen(),
+            Op::GetInterrupted { page, asides } => self.get_interrupted(*page, asides),
+            Op::CollectInterrupted { others, asides } => self.collect_interrupted(*others, asides),
+            Op::BackUp { asides } => self.back_up(asides),
         }
     }
 
@@ -342,7 +345,7 @@ impl Session {
         self.advanced(began, page_id, &life, None, &outcome)
     }
 
-    fn advanced<T: std::fmt::Debug>(
+    pub(super) fn advanced<T: std::fmt::Debug>(
         &mut self,
         began: u64,
         page_id: u64,
@@ -426,7 +429,7 @@ impl Session {
         Ok(())
     }
 
-    fn flush(&mut self) -> Outcome {
+    pub(super) fn flush(&mut self) -> Outcome {
         match self.cache.flush() {
             Err(Error::BatchOpen) if self.in_batch => Ok(()),
             Err(error) => Err(error.into()),
@@ -496,7 +499,11 @@ impl Session {
     fn reopen(&mut self) -> Outcome {
         self.cache.close()?;
         self.journal.acknowledge_all(self.disk.operations());
-        self.cache = self.setting.open(&self.disk)?;
+        let storage: Arc<dyn Storage> = match &self.hook {
+            Some(hook) => hooked(&self.disk, hook),
+            None => Arc::new(self.disk.clone()),
+        };
+        self.cache = self.setting.open_on(storage)?;
         ensure!(self.cache.was_recovered(), "the store was not found again");
         self.check_all()
     }
