@@ -180,6 +180,7 @@ embed! {
     "src/storage/sim/tests/images.rs",
     "src/storage/sim/tests/mod.rs",
     "src/sync.rs",
+    "src/sync/jitter.rs",
 }
 
 #[cfg(test)]
