@@ -214,6 +214,14 @@ impl Golden {
         self.verdict(found, &unreadable, &report)
     }
 
+    /// As [`judge`](Self::judge), after any damage to any number of files. What proves a change may be gone as well, so any of the
+    /// moments is right.
+    #[allow(dead_code, reason = "for the fuzz targets")]
+    pub fn judge_any(&self, files: &Files, read_only: bool) -> Verdict {
+        let nothing_is_proven = Self { files: Files::new(), states: self.states.clone(), proven: 0, pages: self.pages };
+        nothing_is_proven.judge(files, read_only)
+    }
+
     fn verdict(&self, found: usize, unreadable: &[u64], report: &VerifyReport) -> Verdict {
         if !unreadable.is_empty() {
             assert!(!report.is_sound(), "pages {unreadable:?} can't be read, and the check is content");
@@ -225,6 +233,40 @@ impl Golden {
             true => Verdict::Reported,
             false => Verdict::Shorter,
         }
+    }
+}
+
+/// Opens files of which nothing is known, reads all that is there, checks it, changes something, and opens it again.
+#[allow(dead_code, reason = "for the fuzz targets")]
+pub fn exercise(files: &Files, pages: u64) {
+    let storage = storage_of(files);
+    let open = |read_only| match config(&storage).read_only(read_only).open::<Bytes>() {
+        Ok(cache) => Some(cache),
+        Err(error) => {
+            assert!(is_refusal(&error), "{error:?}");
+            None
+        }
+    };
+    let Some(cache) = open(true) else { return };
+    let (before, unreadable) = look(&cache, pages);
+    let _ = cache.verify();
+    drop(cache);
+    let Some(cache) = open(false) else { return };
+    assert_eq!(look(&cache, pages), (before, unreadable), "it is another one when it is opened for writing");
+    for (page_id, version) in (1..=pages).filter_map(|id| Some((id, cache.version(PageId::new(id)).ok()??))) {
+        let (id, fragment) = (PageId::new(page_id), Bytes(vec![page_id as u8; 30]));
+        let _ = match page_id % 3 {
+            0 => cache.link(id, version, fragment).map(drop),
+            1 => cache.replace(id, version, fragment).map(drop),
+            _ => cache.free(id, version).map(drop),
+        };
+    }
+    let _ = (cache.allocate(Bytes(b"new".to_vec())), cache.attempt_gc(), cache.flush());
+    let after = look(&cache, pages);
+    let is_closed = cache.close().is_ok();
+    drop(cache);
+    if is_closed && let Some(cache) = open(false) {
+        assert_eq!(look(&cache, pages), after, "it is another one when it is opened again");
     }
 }
 
