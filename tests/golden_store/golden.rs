@@ -30,9 +30,10 @@ pub struct Golden {
     pub pages: u64,
 }
 
+/// How it is opened. It was created with segments of 512 bytes.
 pub fn config(storage: &Arc<MemoryStorage>) -> Config {
     let config = Config::with_storage(Arc::clone(storage) as Arc<dyn Storage>);
-    let config = config.segment_size(512).io_buffer_size(512).io_buffers(2).inline_limit(100);
+    let config = config.io_buffer_size(512).io_buffers(2).inline_limit(100);
     config.snapshot_interval(1 << 30).max_chain_length(4).space_target(2.0).cache_capacity(0)
 }
 
@@ -116,7 +117,7 @@ impl Builder {
 /// batch, and some log behind them. Closed, or as a process leaves it that is killed.
 pub fn golden(closed: bool) -> Golden {
     let storage = Arc::new(MemoryStorage::new());
-    let cache = config(&storage).open().unwrap();
+    let cache = config(&storage).segment_size(512).open().unwrap();
     let mut store = Builder { cache, states: vec![State::default()] };
     let pages: Vec<u64> = (0..6u8).map(|n| store.allocate(&[n; 20])).collect();
     store.root(b"first", pages[0]);
@@ -158,7 +159,7 @@ pub fn golden(closed: bool) -> Golden {
 /// A store with two ranges of pages, of which the second snapshot has only one.
 pub fn wide() -> Golden {
     let storage = Arc::new(MemoryStorage::new());
-    let cache = config(&storage).open().unwrap();
+    let cache = config(&storage).segment_size(512).open().unwrap();
     let mut store = Builder { cache, states: vec![State::default()] };
     let pages: Vec<u64> = (0..260).map(|_| store.allocate(b"")).collect();
     store.cache.snapshot().unwrap();
@@ -218,7 +219,8 @@ impl Golden {
     /// moments is right.
     #[allow(dead_code, reason = "for the fuzz targets")]
     pub fn judge_any(&self, files: &Files, read_only: bool) -> Verdict {
-        let nothing_is_proven = Self { files: Files::new(), states: self.states.clone(), proven: 0, pages: self.pages };
+        let nothing_is_proven =
+            Self { files: Files::new(), states: self.states.clone(), proven: 0, pages: self.pages };
         nothing_is_proven.judge(files, read_only)
     }
 

@@ -3,6 +3,7 @@
 use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::io;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Barrier, Mutex};
 use std::thread;
@@ -262,7 +263,9 @@ pub fn run(case: &Case, seed: u64, goal: u64, fault: Option<Fault>) -> Result<Su
     let mut summary = Summary::default();
     let verdict = race(&cache, seed, fault, |events| {
         judge(events, &mut states, &mut summary)?;
-        assert!(summary.rounds < 1000 + 100 * goal, "hardly anything overlaps: {summary:?}");
+        if summary.rounds > 1000 + 100 * goal {
+            return Err(format!("hardly anything overlaps: {summary:?}"));
+        }
         Ok(summary.overlapping < goal)
     });
     verdict.map_err(|what| format!("{}, seed {seed}, round {}: {what}", case.name, summary.rounds))?;
@@ -282,6 +285,44 @@ pub fn run(case: &Case, seed: u64, goal: u64, fault: Option<Fault>) -> Result<Su
     Ok(summary)
 }
 
+/// Where the threads meet: they begin and end each round together.
+struct Rounds {
+    clock: Clock,
+    begin: Barrier,
+    end: Barrier,
+    goes_on: AtomicBool,
+    broken: AtomicBool,
+    events: Mutex<Vec<(u64, Event)>>,
+}
+
+impl Rounds {
+    fn new() -> Self {
+        let barrier = || Barrier::new(THREADS as usize + 1);
+        let (goes_on, broken) = (AtomicBool::new(true), AtomicBool::new(false));
+        let (clock, events) = (Clock::default(), Mutex::default());
+        Self { clock, begin: barrier(), end: barrier(), goes_on, broken, events }
+    }
+
+    /// A part of a round. If it panics, the others must not wait for ever.
+    fn part(&self, work: impl FnOnce()) {
+        if catch_unwind(AssertUnwindSafe(work)).is_err() {
+            self.broken.store(true, Ordering::Relaxed);
+        }
+        self.end.wait();
+    }
+
+    /// Whether there is another round.
+    fn next(&self) -> bool {
+        self.begin.wait();
+        self.goes_on.load(Ordering::Relaxed)
+    }
+
+    fn stop(&self) {
+        self.goes_on.store(false, Ordering::Relaxed);
+        self.begin.wait();
+    }
+}
+
 /// Lets the threads go, round by round, as long as `judge` wants to see more.
 fn race(
     cache: &PageCache<Serials>,
@@ -289,39 +330,35 @@ fn race(
     fault: Option<Fault>,
     mut judge: impl FnMut(Vec<(u64, Event)>) -> Result<bool, String>,
 ) -> Result<(), String> {
-    let (clock, goes_on) = (Clock::default(), AtomicBool::new(true));
-    let (begin, end) = (Barrier::new(THREADS as usize + 1), Barrier::new(THREADS as usize + 1));
-    let all = Mutex::new(Vec::new());
+    let rounds = Rounds::new();
     thread::scope(|scope| {
         for thread in 0..THREADS {
-            let (clock, begin, end, all, goes_on) = (&clock, &begin, &end, &all, &goes_on);
+            let rounds = &rounds;
             scope.spawn(move || {
-                let dice = Dice::new(seed * 31 + thread);
+                let (dice, clock) = (Dice::new(seed * 31 + thread), &rounds.clock);
                 with_jitter(seed * 37 + thread);
                 let liar = fault.map(|fault| Liar::new(fault, seed * 41 + thread));
                 let (seen, events, serial) = (BTreeMap::new(), Vec::new(), thread as Serial);
                 let mut worker = Worker { cache, clock, thread, dice, serial, seen, events, liar };
-                loop {
-                    begin.wait();
-                    if !goes_on.load(Ordering::Relaxed) {
-                        return;
-                    }
-                    worker.round();
-                    all.lock().unwrap().append(&mut worker.events);
-                    end.wait();
+                while rounds.next() {
+                    rounds.part(|| {
+                        worker.round();
+                        rounds.events.lock().unwrap().append(&mut worker.events);
+                    });
                 }
             });
         }
         let mut dice = Dice::new(seed * 43);
         with_jitter(seed * 47);
         loop {
-            begin.wait();
-            keep_house(cache, &mut dice);
-            end.wait();
-            let verdict = judge(std::mem::take(&mut all.lock().unwrap()));
+            rounds.begin.wait();
+            rounds.part(|| keep_house(cache, &mut dice));
+            let verdict = match rounds.broken.load(Ordering::Relaxed) {
+                true => Err("a thread has panicked".into()),
+                false => judge(std::mem::take(&mut rounds.events.lock().unwrap())),
+            };
             if !matches!(verdict, Ok(true)) {
-                goes_on.store(false, Ordering::Relaxed);
-                begin.wait();
+                rounds.stop();
                 return verdict.map(|_| ());
             }
         }

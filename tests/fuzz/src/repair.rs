@@ -40,7 +40,7 @@ fn varint(bytes: &[u8], mut at: usize) -> Option<(u64, usize)> {
 
 /// Seals what lies there.
 fn seal(bytes: &mut [u8], from: usize, to: usize, seed: u32) -> Option<u32> {
-    let sum = crc(seed, bytes.get(from + 4..to)?);
+    let sum = crc(seed, bytes.get(from.checked_add(4)?..to)?);
     bytes[from..from + 4].copy_from_slice(&sum.to_le_bytes());
     Some(sum)
 }
@@ -123,7 +123,7 @@ fn repair_directory(bytes: &mut [u8], directory: usize, end: usize, store: u32, 
         let (age, next) = varint(bytes, next)?;
         let (offset, next) = varint(bytes, next)?;
         let (length, next) = varint(bytes, next)?;
-        range += difference;
+        range = u64::wrapping_add(range, difference);
         if age == 0 {
             let from = usize::try_from(offset).ok()?;
             let to = from.checked_add(usize::try_from(length).ok()?)?;
