@@ -2,7 +2,8 @@
 //!
 //! In a normal build these are std's atomics, parking_lot's locks and crossbeam's epochs. Built with `--cfg loom` they
 //! are the model checker's, so that the models in `src/models` explore the product's own modules rather than copies
-//! of them. With `--cfg jitter` they lose time now and then, so that what can overlap does. Nothing else in the crate names `std::sync`, except `Arc` and `OnceLock` where no race is at stake.
+//! of them. With `--cfg jitter` they lose time now and then, so that what can overlap does. Nothing else in the crate names
+//! `std::sync`, except `Arc` and `OnceLock` where no race is at stake.
 //!
 //! Epochs come from one private collector for the process, never from crossbeam's default one: no other crate's
 //! long-held guard can delay ours. The consequence: a guard that is held on one store delays the freeing of
