@@ -36,17 +36,15 @@ address() {
         cargo +nightly test --target "$target" --lib "${all[@]}"
 }
 
-# Miri is some thousand times slower than the processor. Left out is what takes it more than a few minutes, and what needs a part of the system
-# that it does not have.
-miri_skips=()
+# Miri is some thousand times slower than the processor. So it gets the modules that have pointers and orderings of their own, whose tests
+# do less there; whole stores, property tests and a checksum test of millions of steps are left out.
+interpreted=(pages:: segments::)
 
 miri() {
     install rust-src miri
-    local skips=()
-    for test in "${miri_skips[@]}"; do skips+=(--skip "$test"); done
     # crossbeam-epoch is not written to the rules of stacked borrows.
     CARGO_TARGET_DIR="$folder/miri" MIRIFLAGS="-Zmiri-tree-borrows -Zmiri-disable-isolation" \
-        cargo +nightly miri test --lib -- "${skips[@]}"
+        cargo +nightly miri test --lib -- "${interpreted[@]}"
 }
 
 for tool in "${@:-thread address miri}"; do

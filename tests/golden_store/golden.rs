@@ -34,7 +34,7 @@ pub struct Golden {
 pub fn config(storage: &Arc<MemoryStorage>) -> Config {
     let config = Config::with_storage(Arc::clone(storage) as Arc<dyn Storage>);
     let config = config.io_buffer_size(512).io_buffers(2).inline_limit(100);
-    config.snapshot_interval(1 << 30).max_chain_length(4).space_target(2.0).cache_capacity(0)
+    config.snapshot_interval(1 << 30).max_chain_length(4).space_target(2.0).cache_capacity(1 << 16)
 }
 
 /// Copies all files.
@@ -279,6 +279,11 @@ fn is_refusal(error: &Error) -> bool {
     )
 }
 
+/// Whether a file is not there, or ends too early.
+fn is_missing(error: &std::io::Error) -> bool {
+    matches!(error.kind(), std::io::ErrorKind::NotFound | std::io::ErrorKind::UnexpectedEof)
+}
+
 /// What can be read, and which pages can't be. Page 0 stands for the roots.
 pub fn look(cache: &PageCache<Bytes>, pages: u64) -> (State, Vec<u64>) {
     let (mut seen, mut unreadable) = (State::default(), Vec::new());
@@ -294,17 +299,16 @@ pub fn look(cache: &PageCache<Bytes>, pages: u64) -> (State, Vec<u64>) {
             }
             Ok(None) => {}
             Err(Error::Corruption(_)) => unreadable.push(page_id),
-            Err(Error::Io { source, .. }) if source.kind() == std::io::ErrorKind::NotFound => {
-                unreadable.push(page_id);
-            }
+            Err(Error::Io { source, .. }) if is_missing(&source) => unreadable.push(page_id),
             Err(error) => panic!("page {page_id}: {error:?}"),
         }
     }
     match cache.meta() {
         Ok(roots) => {
-            seen.roots = roots.iter().map(|(name, page_id)| (name.to_vec(), page_id.get())).collect()
+            seen.roots = roots.iter().map(|(name, page_id)| (name.to_vec(), page_id.get())).collect();
         }
         Err(Error::Corruption(_)) => unreadable.push(0),
+        Err(Error::Io { source, .. }) if is_missing(&source) => unreadable.push(0),
         Err(error) => panic!("the roots: {error:?}"),
     }
     (seen, unreadable)
@@ -312,6 +316,8 @@ pub fn look(cache: &PageCache<Bytes>, pages: u64) -> (State, Vec<u64>) {
 
 fn agrees(state: &State, seen: &State, unreadable: &[u64]) -> bool {
     let mut pages = state.pages.clone();
-    unreadable.iter().for_each(|page_id| _ = pages.remove(page_id));
+    for page_id in unreadable {
+        pages.remove(page_id);
+    }
     pages == seen.pages && (unreadable.contains(&0) || state.roots == seen.roots)
 }

@@ -9,12 +9,25 @@ mod golden;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
+use std::sync::LazyLock;
 use std::thread;
 
 use golden::{Files, Golden, Verdict, config, files_of, golden, storage_of, wide};
 use pagelog::{Error, Log, MemoryStorage};
 
 const SLOT: usize = 512;
+
+/// The store that was killed, the one that was closed, and the one of two ranges. Made once, before any test has a store open: all
+/// stores of a process share a collector, and a guard that another test holds would keep segments from being reused.
+static STORES: LazyLock<[Golden; 3]> = LazyLock::new(|| [golden(false), golden(true), wide()]);
+
+fn killed() -> &'static Golden {
+    &STORES[0]
+}
+
+fn closed() -> &'static Golden {
+    &STORES[1]
+}
 
 /// Says which case it was if it fails.
 struct Case<'a>(&'a str, usize, String);
@@ -74,19 +87,19 @@ fn snapshots(golden: &Golden) -> Vec<&String> {
 /// The store that was closed and the one that was killed, before anything is done to them.
 #[test]
 fn without_damage_all_is_there_and_nothing_is_reported() {
-    for golden in [golden(false), golden(true), wide()] {
+    for golden in &*STORES {
         assert_eq!(golden.judge(&golden.files, true), Verdict::Unnoticed);
         assert_eq!(golden.judge(&golden.files, false), Verdict::Unnoticed);
-        assert!(!snapshots(&golden).is_empty() && golden.files.contains_key("log"));
+        assert!(!snapshots(golden).is_empty() && golden.files.contains_key("log"));
     }
 }
 
 #[test]
 fn every_flipped_bit_of_the_log_is_found_unless_nobody_needs_it() {
-    for (golden, step) in [(golden(false), 1), (golden(true), 11)] {
+    for (golden, step) in [(killed(), 1), (closed(), 11)] {
         let log = &golden.files["log"];
         let some: Vec<_> = bits(log, 32).into_iter().step_by(step).collect();
-        let tally = flip(&golden, "log", &some, true);
+        let tally = flip(golden, "log", &some, true);
         for slot in 0..log.len() / SLOT {
             // A slot that is not in use, or what lies behind the last record.
             let of_slot = |set: &BTreeSet<usize>| -> Vec<usize> {
@@ -105,29 +118,29 @@ fn every_flipped_bit_of_the_log_is_found_unless_nobody_needs_it() {
 
 #[test]
 fn after_a_flipped_bit_of_the_log_the_store_goes_on_from_what_it_has() {
-    let golden = golden(false);
+    let golden = killed();
     let some: Vec<_> = bits(&golden.files["log"], 64).into_iter().step_by(9).collect();
-    flip(&golden, "log", &some, false);
+    flip(golden, "log", &some, false);
 }
 
 #[test]
 fn every_flipped_bit_of_the_manifest_is_survived_or_refused() {
-    let golden = golden(false);
+    let golden = killed();
     let manifest = &golden.files["MANIFEST"];
     let entries = manifest.chunks(1024).take_while(|entry| entry.iter().any(|byte| *byte != 0)).count();
     let (written, room): (Vec<_>, Vec<_>) =
         bits(manifest, 64).into_iter().partition(|(at, _)| *at < entries * 1024);
     let most: Vec<_> = written.iter().copied().step_by(if every_bit() { 1 } else { 3 }).collect();
-    let tally = flip(&golden, "MANIFEST", &most, true);
+    let tally = flip(golden, "MANIFEST", &most, true);
     // There is another copy of each; the check tells of the one that is damaged. In the last entry, it may have been torn, and nobody
     // was told of it.
     assert!(tally.verdicts.keys().all(|verdict| matches!(verdict, Verdict::Reported | Verdict::Unnoticed)));
     assert!(tally.unnoticed.iter().all(|at| at / 1024 == entries - 1));
     assert!(tally.noticed.iter().any(|at| at / 1024 == entries - 2));
-    let tally = flip(&golden, "MANIFEST", &room, true);
+    let tally = flip(golden, "MANIFEST", &room, true);
     assert!(tally.verdicts.keys().all(|verdict| matches!(verdict, Verdict::Unnoticed | Verdict::Refused)));
     let some: Vec<_> = written.into_iter().step_by(9).collect();
-    let tally = flip(&golden, "MANIFEST", &some, false);
+    let tally = flip(golden, "MANIFEST", &some, false);
     assert_eq!(
         tally.verdicts.keys().copied().collect::<Vec<_>>(),
         [Verdict::Unnoticed],
@@ -137,20 +150,20 @@ fn every_flipped_bit_of_the_manifest_is_survived_or_refused() {
 
 #[test]
 fn every_flipped_bit_of_a_snapshot_is_found_and_the_log_is_read_instead() {
-    for golden in [golden(false), golden(true)] {
-        for name in snapshots(&golden) {
-            let tally = flip(&golden, name, &bits(&golden.files[name], 1), true);
+    for golden in [killed(), closed()] {
+        for name in snapshots(golden) {
+            let tally = flip(golden, name, &bits(&golden.files[name], 1), true);
             assert_eq!(tally.verdicts.keys().copied().collect::<Vec<_>>(), [Verdict::Reported]);
-            flip(&golden, name, &bits(&golden.files[name], 1), false);
+            flip(golden, name, &bits(&golden.files[name], 1), false);
         }
     }
     // Of a snapshot that is spread over two files.
-    let wide = wide();
-    let names = snapshots(&wide);
+    let wide = &STORES[2];
+    let names = snapshots(wide);
     assert_eq!(names.len(), 2, "{names:?}");
     for name in names {
         let some: Vec<_> = bits(&wide.files[name], 1).into_iter().step_by(11).collect();
-        let tally = flip(&wide, name, &some, true);
+        let tally = flip(wide, name, &some, true);
         assert!(
             tally.verdicts.keys().all(|verdict| matches!(verdict, Verdict::Reported | Verdict::Unnoticed))
         );
@@ -160,22 +173,22 @@ fn every_flipped_bit_of_a_snapshot_is_found_and_the_log_is_read_instead() {
 
 #[test]
 fn every_flipped_bit_of_a_large_value_is_found() {
-    let golden = golden(true);
+    let golden = closed();
     let name = golden.files.keys().find(|name| name.starts_with("blob-")).unwrap();
-    let tally = flip(&golden, name, &bits(&golden.files[name], 1), true);
+    let tally = flip(golden, name, &bits(&golden.files[name], 1), true);
     assert_eq!(tally.verdicts.keys().copied().collect::<Vec<_>>(), [Verdict::PartlyUnreadable]);
 }
 
 #[test]
 fn a_manifest_that_was_being_written_does_not_matter() {
-    let golden = golden(false);
-    let tally = flip(&golden, "MANIFEST.new", &bits(&golden.files["MANIFEST.new"], 128), true);
+    let golden = killed();
+    let tally = flip(golden, "MANIFEST.new", &bits(&golden.files["MANIFEST.new"], 128), true);
     assert_eq!(tally.verdicts.keys().copied().collect::<Vec<_>>(), [Verdict::Unnoticed]);
 }
 
 #[test]
 fn every_file_cut_short_at_every_length_gives_an_error_or_what_was_proven() {
-    for (golden, read_only) in [(golden(false), true), (golden(true), true), (golden(false), false)] {
+    for (golden, read_only) in [(killed(), true), (closed(), true), (killed(), false)] {
         for (name, bytes) in &golden.files {
             let step = if name.starts_with("MANIFEST") { 97 } else { 1 };
             let step = if read_only { step } else { step * 7 };
@@ -211,6 +224,7 @@ fn entries(files: &Files, read_only: bool) -> Result<(Vec<Vec<u8>>, bool), Error
 
 #[test]
 fn every_flipped_bit_of_a_log_without_pages_gives_an_error_or_a_prefix() {
+    LazyLock::force(&STORES);
     let storage = Arc::new(MemoryStorage::new());
     let log = Log::open(config(&storage).segment_size(512)).unwrap();
     let append = |n: u8| log.append(&vec![n; 20 + n as usize]).unwrap();

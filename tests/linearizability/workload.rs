@@ -371,7 +371,7 @@ fn keep_house(cache: &PageCache<Serials>, dice: &mut Dice) {
         match dice.below(8) {
             0..4 => drop(cache.attempt_gc().unwrap()),
             4 => cache.snapshot().unwrap(),
-            5 | 6 => drop(cache.flush().unwrap()),
+            5 | 6 => cache.flush().unwrap(),
             _ => drop(cache.pin_log().unwrap().seal_batch().unwrap()),
         }
     }
