@@ -55,6 +55,10 @@ mod compression;
 mod config;
 mod error;
 mod format;
+#[cfg(fuzzing)]
+#[doc(hidden)]
+#[allow(missing_docs, clippy::expect_used, reason = "for the fuzz targets only")]
+pub mod fuzzing;
 mod geometry;
 mod ids;
 mod location;

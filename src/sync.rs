@@ -2,17 +2,28 @@
 //!
 //! In a normal build these are std's atomics, parking_lot's locks and crossbeam's epochs. Built with `--cfg loom` they
 //! are the model checker's, so that the models in `src/models` explore the product's own modules rather than copies
-//! of them. Nothing else in the crate names `std::sync`, except `Arc` and `OnceLock` where no race is at stake.
+//! of them. With `--cfg jitter` they lose time now and then, so that what can overlap does. Nothing else in the crate names
+//! `std::sync`, except `Arc` and `OnceLock` where no race is at stake.
 //!
 //! Epochs come from one private collector for the process, never from crossbeam's default one: no other crate's
 //! long-held guard can delay ours. The consequence: a guard that is held on one store delays the freeing of
 //! memory and of segments in all stores of this process.
 
-#[cfg(not(loom))]
+#[cfg(all(jitter, not(loom)))]
+mod jitter;
+
+#[cfg(not(any(loom, jitter)))]
 pub(crate) mod atomic {
     pub(crate) use std::sync::atomic::{
         AtomicBool, AtomicI64, AtomicPtr, AtomicU8, AtomicU32, AtomicU64, AtomicUsize, Ordering, fence,
     };
+}
+
+#[cfg(all(jitter, not(loom)))]
+pub(crate) mod atomic {
+    pub(crate) use std::sync::atomic::{Ordering, fence};
+
+    pub(crate) use super::jitter::{AtomicBool, AtomicI64, AtomicPtr, AtomicU8, AtomicU32, AtomicU64};
 }
 
 #[cfg(loom)]

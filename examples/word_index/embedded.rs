@@ -40,6 +40,7 @@ embed! {
     "src/format/snapshot_writer.rs",
     "src/format/store_id.rs",
     "src/format/varint.rs",
+    "src/fuzzing.rs",
     "src/geometry.rs",
     "src/ids.rs",
     "src/lib.rs",
@@ -184,6 +185,7 @@ embed! {
     "src/storage/sim/tests/images.rs",
     "src/storage/sim/tests/mod.rs",
     "src/sync.rs",
+    "src/sync/jitter.rs",
 }
 
 #[cfg(test)]

@@ -224,7 +224,7 @@ pub(crate) fn may_be_mark(bytes: &[u8]) -> bool {
 
 /// How long the record that begins here says it is, if it can be one: a quick look for who searches every byte for one.
 pub(crate) fn claimed_length(bytes: &[u8]) -> Option<usize> {
-    bytes.get(TAG_AT).filter(|tag| (REPLACE..=END).contains(*tag))?;
+    bytes.get(TAG_AT).filter(|tag| (REPLACE..=END).contains(&(**tag & KIND_MASK)))?;
     let (body, length) = varint::read(bytes.get(TAG_AT + 1..)?)?;
     let whole = usize::try_from(body).ok()?.checked_add(TAG_AT + 1 + length)?;
     (whole <= bytes.len()).then_some(whole)

@@ -235,7 +235,9 @@ fn within_reason(name: &str, scenario: impl FnOnce() + Send + 'static) {
         scenario();
         let _ = sender.send(());
     });
-    match done.recv_timeout(Duration::from_secs(120)) {
+    // Sanitizers are slow.
+    let minutes = if cfg!(any(sanitized, miri)) { 30 } else { 2 };
+    match done.recv_timeout(Duration::from_secs(60 * minutes)) {
         Err(std::sync::mpsc::RecvTimeoutError::Timeout) => panic!("{name} stops others"),
         _ => thread.join().unwrap(),
     }
