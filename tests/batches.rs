@@ -355,3 +355,27 @@ fn transfers_in_batches_never_show_half_of_one_after_a_kill() {
     });
     println!("{images} images, {} batches", cache.stats().counts.batches);
 }
+
+#[test]
+fn a_segment_that_holds_nothing_but_the_begin_of_an_open_batch_is_not_used_again() {
+    let storage = Arc::new(SimStorage::new(9));
+    let log = Log::open(tiny(&storage)).unwrap();
+    (0..3).for_each(|_| _ = log.append(&[0; 400]).unwrap());
+    log.flush().unwrap();
+    let before = payloads(&log);
+    // To the next segment, with nothing that anybody needs.
+    let pass_to_next = || {
+        let opened = log.counts().segments_opened;
+        while log.counts().segments_opened == opened {
+            log.reserve(&[0; 400]).unwrap().abort();
+        }
+    };
+    pass_to_next();
+    let batch = log.pin_log().unwrap();
+    pass_to_next();
+    // Many segments, so that every slot that may be used again is.
+    (0..30u8).for_each(|n| _ = log.append(&[n; 400]).unwrap());
+    let found = Log::open(tiny(&killed(&storage))).unwrap();
+    assert_eq!(payloads(&found), before, "a part of a batch that was never sealed");
+    batch.seal_batch().unwrap();
+}

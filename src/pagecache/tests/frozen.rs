@@ -313,3 +313,57 @@ fn stopped_evictor() {
     );
     pages.iter().for_each(|page| page.check(&cache));
 }
+
+/// On this thread, so that it is the same in every run: what others would do happens between two steps.
+#[cfg(feature = "sim")]
+fn snapshot_while_stopped(verb: Verb, stop: Step) {
+    use crate::storage::sim::SimStorage;
+
+    let disk = SimStorage::new(1);
+    let config = || {
+        let config = Config::with_storage(Arc::new(disk.clone())).segment_size(1000).io_buffer_size(512);
+        config.io_buffers(64).snapshot_interval(4096)
+    };
+    let cache: PageCache<Text> = config().open().unwrap();
+    let page = cache.allocate(Text(Vec::new())).unwrap();
+    let mut other = Owned::new(&cache);
+    cache.flush().unwrap();
+    let other = std::cell::RefCell::new(&mut other);
+    let fill = |bytes: u64| {
+        let before = cache.stats().counts.fresh_bytes;
+        while cache.stats().counts.fresh_bytes < before + bytes {
+            other.borrow_mut().replace(&cache, 1);
+        }
+    };
+    fill(2000);
+    // A walk is begun, and comes to its end.
+    let version = step_by_step(&cache.inner, verb, page.page_id, page.version, |step| {
+        if step == stop {
+            fill(8000);
+        }
+    });
+    let version = version.expect("nobody else writes this page");
+    cache.flush().unwrap();
+    let before = cache.stats().counts.snapshots;
+    let published = (0..400).any(|_| {
+        fill(40);
+        cache.flush().unwrap();
+        cache.stats().counts.snapshots > before
+    });
+    assert!(published);
+    let killed = disk.after_kill();
+    disk.cut_power();
+    let found: PageCache<Text> = Config::with_storage(Arc::new(killed)).open().unwrap();
+    assert_eq!(found.version(page.page_id).unwrap(), Some(version), "{verb:?} stopped at {stop:?}");
+    assert!(found.verify().unwrap().is_sound());
+}
+
+#[cfg(feature = "sim")]
+#[test]
+fn a_snapshot_that_is_taken_while_a_writer_is_stopped_misses_nothing() {
+    for verb in [Verb::Link, Verb::Replace] {
+        for stop in [Step::Reserved, Step::Published, Step::Completed] {
+            snapshot_while_stopped(verb, stop);
+        }
+    }
+}
