@@ -147,6 +147,44 @@ fn a_mark_proves_what_was_flushed_before_it() {
     disk.cut_power();
 }
 
+/// Where contents lie in a segment that garbage collection has filled.
+fn place_of_copy(disk: &SimStorage, bytes: &[u8]) -> Option<u64> {
+    let log = disk.contents().remove("log").unwrap();
+    let places = (0..log.len() - bytes.len()).filter(|at| log[*at..].starts_with(bytes));
+    // A segment's header says which head has filled it.
+    places.filter(|at| log[at / 1000 * 1000 + 44] == 1).last().map(|at| at as u64)
+}
+
+#[test]
+fn a_mark_in_one_head_proves_the_other() {
+    let disk = Arc::new(SimStorage::new(8));
+    let cache = open(tiny(&disk).garbage_collection(false).snapshots(false).io_buffer_size(4096));
+    let mut pages: Vec<_> =
+        (0..40u32).map(|n| (n, cache.allocate(Bytes(unique(1000 + n))).unwrap())).collect();
+    let mut marker = Marker::new(&cache);
+    pages.retain(|(n, page)| {
+        if n % 3 > 0 {
+            replace(&cache, page.page_id, page.version, b"superseded");
+        }
+        n % 3 == 0
+    });
+    marker.flush();
+    assert!(cache.attempt_gc().unwrap());
+    let copied = pages.iter().rev().find(|(n, _)| place_of_copy(&disk, &unique(1000 + n)).is_some());
+    let copied = unique(1000 + copied.expect("something was moved").0);
+    // One makes the copies stable, the next one says so.
+    marker.flush();
+    let opened = cache.stats().counts.segments_opened;
+    marker.flush();
+    assert_eq!(cache.stats().counts.segments_opened, opened, "the mark alone is to prove it");
+    let image = disk.after_kill();
+    disk.cut_power();
+    opens_as_pages(image.fork()).unwrap();
+    image.flip_bit("log", place_of_copy(&image, &copied).unwrap() + 3, 0).unwrap();
+    let opened = opens_as_pages(image);
+    assert!(matches!(opened, Err(Error::Corruption(_))), "{opened:?}");
+}
+
 #[test]
 fn an_opening_proves_what_it_found() {
     let disk = Arc::new(SimStorage::new(4));
