@@ -150,9 +150,9 @@ fn a_mark_proves_what_was_flushed_before_it() {
 /// Where contents lie in a segment that garbage collection has filled.
 fn place_of_copy(disk: &SimStorage, bytes: &[u8]) -> Option<u64> {
     let log = disk.contents().remove("log").unwrap();
-    let places = (0..log.len() - bytes.len()).filter(|at| log[*at..].starts_with(bytes));
     // A segment's header says which head has filled it.
-    places.filter(|at| log[at / 1000 * 1000 + 44] == 1).last().map(|at| at as u64)
+    let is_copied = |at: &usize| log[*at..].starts_with(bytes) && log[at / 1000 * 1000 + 44] == 1;
+    (0..log.len() - bytes.len()).rfind(is_copied).map(|at| at as u64)
 }
 
 #[test]
