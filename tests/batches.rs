@@ -355,3 +355,55 @@ fn transfers_in_batches_never_show_half_of_one_after_a_kill() {
     });
     println!("{images} images, {} batches", cache.stats().counts.batches);
 }
+
+#[test]
+fn a_segment_that_holds_nothing_but_the_begin_of_an_open_batch_is_not_used_again() {
+    let storage = Arc::new(SimStorage::new(9));
+    let log = Log::open(tiny(&storage)).unwrap();
+    (0..3).for_each(|_| _ = log.append(&[0; 400]).unwrap());
+    log.flush().unwrap();
+    let before = payloads(&log);
+    // To the next segment, with nothing that anybody needs.
+    let pass_to_next = || {
+        let opened = log.counts().segments_opened;
+        while log.counts().segments_opened == opened {
+            log.reserve(&[0; 400]).unwrap().abort();
+        }
+    };
+    pass_to_next();
+    let batch = log.pin_log().unwrap();
+    pass_to_next();
+    // Many segments, so that every slot that may be used again is.
+    (0..30u8).for_each(|n| _ = log.append(&[n; 400]).unwrap());
+    let found = Log::open(tiny(&killed(&storage))).unwrap();
+    assert_eq!(payloads(&found), before, "a part of a batch that was never sealed");
+    batch.seal_batch().unwrap();
+}
+
+#[test]
+fn a_snapshot_that_is_finished_inside_a_batch_is_not_in_force_before_the_batch_is() {
+    let storage = Arc::new(SimStorage::new(10));
+    let cache = open(tiny(&storage));
+    let new = |_| cache.allocate(Bytes(vec![0; 60])).map(|page| (page.page_id, page.version)).unwrap();
+    let mut pages: Vec<_> = (0..5).map(new).collect();
+    let mut replace_next = |count: usize, byte: u8| {
+        let (page_id, version) = &mut pages[count % 5];
+        *version = replace(&cache, *page_id, *version, &[byte; 60]);
+    };
+    for round in 1..30u8 {
+        // Other stretches each time, so that walks begin here and end there.
+        (0..usize::from(round % 16)).for_each(|count| replace_next(count, 0));
+        let batch = cache.pin_log().unwrap();
+        for count in 0..40 {
+            replace_next(count, round);
+            if count % 8 == 7 {
+                let found = open(tiny(&killed(&storage)));
+                let inside = (1..=5)
+                    .any(|id| read(&found, pagelog::PageId::new(id)).is_some_and(|page| page[0] == round));
+                assert!(!inside, "round {round}: a part of a batch that is open");
+            }
+        }
+        batch.seal_batch().unwrap();
+    }
+    assert!(cache.stats().counts.snapshots > 4, "{:?}", cache.stats().counts);
+}

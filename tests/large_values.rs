@@ -371,6 +371,33 @@ fn opening_sweeps_what_nobody_needs_and_nothing_else() {
     assert_eq!(read(&cache, page_id).unwrap().len(), 2 * LONG);
 }
 
+#[test]
+fn an_opening_sweeps_the_file_of_a_superseded_value_when_what_superseded_it_is_stable() {
+    let _turn = alone();
+    let disk = SimStorage::new(10);
+    let cache = open(tiny(&Arc::new(disk.clone())));
+    let (page_id, version) = allocate(&cache, value(1, LONG));
+    cache.flush().unwrap();
+    replace(&cache, page_id, version, &value(2, LONG));
+    // The system has the new record, and the disk has not.
+    allocate(&cache, vec![1; 600]);
+    let killed = disk.after_kill();
+    killed.record_history();
+    let reopened = open(tiny(&Arc::new(killed.clone())));
+    assert_eq!(read(&reopened, page_id).unwrap(), value(2, LONG));
+    for moment in killed.history().unwrap() {
+        for seed in 0..10 {
+            let image = killed.image_at(moment, seed).unwrap();
+            let cache = open(tiny(&Arc::new(image.clone())));
+            let found = read(&cache, page_id).unwrap();
+            assert!(found == value(1, LONG) || found == value(2, LONG), "cut at {moment}, seed {seed}");
+            image.cut_power();
+        }
+    }
+    killed.cut_power();
+    disk.cut_power();
+}
+
 /// What a workload with large values in every verb has come to: pages by what they hold, after each acknowledged step.
 fn workload(
     cache: &PageCache<Bytes>,

@@ -1,0 +1,229 @@
+//! What happens in the middle of a call: at a moment when the store turns to its storage, the storage does something to the store, on
+//! the same thread. So an interleaving that threads meet once in a million times is met in every run.
+
+#![allow(clippy::unwrap_used, clippy::expect_used)]
+
+mod common;
+
+use std::fmt;
+use std::io;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use common::{Bytes, link, open, read, replace, tiny};
+use pagelog::sim::SimStorage;
+use pagelog::{
+    Access, Cas, Log, Lsn, MemoryStorage, PageCache, PageId, Storage, StorageFile, StorageLock, Version,
+};
+
+/// A moment at which something can happen.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Moment {
+    BeforeLock,
+    /// Of the log.
+    BeforeWrite,
+    /// Of the log, when it has succeeded.
+    AfterSync,
+}
+
+type Deed = Box<dyn FnOnce() + Send>;
+
+/// What is to happen, once.
+#[derive(Clone, Default)]
+struct Plan(Arc<Mutex<Option<(Moment, Deed)>>>);
+
+impl fmt::Debug for Plan {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str("Plan")
+    }
+}
+
+impl Plan {
+    fn set(&self, moment: Moment, deed: impl FnOnce() + Send + 'static) {
+        *self.0.lock().unwrap() = Some((moment, Box::new(deed)));
+    }
+
+    fn is_done(&self) -> bool {
+        self.0.lock().unwrap().is_none()
+    }
+
+    fn reach(&self, moment: Moment) {
+        let due = self.0.lock().unwrap_or_else(PoisonError::into_inner).take_if(|(when, _)| *when == moment);
+        if let Some((_, deed)) = due {
+            deed();
+        }
+    }
+}
+
+#[derive(Debug, Default)]
+struct Planned<S> {
+    disk: S,
+    plan: Plan,
+}
+
+#[derive(Debug)]
+struct PlannedFile(Arc<dyn StorageFile>, Plan);
+
+impl<S: Storage> Planned<S> {
+    fn file(&self, name: &str, file: Arc<dyn StorageFile>) -> Arc<dyn StorageFile> {
+        if name == "log" { Arc::new(PlannedFile(file, self.plan.clone())) } else { file }
+    }
+}
+
+impl<S: Storage> Storage for Planned<S> {
+    fn open(&self, name: &str, access: Access) -> io::Result<Arc<dyn StorageFile>> {
+        Ok(self.file(name, self.disk.open(name, access)?))
+    }
+    fn create(&self, name: &str) -> io::Result<Arc<dyn StorageFile>> {
+        Ok(self.file(name, self.disk.create(name)?))
+    }
+    fn rename(&self, from: &str, to: &str) -> io::Result<()> {
+        self.disk.rename(from, to)
+    }
+    fn remove(&self, name: &str) -> io::Result<()> {
+        self.disk.remove(name)
+    }
+    fn list(&self) -> io::Result<Vec<String>> {
+        self.disk.list()
+    }
+    fn create_directory(&self) -> io::Result<()> {
+        self.disk.create_directory()
+    }
+    fn sync_directory(&self) -> io::Result<()> {
+        self.disk.sync_directory()
+    }
+    fn lock(&self, name: &str, access: Access) -> io::Result<Option<Box<dyn StorageLock>>> {
+        self.plan.reach(Moment::BeforeLock);
+        self.disk.lock(name, access)
+    }
+    fn remove_directory(&self) -> io::Result<()> {
+        self.disk.remove_directory()
+    }
+    fn describe(&self, name: &str) -> String {
+        self.disk.describe(name)
+    }
+}
+
+impl StorageFile for PlannedFile {
+    fn read_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<()> {
+        self.0.read_at(buffer, offset)
+    }
+    fn write_at(&self, bytes: &[u8], offset: u64) -> io::Result<()> {
+        // Not when space is claimed, which is under a lock.
+        if bytes.iter().any(|byte| *byte != 0) {
+            self.1.reach(Moment::BeforeWrite);
+        }
+        self.0.write_at(bytes, offset)
+    }
+    fn sync(&self) -> io::Result<()> {
+        self.0.sync()?;
+        self.1.reach(Moment::AfterSync);
+        Ok(())
+    }
+    fn len(&self) -> io::Result<u64> {
+        self.0.len()
+    }
+    fn set_len(&self, length: u64) -> io::Result<()> {
+        self.0.set_len(length)
+    }
+}
+
+/// The bytes of pages' records are all that the accountant may know of, in a store without freed pages and roots.
+fn every_byte_is_accounted_for(cache: &PageCache<Bytes>, pages: &[PageId]) {
+    cache.flush().unwrap();
+    let guard = cache.pin();
+    let records = pages.iter().map(|page_id| guard.get(*page_id).unwrap().unwrap().size_on_disk());
+    assert_eq!(cache.stats().live_bytes, records.sum::<u64>());
+}
+
+#[test]
+fn a_store_that_was_made_before_the_lock_was_taken_is_not_written_over() {
+    let disk = SimStorage::new(2);
+    let storage = Arc::new(Planned { disk: disk.clone(), plan: Plan::default() });
+    storage.plan.set(Moment::BeforeLock, move || {
+        let quicker = open(tiny(&Arc::new(disk)));
+        quicker.allocate(Bytes(b"first".to_vec())).unwrap();
+        quicker.close().unwrap();
+    });
+    let cache = open(tiny(&storage));
+    assert!(storage.plan.is_done() && cache.was_recovered());
+    assert_eq!(read(&cache, PageId::new(1)).unwrap(), b"first");
+}
+
+#[test]
+fn what_is_written_during_a_sync_is_not_called_stable_by_it() {
+    let disk = SimStorage::new(1);
+    let storage = Arc::new(Planned { disk: disk.clone(), plan: Plan::default() });
+    let log = Arc::new(Log::open(tiny(&storage).io_buffers(8)).unwrap());
+    let lsns = Arc::new(Mutex::new(vec![log.append(&[0; 60]).unwrap()]));
+    let (appender, appended) = (Arc::clone(&log), Arc::clone(&lsns));
+    storage.plan.set(Moment::AfterSync, move || {
+        let lsn = |n| appender.append(&[n; 60]).unwrap();
+        appended.lock().unwrap().extend((1..60).map(lsn));
+        appender.iter_from(Lsn::new(0)).unwrap().for_each(|entry| _ = entry.unwrap());
+    });
+    log.flush().unwrap();
+    assert!(storage.plan.is_done());
+    let stable = lsns.lock().unwrap().iter().filter(|lsn| **lsn < log.stable_lsn()).count();
+    assert!(stable >= 1);
+    for seed in 0..30 {
+        let image = Arc::new(disk.after_power_cut(seed));
+        let found = Log::open(tiny(&image)).unwrap();
+        let entries = found.iter_from(found.first_lsn()).unwrap().map(Result::unwrap).count();
+        assert!(entries >= stable, "seed {seed}: {entries} entries, but {stable} were stable");
+    }
+    disk.cut_power();
+}
+
+#[test]
+fn a_copy_whose_record_is_superseded_before_the_move_is_not_live() {
+    let storage = Arc::new(Planned::<MemoryStorage>::default());
+    let cache = open(tiny(&storage).io_buffers(8).garbage_collection(false).snapshots(false));
+    let mut pages: Vec<(PageId, Version)> = Vec::new();
+    for n in 0..40 {
+        let page = cache.allocate(Bytes(vec![n; 60])).unwrap();
+        pages.push((page.page_id, page.version));
+    }
+    // Every other one, so that there are segments worth cleaning.
+    for (page_id, version) in pages.iter_mut().step_by(2) {
+        *version = replace(&cache, *page_id, *version, &[1; 60]);
+    }
+    cache.flush().unwrap();
+    let (other, others_pages) = (cache.clone(), pages.clone());
+    storage.plan.set(Moment::BeforeWrite, move || {
+        for (page_id, version) in others_pages {
+            replace(&other, page_id, version, &[2; 20]);
+        }
+    });
+    while cache.attempt_gc().unwrap() {
+        cache.flush().unwrap();
+    }
+    assert!(storage.plan.is_done());
+    let ids: Vec<PageId> = pages.iter().map(|(page_id, _)| *page_id).collect();
+    every_byte_is_accounted_for(&cache, &ids);
+    assert!(cache.verify().unwrap().is_sound());
+}
+
+#[test]
+fn a_record_whose_writer_loses_its_race_is_not_live() {
+    let storage = Arc::new(Planned::<MemoryStorage>::default());
+    let cache = open(tiny(&storage).io_buffers(8).garbage_collection(false).snapshots(false));
+    let page = cache.allocate(Bytes(vec![0; 60])).unwrap();
+    let (page_id, mut version) = (page.page_id, page.version);
+    let lost = (0..100).any(|n| {
+        let other = cache.clone();
+        storage.plan.set(Moment::BeforeWrite, move || {
+            link(&other, page_id, version, b"the other was quicker");
+        });
+        match cache.link(page_id, version, Bytes(vec![n; 60])).unwrap() {
+            Cas::Done { version: next, .. } => version = next,
+            Cas::Changed { current, .. } => {
+                assert_eq!(current.get(), version.get() + 1);
+                return true;
+            }
+            gone @ Cas::Gone { .. } => panic!("{gone:?}"),
+        }
+        false
+    });
+    assert!(lost && storage.plan.is_done());
+    every_byte_is_accounted_for(&cache, &[page_id]);
+}
