@@ -4,16 +4,17 @@
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
 mod common;
+#[path = "support/observed.rs"]
+mod observed;
 
 use std::fmt;
 use std::io;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use common::{Bytes, link, open, read, replace, tiny};
+use observed::{Observed, Observer};
 use pagelog::sim::SimStorage;
-use pagelog::{
-    Access, Cas, Log, Lsn, MemoryStorage, PageCache, PageId, Storage, StorageFile, StorageLock, Version,
-};
+use pagelog::{Cas, Log, Lsn, MemoryStorage, PageCache, PageId, Version};
 
 /// A moment at which something can happen.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -54,76 +55,21 @@ impl Plan {
     }
 }
 
-#[derive(Debug, Default)]
-struct Planned<S> {
-    disk: S,
-    plan: Plan,
-}
-
-#[derive(Debug)]
-struct PlannedFile(Arc<dyn StorageFile>, Plan);
-
-impl<S: Storage> Planned<S> {
-    fn file(&self, name: &str, file: Arc<dyn StorageFile>) -> Arc<dyn StorageFile> {
-        if name == "log" { Arc::new(PlannedFile(file, self.plan.clone())) } else { file }
-    }
-}
-
-impl<S: Storage> Storage for Planned<S> {
-    fn open(&self, name: &str, access: Access) -> io::Result<Arc<dyn StorageFile>> {
-        Ok(self.file(name, self.disk.open(name, access)?))
-    }
-    fn create(&self, name: &str) -> io::Result<Arc<dyn StorageFile>> {
-        Ok(self.file(name, self.disk.create(name)?))
-    }
-    fn rename(&self, from: &str, to: &str) -> io::Result<()> {
-        self.disk.rename(from, to)
-    }
-    fn remove(&self, name: &str) -> io::Result<()> {
-        self.disk.remove(name)
-    }
-    fn list(&self) -> io::Result<Vec<String>> {
-        self.disk.list()
-    }
-    fn create_directory(&self) -> io::Result<()> {
-        self.disk.create_directory()
-    }
-    fn sync_directory(&self) -> io::Result<()> {
-        self.disk.sync_directory()
-    }
-    fn lock(&self, name: &str, access: Access) -> io::Result<Option<Box<dyn StorageLock>>> {
-        self.plan.reach(Moment::BeforeLock);
-        self.disk.lock(name, access)
-    }
-    fn remove_directory(&self) -> io::Result<()> {
-        self.disk.remove_directory()
-    }
-    fn describe(&self, name: &str) -> String {
-        self.disk.describe(name)
-    }
-}
-
-impl StorageFile for PlannedFile {
-    fn read_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<()> {
-        self.0.read_at(buffer, offset)
-    }
-    fn write_at(&self, bytes: &[u8], offset: u64) -> io::Result<()> {
+impl Observer for Plan {
+    fn before_write(&self, name: &str, bytes: &[u8], _offset: u64) -> io::Result<()> {
         // Not when space is claimed, which is under a lock.
-        if bytes.iter().any(|byte| *byte != 0) {
-            self.1.reach(Moment::BeforeWrite);
+        if name == "log" && bytes.iter().any(|byte| *byte != 0) {
+            self.reach(Moment::BeforeWrite);
         }
-        self.0.write_at(bytes, offset)
-    }
-    fn sync(&self) -> io::Result<()> {
-        self.0.sync()?;
-        self.1.reach(Moment::AfterSync);
         Ok(())
     }
-    fn len(&self) -> io::Result<u64> {
-        self.0.len()
+    fn after_sync(&self, name: &str) {
+        if name == "log" {
+            self.reach(Moment::AfterSync);
+        }
     }
-    fn set_len(&self, length: u64) -> io::Result<()> {
-        self.0.set_len(length)
+    fn before_lock(&self) {
+        self.reach(Moment::BeforeLock);
     }
 }
 
@@ -138,31 +84,31 @@ fn every_byte_is_accounted_for(cache: &PageCache<Bytes>, pages: &[PageId]) {
 #[test]
 fn a_store_that_was_made_before_the_lock_was_taken_is_not_written_over() {
     let disk = SimStorage::new(2);
-    let storage = Arc::new(Planned { disk: disk.clone(), plan: Plan::default() });
-    storage.plan.set(Moment::BeforeLock, move || {
+    let storage = Arc::new(Observed::new(disk.clone(), Plan::default()));
+    storage.observer.set(Moment::BeforeLock, move || {
         let quicker = open(tiny(&Arc::new(disk)));
         quicker.allocate(Bytes(b"first".to_vec())).unwrap();
         quicker.close().unwrap();
     });
     let cache = open(tiny(&storage));
-    assert!(storage.plan.is_done() && cache.was_recovered());
+    assert!(storage.observer.is_done() && cache.was_recovered());
     assert_eq!(read(&cache, PageId::new(1)).unwrap(), b"first");
 }
 
 #[test]
 fn what_is_written_during_a_sync_is_not_called_stable_by_it() {
     let disk = SimStorage::new(1);
-    let storage = Arc::new(Planned { disk: disk.clone(), plan: Plan::default() });
+    let storage = Arc::new(Observed::new(disk.clone(), Plan::default()));
     let log = Arc::new(Log::open(tiny(&storage).io_buffers(8)).unwrap());
     let lsns = Arc::new(Mutex::new(vec![log.append(&[0; 60]).unwrap()]));
     let (appender, appended) = (Arc::clone(&log), Arc::clone(&lsns));
-    storage.plan.set(Moment::AfterSync, move || {
+    storage.observer.set(Moment::AfterSync, move || {
         let lsn = |n| appender.append(&[n; 60]).unwrap();
         appended.lock().unwrap().extend((1..60).map(lsn));
         appender.iter_from(Lsn::new(0)).unwrap().for_each(|entry| _ = entry.unwrap());
     });
     log.flush().unwrap();
-    assert!(storage.plan.is_done());
+    assert!(storage.observer.is_done());
     let stable = lsns.lock().unwrap().iter().filter(|lsn| **lsn < log.stable_lsn()).count();
     assert!(stable >= 1);
     for seed in 0..30 {
@@ -176,7 +122,7 @@ fn what_is_written_during_a_sync_is_not_called_stable_by_it() {
 
 #[test]
 fn a_copy_whose_record_is_superseded_before_the_move_is_not_live() {
-    let storage = Arc::new(Planned::<MemoryStorage>::default());
+    let storage = Arc::new(Observed::new(MemoryStorage::new(), Plan::default()));
     let cache = open(tiny(&storage).io_buffers(8).garbage_collection(false).snapshots(false));
     let mut pages: Vec<(PageId, Version)> = Vec::new();
     for n in 0..40 {
@@ -189,7 +135,7 @@ fn a_copy_whose_record_is_superseded_before_the_move_is_not_live() {
     }
     cache.flush().unwrap();
     let (other, others_pages) = (cache.clone(), pages.clone());
-    storage.plan.set(Moment::BeforeWrite, move || {
+    storage.observer.set(Moment::BeforeWrite, move || {
         for (page_id, version) in others_pages {
             replace(&other, page_id, version, &[2; 20]);
         }
@@ -197,7 +143,7 @@ fn a_copy_whose_record_is_superseded_before_the_move_is_not_live() {
     while cache.attempt_gc().unwrap() {
         cache.flush().unwrap();
     }
-    assert!(storage.plan.is_done());
+    assert!(storage.observer.is_done());
     let ids: Vec<PageId> = pages.iter().map(|(page_id, _)| *page_id).collect();
     every_byte_is_accounted_for(&cache, &ids);
     assert!(cache.verify().unwrap().is_sound());
@@ -205,13 +151,13 @@ fn a_copy_whose_record_is_superseded_before_the_move_is_not_live() {
 
 #[test]
 fn a_record_whose_writer_loses_its_race_is_not_live() {
-    let storage = Arc::new(Planned::<MemoryStorage>::default());
+    let storage = Arc::new(Observed::new(MemoryStorage::new(), Plan::default()));
     let cache = open(tiny(&storage).io_buffers(8).garbage_collection(false).snapshots(false));
     let page = cache.allocate(Bytes(vec![0; 60])).unwrap();
     let (page_id, mut version) = (page.page_id, page.version);
     let lost = (0..100).any(|n| {
         let other = cache.clone();
-        storage.plan.set(Moment::BeforeWrite, move || {
+        storage.observer.set(Moment::BeforeWrite, move || {
             link(&other, page_id, version, b"the other was quicker");
         });
         match cache.link(page_id, version, Bytes(vec![n; 60])).unwrap() {
@@ -224,6 +170,6 @@ fn a_record_whose_writer_loses_its_race_is_not_live() {
         }
         false
     });
-    assert!(lost && storage.plan.is_done());
+    assert!(lost && storage.observer.is_done());
     every_byte_is_accounted_for(&cache, &[page_id]);
 }

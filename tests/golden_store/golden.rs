@@ -279,11 +279,6 @@ fn is_refusal(error: &Error) -> bool {
     )
 }
 
-/// Whether a file is not there, or ends too early.
-fn is_missing(error: &std::io::Error) -> bool {
-    matches!(error.kind(), std::io::ErrorKind::NotFound | std::io::ErrorKind::UnexpectedEof)
-}
-
 /// What can be read, and which pages can't be. Page 0 stands for the roots.
 pub fn look(cache: &PageCache<Bytes>, pages: u64) -> (State, Vec<u64>) {
     let (mut seen, mut unreadable) = (State::default(), Vec::new());
@@ -299,7 +294,6 @@ pub fn look(cache: &PageCache<Bytes>, pages: u64) -> (State, Vec<u64>) {
             }
             Ok(None) => {}
             Err(Error::Corruption(_)) => unreadable.push(page_id),
-            Err(Error::Io { source, .. }) if is_missing(&source) => unreadable.push(page_id),
             Err(error) => panic!("page {page_id}: {error:?}"),
         }
     }
@@ -308,7 +302,6 @@ pub fn look(cache: &PageCache<Bytes>, pages: u64) -> (State, Vec<u64>) {
             seen.roots = roots.iter().map(|(name, page_id)| (name.to_vec(), page_id.get())).collect();
         }
         Err(Error::Corruption(_)) => unreadable.push(0),
-        Err(Error::Io { source, .. }) if is_missing(&source) => unreadable.push(0),
         Err(error) => panic!("the roots: {error:?}"),
     }
     (seen, unreadable)

@@ -19,6 +19,10 @@ pub trait Observer: Debug + Send + Sync + 'static {
     }
     /// A file is about to be synced.
     fn before_sync(&self, _name: &str) {}
+    /// A file was synced.
+    fn after_sync(&self, _name: &str) {}
+    /// The store is about to be locked.
+    fn before_lock(&self) {}
 }
 
 #[derive(Debug, Default)]
@@ -79,6 +83,7 @@ impl<S: Storage, O: Observer> Storage for Observed<S, O> {
         self.disk.sync_directory()
     }
     fn lock(&self, name: &str, access: Access) -> io::Result<Option<Box<dyn StorageLock>>> {
+        self.observer.before_lock();
         self.disk.lock(name, access)
     }
     fn remove_directory(&self) -> io::Result<()> {
@@ -102,7 +107,9 @@ impl<O: Observer> StorageFile for ObservedFile<O> {
     }
     fn sync(&self) -> io::Result<()> {
         self.observer.before_sync(&self.name);
-        self.file.sync()
+        self.file.sync()?;
+        self.observer.after_sync(&self.name);
+        Ok(())
     }
     fn len(&self) -> io::Result<u64> {
         self.file.len()

@@ -20,7 +20,7 @@ use super::manifest_file::ManifestFile;
 use super::ring::Ring;
 use super::supply::{RESERVE, Supply, SupplyStart, claimed_at_once};
 use crate::config::Config;
-use crate::error::{Error, Result};
+use crate::error::{Corruption, Error, Result};
 use crate::format::record::{self, MARK_LENGTH};
 use crate::format::{ManifestEntry, Payload, RecordKind, RecordSeed, SegmentHeader, StoreId};
 use crate::geometry::Geometry;
@@ -518,10 +518,17 @@ impl LogCore {
         self.file.len().map_err(|error| Error::io("read", self.log_path(), error))
     }
 
-    /// Reads bytes of a slot.
+    /// Reads bytes of a slot, which must be there: if the file has lost them, that is damage.
     pub(crate) fn read_slot(&self, place: Place, buffer: &mut [u8]) -> Result<()> {
         let offset = self.geometry.file_offset(place.slot, place.offset);
-        self.file.read_at(buffer, offset).map_err(|error| Error::io("read", self.log_path(), error))
+        self.file.read_at(buffer, offset).map_err(|error| match error.kind() {
+            io::ErrorKind::UnexpectedEof => {
+                Corruption::new(self.log_path(), "the file ends before a record does")
+                    .at_offset(offset)
+                    .into()
+            }
+            _ => Error::io("read", self.log_path(), error),
+        })
     }
 
     fn host(&self) -> Host<'_> {

@@ -18,7 +18,6 @@
 //!   is wrong.
 
 use std::collections::BTreeMap;
-use std::io;
 use std::ops::ControlFlow;
 use std::time::Instant;
 
@@ -216,9 +215,6 @@ impl<'a, F: Fragment> Verification<'a, F> {
     pub(super) fn damage(&mut self, error: Error) -> Result<()> {
         match error {
             Error::Corruption(corruption) => self.fault(*corruption),
-            Error::Io { source, path, .. } if source.kind() == io::ErrorKind::UnexpectedEof => {
-                self.fault(Corruption::new(path, "the file ends before a record does"));
-            }
             error => return Err(error),
         }
         Ok(())
