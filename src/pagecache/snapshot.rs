@@ -133,6 +133,12 @@ impl Snapshots {
         self.last.lock().files.clone()
     }
 
+    /// Keeps others from taking one in passing.
+    #[cfg(test)]
+    pub(super) fn busy(&self) -> impl Drop + '_ {
+        self.last.lock()
+    }
+
     /// Waits for who is at it now, and gives up what is not complete.
     pub(super) fn end(&self) {
         self.last.lock().abandon();

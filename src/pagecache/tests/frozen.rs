@@ -28,6 +28,7 @@ use crate::pages::node::Content;
 use crate::pages::publish::PreparedBase;
 use crate::pages::table::Entry;
 use crate::storage::MemoryStorage;
+use crate::storage::sim::SimStorage;
 use crate::sync::epoch;
 
 /// What everybody links to the shared page.
@@ -314,4 +315,43 @@ fn stopped_evictor() {
         "{after:?}"
     );
     pages.iter().for_each(|page| page.check(&cache));
+}
+
+/// A snapshot in passing begins where the log is written, and not where it ends: what a stopped writer will put in the table when the
+/// walk has been there must be found in the log behind the begin.
+#[test]
+fn a_snapshot_leaves_the_record_of_a_stopped_writer_to_the_log() {
+    for verb in [Verb::Link, Verb::Replace] {
+        let disk = SimStorage::new(1);
+        let open = |disk: &SimStorage| -> PageCache<Text> {
+            let config = Config::with_storage(Arc::new(disk.clone())).segment_size(16 << 10);
+            config.io_buffer_size(1024).snapshot_interval(4096).open().unwrap()
+        };
+        let cache = open(&disk);
+        let inner = &*cache.inner;
+        let page = cache.allocate(Text(b"first".to_vec())).unwrap();
+        {
+            // Nobody begins one before it is time.
+            let _busy = inner.snapshots.busy();
+            (0..200).for_each(|_| _ = cache.allocate(Text(vec![1; 60])).unwrap());
+            cache.flush().unwrap();
+        }
+        let taken = || cache.stats().counts.snapshots;
+        let pace = || (0..100).for_each(|_| inner.pace_snapshots().unwrap());
+        let done = step_by_step(inner, verb, page.page_id, page.version, |step| {
+            if step == Step::Reserved {
+                pace();
+                assert_eq!(taken(), 0, "it can't be in force before the writer has come to an end");
+            }
+        });
+        assert_eq!(done, Some(Version(page.version.0 + 1)));
+        cache.flush().unwrap();
+        pace();
+        assert_eq!(taken(), 1);
+        let found = open(&disk.after_power_cut(7));
+        assert_eq!(found.version(page.page_id).unwrap(), done, "{verb:?}");
+        let guard = found.pin();
+        let text = guard.get(page.page_id).unwrap().unwrap().merged().0.clone();
+        assert!(text.ends_with(b"frozen"), "{text:?}");
+    }
 }
