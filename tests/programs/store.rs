@@ -122,7 +122,7 @@ fn main() -> ExitCode {
         (Ok(player), Some(steps)) => write(player, steps),
         (Ok(player), None) => {
             let report = player.cache.verify();
-            if !report.as_ref().is_ok_and(|report| report.is_sound()) {
+            if !report.as_ref().is_ok_and(pagelog::VerifyReport::is_sound) {
                 return broken(&format!("verify: {report:?}"));
             }
             say(&format!("found {}", player.steps));
