@@ -14,16 +14,17 @@ losetup -f >/dev/null 2>&1 || skip "there is no loop device"
 
 cycles=${1:-20}
 [ $# -eq 0 ] || shift
-filesystems=("${@:-ext4}")
+filesystems=("$@")
 [ $# -gt 0 ] || filesystems=(ext4 xfs)
 seed=${GODOWN_SEED:-$(date +%s)}
 RANDOM=$seed
 target=${CARGO_TARGET_DIR:-target}
 cargo build --quiet --example store
-program=$(realpath "$target/debug/examples/store")
 
 place=$(mktemp -d)
 disk=$place/mount
+program=$place/program
+cp "$target/debug/examples/store" "$program"
 writer=
 cleanup() {
     [ -z "$writer" ] || kill -9 "$writer" 2>/dev/null || true
@@ -34,7 +35,6 @@ trap cleanup EXIT
 mkdir "$disk"
 
 fail() { # what
-    cp "$place/said" "/tmp/godown-$seed.said" 2>/dev/null || true
     echo "FAILED in cycle $cycle of $filesystem, GODOWN_SEED=$seed: $*"
     sed 's/^/    /' "$place/said" | tail -5
     exit 1

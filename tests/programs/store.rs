@@ -66,6 +66,18 @@ fn end_poisoned(mut player: Player, error: &Error) -> ExitCode {
     }
 }
 
+/// A step is refused for good. That is as it should be if it needs the directory, whose sync has failed; all others go on.
+fn end_refused(player: &Player, error: &Error) -> ExitCode {
+    if !error.to_string().ends_with("an earlier sync of the directory has failed") {
+        return broken("it goes on refusing");
+    }
+    match player.cache.flush() {
+        Ok(()) => say(&format!("ack {}", player.steps)),
+        Err(error) => return broken(&format!("a flush after a failed sync of the directory: {error}")),
+    }
+    ExitCode::from(3)
+}
+
 fn write(mut player: Player, steps: u64) -> ExitCode {
     let last = if steps == 0 { u64::MAX } else { player.steps + steps };
     let mut refused = 0;
@@ -84,7 +96,7 @@ fn write(mut player: Player, steps: u64) -> ExitCode {
                     return ExitCode::from(4);
                 }
                 if refused > TRIES {
-                    return broken("it goes on refusing");
+                    return end_refused(&player, &error);
                 }
             }
         }
