@@ -6,7 +6,7 @@ use std::sync::Arc;
 use crate::error::{Error, Result};
 use crate::format::LARGEST_VALUE;
 use crate::geometry::Geometry;
-use crate::storage::{FileStorage, FinalSync, Storage};
+use crate::storage::{FileStorage, FinalSync, Storage, with_failpoints};
 
 /// How to open a store: a directory and some options, all with defaults.
 ///
@@ -266,7 +266,7 @@ impl Config {
 
     /// The configuration of an instance that is about to be opened: what it remembers of its storage is its own.
     pub(crate) fn of_an_instance(mut self) -> Self {
-        self.storage = Arc::new(FinalSync::new(self.storage));
+        self.storage = Arc::new(FinalSync::new(with_failpoints(self.storage)));
         self
     }
 

@@ -40,6 +40,10 @@
 //! | [`Log`] | the log without pages |
 //! | [`Storage`] | where bytes live |
 //! | [`Error`] | what can go wrong |
+#![cfg_attr(
+    feature = "failpoints",
+    doc = "| [`failpoints`] | making I/O fail and holding threads up, in tests |"
+)]
 #![cfg_attr(feature = "sim", doc = "| [`sim`] | a disk whose power can be cut, for your tests |")]
 //!
 //! In depth: [architecture](docs::architecture), [the log](docs::log), [durability](docs::durability),
@@ -49,11 +53,16 @@
 //!
 //! * `bincode` (on by default): `Bincode`, a codec for types with serde's traits. Never used for the store's own files.
 //! * `sim`: the simulated disk.
+//! * `failpoints`: points at which tests make I/O fail or hold threads up.
 //! * `compression`: zstd for pages and links.
 
 mod compression;
 mod config;
 mod error;
+#[cfg(not(feature = "failpoints"))]
+mod failpoints;
+#[cfg(feature = "failpoints")]
+pub mod failpoints;
 mod format;
 #[cfg(fuzzing)]
 #[doc(hidden)]

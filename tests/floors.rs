@@ -12,6 +12,7 @@ const FLOORS: &[&str] = &[
     "geometry",
     "location",
     "error",
+    "failpoints",
     "sync",
     "stats",
     "progress",

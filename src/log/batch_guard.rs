@@ -6,6 +6,7 @@ use std::marker::PhantomData;
 use super::core::LogCore;
 use super::gate::Privilege;
 use crate::error::{Error, Result};
+use crate::failpoints::failpoint;
 use crate::format::{Payload, RecordKind};
 use crate::ids::{HeadId, Lsn};
 use crate::stats::Counter;
@@ -42,6 +43,7 @@ impl<'a> Batch<'a> {
         let claim = claim.inspect_err(|_| core.batches().abandoned())?;
         let begin = claim.lsn();
         core.batches().begun(begin, || claim.complete_dead());
+        failpoint!("batch::begun");
         Ok(Self { core, begin, open: true, not_send: PhantomData })
     }
 
@@ -71,6 +73,7 @@ impl<'a> Batch<'a> {
         };
         let (lsn, end) = (claim.lsn(), claim.end());
         self.core.batches().ended(end, || claim.complete_dead());
+        failpoint!("batch::sealed");
         self.core.counters().one(Counter::Batch);
         Ok(lsn)
     }

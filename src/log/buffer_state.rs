@@ -19,6 +19,7 @@
 //!   word can neither enter nor seal a later life. The incarnation has 23 bits: a sleeper is fooled only if it
 //!   sleeps through exactly 8 388 608 lives, or a multiple, *and* finds the same offset and writers.
 
+use crate::failpoints::failpoint;
 use crate::sync::atomic::{AtomicU64, Ordering};
 
 const OFFSET_BITS: u32 = 27;
@@ -146,7 +147,10 @@ impl AtomicBufferState {
             };
             match self.exchange(state, next) {
                 Ok(()) if fits => return Entry::Entered(state.offset),
-                Ok(()) => return Entry::Sealed,
+                Ok(()) => {
+                    failpoint!("buffer::sealed");
+                    return Entry::Sealed;
+                }
                 Err(found) => state = found,
             }
         }
@@ -167,7 +171,10 @@ impl AtomicBufferState {
                 return;
             }
             match self.exchange(state, next) {
-                Ok(()) => return,
+                Ok(()) => {
+                    failpoint!("buffer::sealed");
+                    return;
+                }
                 Err(found) => state = found,
             }
         }

@@ -22,6 +22,7 @@
 use super::gc::Turn;
 use super::shared::Inner;
 use crate::error::{Corruption, Error, Result};
+use crate::failpoints::failpoint;
 use crate::format::{Record, RecordKind, SegmentHeader};
 use crate::ids::{HeadId, Lsn, PageId, SegmentId, SlotId, Version};
 use crate::location::Place;
@@ -197,6 +198,7 @@ impl<F: Fragment> Inner<F> {
                 let claim = self.core.reserve_copy(HeadId::RELOCATED, copy)?;
                 let (to, length, end) = (claim.place(), claim.length(), claim.end());
                 claim.complete();
+                failpoint!("relocation::copied");
                 moved.push(Moved { node, from: Place::new(slot, found.offset), to, length, end });
             }
         }
@@ -291,6 +293,7 @@ impl<F: Fragment> Inner<F> {
             counters.one(Counter::LostRelocation);
             accountant.abort(moved.to.slot, moved.length);
         }
+        failpoint!("relocation::told");
     }
 
     fn rot(&self, slot: SlotId, segment: SegmentId, reason: &str) -> Error {

@@ -8,6 +8,7 @@ use super::guard::Guard;
 use super::page::Page;
 use super::shared::{Inner, PageCache};
 use crate::error::{Error, Result};
+use crate::failpoints::failpoint;
 use crate::ids::{PageId, Version};
 use crate::pages::Fragment;
 use crate::pages::chain::{ChainRead, Head};
@@ -97,6 +98,7 @@ impl<F: Fragment> Inner<F> {
     /// Installs a page that was read, and keeps the budget.
     fn paged_in<'g>(&'g self, head: Head<'g, F>, page: Content<F>) -> Page<'g, F> {
         self.core.counters().one(Counter::Miss);
+        failpoint!("page::paged_in");
         let content = head.newest().install(page);
         let _ = head.shed(|place, length| self.core.is_written(place, length));
         self.keep_budget();

@@ -24,6 +24,7 @@
 use super::shared::{Inner, PageCache};
 use crate::config::Config;
 use crate::error::Result;
+use crate::failpoints::failpoint;
 use crate::format::{SnapshotBase, SnapshotHeader, SnapshotRecord};
 use crate::ids::{HeadLsns, PageId, RangeId};
 use crate::pages::Fragment;
@@ -246,6 +247,7 @@ impl<F: Fragment> Inner<F> {
                 return Err(error);
             }
         };
+        failpoint!("snapshot::begun");
         // Asked after the marks were taken, so it is above all pages that they stand for.
         let bound = PageId(self.next_page_id.load(Ordering::Acquire));
         let (before, ranges) = match last.foundation() {
@@ -310,6 +312,7 @@ impl<F: Fragment> Inner<F> {
                 return Err(error);
             }
         };
+        failpoint!("snapshot::published");
         (last.size, last.end) = (size, Some(end));
         last.written = self.core.counters().read().written_bytes;
         self.core.counters().one(Counter::Snapshot);

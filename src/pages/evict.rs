@@ -10,6 +10,7 @@
 use std::ptr::{self, NonNull};
 use std::sync::Arc;
 
+use crate::failpoints::failpoint;
 use crate::location::Place;
 use crate::pages::budget::Weight;
 use crate::pages::chain::Head;
@@ -173,6 +174,9 @@ impl<'g, F: Fragment> Eviction<'g, F> {
 
     fn finish(mut self) -> Evicted {
         self.defer_batch();
+        if self.outcome.bytes > 0 {
+            failpoint!("page::evicted");
+        }
         self.outcome
     }
 }

@@ -18,6 +18,7 @@ use std::sync::Arc;
 
 use crossbeam_utils::CachePadded;
 
+use crate::failpoints::failpoint;
 use crate::ids::{PageId, RangeId};
 use crate::pages::arrivals::{Arrivals, STRIDE, Stride, StrideName};
 use crate::pages::budget::{Account, Budget};
@@ -418,6 +419,7 @@ impl<'g, F: Fragment> Site<'g, F> {
             self.home().compare_exchange(seen.raw(), new.raw(), order::PUBLISH, Ordering::Relaxed).is_ok();
         if exchanged {
             self.leaf.mark(self.range()).set();
+            failpoint!("page::published");
         }
         exchanged
     }

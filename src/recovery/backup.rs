@@ -36,7 +36,7 @@ use crate::format::{Claim, LargeName, dictionary_number};
 use crate::ids::{HeadId, Lsn, SlotId};
 use crate::log::{LOG_FILE, LogCore, MANIFEST_FILE, MANIFEST_TEMPORARY, ManifestFile, StableLog};
 use crate::progress::Progress;
-use crate::storage::{Access, Storage, StorageLock, is_full};
+use crate::storage::{Access, Storage, StorageLock, is_full, with_backup_failpoints};
 
 /// What a backup has copied.
 #[derive(Clone, Copy, Debug, Default)]
@@ -64,6 +64,7 @@ pub(crate) type Tell<'a> = &'a mut dyn FnMut(Progress) -> ControlFlow<()>;
 pub(crate) fn back_up(core: &LogCore, target: &Arc<dyn Storage>, tell: Tell<'_>) -> Result<BackupReport> {
     let began = Instant::now();
     core.gate().admit_read()?;
+    let target = &with_backup_failpoints(Arc::clone(target));
     let lock = take_place(target.as_ref())?;
     let copied = copy(core, target, tell);
     if copied.is_err() {

@@ -30,6 +30,7 @@ use super::replay::{Obstacle, Replay, ReplayedRange, Spot};
 use super::snapshot_file::{self, Loaded, SnapshotFiles};
 use crate::config::{Config, DEFAULT_SEGMENT_SIZE};
 use crate::error::{Corruption, Error, Result};
+use crate::failpoints::failpoint;
 use crate::format::{ManifestState, RecordSeed, SegmentHeader, StoreId, StoreKind, decode_roots, record};
 use crate::geometry::Geometry;
 use crate::ids::{HeadId, HeadLsns, Lsn, PageId, SegmentId, SlotId, Version};
@@ -91,7 +92,9 @@ pub(crate) fn recover(config: &Config, kind: StoreKind) -> Result<Recovered> {
     }
     let lock = lock(config)?;
     // Looked at again: until the lock was taken somebody else may have written.
-    let parts = match identify(storage)? {
+    let found = identify(storage)?;
+    failpoint!("recovery::identified");
+    let parts = match found {
         Found::Nothing => create(config, kind)?,
         Found::Store(manifest) => {
             check_kind(storage, manifest.state.kind, kind)?;
@@ -253,6 +256,7 @@ fn reopen(config: &Config, mut state: ManifestState) -> Result<Parts> {
     let Survey { snapshot, found, census, ranges } = survey(storage, &scene, &state, &serials)?;
     let live = census.live;
     let large = large::survey(storage, &scene, &state, &ranges)?;
+    failpoint!("recovery::surveyed");
     let chains: Vec<Vec<Claimed>> =
         (0..).map(HeadId).take(HeadId::COUNT).map(|head| state.chain(head)).collect();
     let supply_newest = newest(&chains, &found, scene.geometry);
@@ -271,9 +275,12 @@ fn reopen(config: &Config, mut state: ManifestState) -> Result<Parts> {
         ManifestFile::read_only(Arc::clone(&config.storage), state)
     } else {
         rewrite_tail(&scene, &chains, &found)?;
+        failpoint!("recovery::tail_written");
         let manifest = ManifestFile::write(Arc::clone(&config.storage), state)?;
+        failpoint!("recovery::cut");
         snapshot_file::sweep(storage, &snapshot.files)?;
         large::sweep(storage, &large.orphans);
+        failpoint!("recovery::swept");
         manifest
     };
     let file = scene.file;

@@ -14,6 +14,7 @@ use std::sync::OnceLock;
 
 use crossbeam_utils::CachePadded;
 
+use crate::failpoints::failpoint;
 use crate::ids::{HeadId, HeadLsns, Lsn, SegmentId, SlotId};
 use crate::location::Place;
 use crate::segments::state::{RestoredSegment, SegmentState, SlotState};
@@ -159,6 +160,7 @@ impl SegmentAccountant {
     /// Pushes a slot without live bytes on the stack (B).
     fn emptied(&self, slot: SlotId, state: &SlotState) {
         state.set_state(SegmentState::Empty);
+        failpoint!("segment::emptied");
         let mut top = self.empties.load(Ordering::Relaxed);
         loop {
             state.next_empty().store(top, Ordering::Relaxed);

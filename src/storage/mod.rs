@@ -3,6 +3,8 @@
 mod bytes;
 #[cfg(test)]
 mod conformance;
+#[cfg(feature = "failpoints")]
+mod failing;
 mod file;
 mod final_sync;
 mod locks;
@@ -92,6 +94,20 @@ pub enum Access {
     Read,
     /// Reading and writing.
     Write,
+}
+
+/// The storage of an instance, with failpoints in a build that has them.
+pub(crate) fn with_failpoints(storage: Arc<dyn Storage>) -> Arc<dyn Storage> {
+    #[cfg(feature = "failpoints")]
+    let storage = Arc::new(failing::FailingStorage::new(storage, failing::Whose::Own));
+    storage
+}
+
+/// The storage that a backup goes to, with failpoints in a build that has them.
+pub(crate) fn with_backup_failpoints(storage: Arc<dyn Storage>) -> Arc<dyn Storage> {
+    #[cfg(feature = "failpoints")]
+    let storage = Arc::new(failing::FailingStorage::new(storage, failing::Whose::Backup));
+    storage
 }
 
 /// Whether an error says that there is no space left.

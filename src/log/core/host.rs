@@ -2,6 +2,7 @@
 
 use super::LogCore;
 use crate::error::{Error, Result};
+use crate::failpoints::failpoint;
 use crate::format::record::{self, END_LENGTH, MARK_LENGTH};
 use crate::format::{Payload, RecordKind, SegmentHeader};
 use crate::ids::{HeadId, HeadLsns, SegmentId, SlotId};
@@ -99,6 +100,9 @@ impl LogCore {
         let records = state.offset.saturating_sub(overhead);
         let end = buffer.end(self.geometry, state.offset);
         self.accountant.credit(stretch.slot, records.into(), state.last, end);
+        if state.last {
+            failpoint!("segment::sealed");
+        }
         Ok(())
     }
 

@@ -21,6 +21,7 @@ use super::ring::Ring;
 use super::supply::{RESERVE, Supply, SupplyStart, claimed_at_once};
 use crate::config::Config;
 use crate::error::{Corruption, Error, Result};
+use crate::failpoints::failpoint;
 use crate::format::record::{self, MARK_LENGTH};
 use crate::format::{ManifestEntry, Payload, RecordKind, RecordSeed, SegmentHeader, StoreId};
 use crate::geometry::Geometry;
@@ -375,6 +376,7 @@ impl LogCore {
         let [fresh, relocated, ..] = self.written();
         self.counters.one(Counter::Sync);
         self.file.sync().map_err(|error| self.poison(Error::io("sync", self.log_path(), error)))?;
+        failpoint!("log::stable");
         leader.advance(HeadId::FRESH, self.batches.stable_point(fresh));
         leader.advance(HeadId::RELOCATED, relocated);
         Ok(())
@@ -452,6 +454,7 @@ impl LogCore {
     /// Stops writing for good and wakes everybody who waits for something to be written. The one place that does.
     pub(crate) fn poison(&self, error: Error) -> Error {
         let error = self.gate.poison(error);
+        failpoint!("poison::set");
         self.wake_all();
         error
     }

@@ -4,6 +4,7 @@ use super::super::buffer_state::BufferState;
 use super::words::{BufferRef, Link};
 use super::{Ring, RingHost};
 use crate::error::Result;
+use crate::failpoints::failpoint;
 use crate::format::record::MIN_LENGTH;
 use crate::ids::Lsn;
 use crate::sync::MutexGuard;
@@ -77,6 +78,7 @@ impl Ring {
                 continue;
             }
             host.check()?;
+            failpoint!("buffer::drained");
             host.write(self, buffer, state)?;
             self.written.store(buffer.end(self.geometry, state.offset).0, Ordering::Release);
             buffer.set_written();

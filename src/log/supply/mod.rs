@@ -35,6 +35,7 @@ use super::gate::Privilege;
 use super::manifest_file::RESERVE_ENTRIES;
 use super::ring::{Armed, Ring};
 use crate::error::{Error, Result};
+use crate::failpoints::failpoint;
 use crate::format::{Claim, ManifestEntry};
 use crate::geometry::Geometry;
 use crate::ids::{HeadId, SegmentId, SlotId};
@@ -340,6 +341,7 @@ impl State {
     fn set_free(&mut self, core: &LogCore, slot: SlotId) {
         core.accountant().release(slot);
         self.free.insert(slot);
+        failpoint!("segment::freed");
     }
 
     fn let_go(&mut self, core: &LogCore, slot: SlotId) {
@@ -384,6 +386,7 @@ impl State {
             }
             return Err(error);
         }
+        failpoint!("segment::claimed");
         if let Some(ahead) = self.ahead.get_mut(head.index()) {
             ahead.extend(armed);
         }
@@ -398,6 +401,7 @@ impl State {
             newest.map(|newest| std::mem::replace(newest, segment)).filter(|segment| segment.0 > 0);
         core.accountant().open(slot, segment, head);
         if !self.untouched.remove(&slot) {
+            failpoint!("segment::reused");
             core.counters().one(Counter::SegmentReused);
         }
         Claim { segment, head, predecessor, end: core.geometry().segment_size() }
