@@ -17,7 +17,6 @@
 //! - **(C) At last by a number alone.** [`MOST_LINKS`] bounds what a single miss, and the nodes of a single page, can cost.
 //!   Only pages of hundreds of KiB with links of a few bytes come so far.
 //!
-//!
 //! Users who set `max_chain_length` get that number in place of those of (B) and (C), as long as there is room for it.
 //!
 //! # When nodes take much of the memory budget
