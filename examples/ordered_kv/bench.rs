@@ -1,0 +1,238 @@
+//! The core workloads of YCSB (Cooper et al., "Benchmarking Cloud Serving Systems with YCSB", 2010): keys of 16 bytes, values
+//! of 100, Zipf 0.99, the cache ample, writes buffered.
+
+use std::ops::ControlFlow;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+
+use pagelog::Config;
+
+use crate::command::{print, tuning};
+use crate::demo::place;
+use crate::failure::{Failure, Result};
+use crate::options::Options;
+use crate::tree::{Direction, Forest, Range, Tree};
+
+const SKEW: f64 = 0.99;
+const VALUE: [u8; 100] = [b'v'; 100];
+const LONGEST_SCAN: u64 = 100;
+
+/// The shares of each operation in percent; the rest is scans.
+struct Workload {
+    name: &'static str,
+    read: u64,
+    update: u64,
+    insert: u64,
+    read_modify_write: u64,
+    /// Reads prefer what was inserted last.
+    latest: bool,
+}
+
+const fn workload(name: &'static str, shares: [u64; 4], latest: bool) -> Workload {
+    let [read, update, insert, read_modify_write] = shares;
+    Workload { name, read, update, insert, read_modify_write, latest }
+}
+
+const WORKLOADS: [Workload; 6] = [
+    workload("A", [50, 50, 0, 0], false),
+    workload("B", [95, 5, 0, 0], false),
+    workload("C", [100, 0, 0, 0], false),
+    workload("F", [50, 0, 0, 50], false),
+    workload("D", [95, 0, 5, 0], true),
+    workload("E", [0, 0, 5, 0], false),
+];
+
+pub fn run(options: &Options) -> Result<()> {
+    for threads in &options.threads {
+        let (path, _) = place(None, "bench");
+        let outcome = measure(options, &path, *threads);
+        let removed = std::fs::remove_dir_all(&path);
+        outcome?;
+        removed.map_err(Failure::io(format!("remove {}", path.display())))?;
+    }
+    Ok(())
+}
+
+fn measure(options: &Options, path: &std::path::Path, threads: usize) -> Result<()> {
+    let records = options.records.unwrap_or(1_000_000);
+    let config = Config::new(path).cache_capacity(4 << 30).io_buffer_size(1 << 20).io_buffers(8);
+    let forest = Forest::open(config, tuning(options))?;
+    let tree = forest.tree("ycsb")?;
+    print(format!("{records} records, {threads} threads, {:?}\n", tuning(options)).as_bytes())?;
+
+    let sorted = forest.tree("sorted")?;
+    let mut keys: Vec<_> = (0..records).map(key).collect();
+    keys.sort_unstable();
+    let watch = Watch::start();
+    sorted.load(keys.into_iter().map(|key| (key.to_vec(), VALUE.to_vec())))?;
+    watch.report("sorted load", records)?;
+
+    let watch = Watch::start();
+    in_threads(threads, |thread| {
+        (thread as u64..records).step_by(threads).try_for_each(|number| Ok(tree.put(&key(number), &VALUE)?))
+    })?;
+    watch.report("load by puts", records)?;
+
+    let zipf = Zipf::new(records);
+    let inserted = AtomicU64::new(records);
+    for workload in &WORKLOADS {
+        let (stop, done) = (AtomicBool::new(false), AtomicU64::new(0));
+        let limit = Duration::from_secs(options.seconds);
+        let (start, watch) = (Instant::now(), Watch::start());
+        in_threads(threads, |thread| {
+            let mut random = Random((thread as u64 + 1).wrapping_mul(0x9E37_79B9_7F4A_7C15));
+            while !stop.load(Ordering::Relaxed) {
+                for _ in 0..1000 {
+                    operation(&tree, workload, &zipf, &inserted, &mut random)?;
+                }
+                done.fetch_add(1000, Ordering::Relaxed);
+                stop.fetch_or(start.elapsed() > limit, Ordering::Relaxed);
+            }
+            Ok(())
+        })?;
+        watch.report(workload.name, done.into_inner())?;
+    }
+    let (stats, figures) = (forest.stats(), forest.figures());
+    let text = format!(
+        "{figures:?}\n{} consolidations, {} relocated bytes, {} misses, write amplification {:.2}, resident {} MiB\n",
+        stats.counts.consolidations,
+        stats.counts.relocated_bytes,
+        stats.counts.misses,
+        stats.write_amplification(),
+        stats.resident_bytes >> 20,
+    );
+    print(text.as_bytes())?;
+    Ok(forest.close()?)
+}
+
+fn operation(
+    tree: &Tree,
+    workload: &Workload,
+    zipf: &Zipf,
+    inserted: &AtomicU64,
+    random: &mut Random,
+) -> Result<()> {
+    let mut dice = random.next() % 100;
+    let mut falls = |share: u64| {
+        let hit = dice < share;
+        dice = dice.wrapping_sub(share);
+        hit
+    };
+    if falls(workload.insert) {
+        return Ok(tree.put(&key(inserted.fetch_add(1, Ordering::Relaxed)), &VALUE)?);
+    }
+    let rank = zipf.draw(random);
+    let number = if workload.latest { inserted.load(Ordering::Relaxed) - 1 - rank } else { rank };
+    let key = key(number);
+    if falls(workload.read) {
+        std::hint::black_box(tree.get_with(&key, |value| value.first().copied())?);
+    } else if falls(workload.update) {
+        tree.put(&key, &VALUE)?;
+    } else if falls(workload.read_modify_write) {
+        let mut value = tree.get(&key)?.unwrap_or_default();
+        value.iter_mut().for_each(|byte| *byte = byte.wrapping_add(1));
+        tree.put(&key, &value)?;
+    } else {
+        let (mut left, mut sum) = (1 + random.next() % LONGEST_SCAN, 0u64);
+        tree.visit(Range::new(&key[..]..), Direction::Up, |_, value| {
+            sum += value.len() as u64;
+            left -= 1;
+            if left == 0 { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
+        })?;
+        std::hint::black_box(sum);
+    }
+    Ok(())
+}
+
+/// A stretch of time, on the clock and on the processors.
+struct Watch {
+    start: Instant,
+    busy: f64,
+}
+
+impl Watch {
+    fn start() -> Self {
+        Self { start: Instant::now(), busy: processor_seconds() }
+    }
+
+    /// Says how long each operation took. Of a machine that others use, too, the time on the processors says more.
+    fn report(&self, what: &str, operations: u64) -> Result<()> {
+        let (operations, busy) = (operations as f64, processor_seconds() - self.busy);
+        let rate = operations / self.start.elapsed().as_secs_f64() / 1000.0;
+        let each = busy / operations * 1e6;
+        print(
+            format!("  {what:12} {rate:8.0} thousand a second, {each:6.2} us of processor each\n").as_bytes(),
+        )
+    }
+}
+
+/// The time that this process has spent on processors, with 10 ms to a tick; 0 where the system does not say.
+fn processor_seconds() -> f64 {
+    let text = std::fs::read_to_string("/proc/self/stat").unwrap_or_default();
+    let after_name = text.rsplit(')').next().unwrap_or_default();
+    let ticks = after_name.split_whitespace().skip(11).take(2);
+    ticks.filter_map(|number| number.parse::<f64>().ok()).sum::<f64>() / 100.0
+}
+
+fn in_threads(threads: usize, work: impl Fn(usize) -> Result<()> + Sync) -> Result<()> {
+    let work = &work;
+    std::thread::scope(|scope| {
+        let threads: Vec<_> = (0..threads).map(|thread| scope.spawn(move || work(thread))).collect();
+        let panicked = |_| Failure::Verdict("a thread panicked".into());
+        threads.into_iter().try_for_each(|thread| thread.join().map_err(panicked)?)
+    })
+}
+
+/// Sixteen hexadecimal digits that look random.
+fn key(number: u64) -> [u8; 16] {
+    let mut mixed = number.wrapping_add(0x9E37_79B9_7F4A_7C15);
+    mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
+    mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
+    mixed ^= mixed >> 31;
+    let digit = |at: usize| b"0123456789abcdef".get((mixed >> (60 - 4 * at)) as usize % 16).copied();
+    std::array::from_fn(|at| digit(at).unwrap_or(b'0'))
+}
+
+struct Random(u64);
+
+impl Random {
+    fn next(&mut self) -> u64 {
+        self.0 ^= self.0 << 13;
+        self.0 ^= self.0 >> 7;
+        self.0 ^= self.0 << 17;
+        self.0.wrapping_mul(0x2545_F491_4F6C_DD1D) >> 11
+    }
+
+    /// At least 0, below 1.
+    fn unit(&mut self) -> f64 {
+        self.next() as f64 / (1u64 << 53) as f64
+    }
+}
+
+/// Numbers below a bound, the small ones more often (Gray et al., "Quickly Generating Billion-Record Synthetic Databases", 1994).
+struct Zipf {
+    bound: f64,
+    zeta: f64,
+    eta: f64,
+}
+
+impl Zipf {
+    fn new(bound: u64) -> Self {
+        let zeta = |count: u64| (1..=count).map(|rank| (rank as f64).powf(-SKEW)).sum::<f64>();
+        let (two, all, bound) = (zeta(2), zeta(bound), bound as f64);
+        let eta = (1.0 - (2.0 / bound).powf(1.0 - SKEW)) / (1.0 - two / all);
+        Self { bound, zeta: all, eta }
+    }
+
+    fn draw(&self, random: &mut Random) -> u64 {
+        let unit = random.unit();
+        let scaled = unit * self.zeta;
+        if scaled < 1.0 {
+            return 0;
+        }
+        if scaled < 1.0 + 0.5f64.powf(SKEW) {
+            return 1;
+        }
+        (self.bound * (self.eta * unit - self.eta + 1.0).powf(1.0 / (1.0 - SKEW))) as u64 % self.bound as u64
+    }
+}

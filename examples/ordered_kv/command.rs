@@ -1,0 +1,128 @@
+//! What the command line asks for.
+
+use std::fs::File;
+use std::io::{self, BufRead, BufReader, BufWriter, Write};
+use std::ops::ControlFlow;
+use std::path::Path;
+use std::process::ExitCode;
+
+use pagelog::Config;
+
+use crate::failure::{Failure, Result};
+use crate::options::{Command, HELP, Options};
+use crate::tree::{Direction, Forest, Range, Tree, Tuning};
+use crate::{bench, demo};
+
+const NOT_THERE: ExitCode = ExitCode::FAILURE;
+
+pub fn run(options: &Options) -> Result<ExitCode> {
+    match (&options.command, &options.directory) {
+        (Command::Help, _) => print(HELP.as_bytes())?,
+        (Command::Bench, _) => bench::run(options)?,
+        (Command::Demo, directory) => demo::run(options, directory.as_deref())?,
+        (command, Some(directory)) => return on_store(options, command, directory),
+        (_, None) => return Err(Failure::Usage("a directory is missing".into())),
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+pub fn tuning(options: &Options) -> Tuning {
+    let default = Tuning::default();
+    Tuning {
+        leaf_bytes: options.leaf.unwrap_or(default.leaf_bytes),
+        inner_bytes: options.inner.unwrap_or(default.inner_bytes),
+        unmerged: options.unmerged.unwrap_or(default.unmerged),
+    }
+}
+
+fn on_store(options: &Options, command: &Command, directory: &Path) -> Result<ExitCode> {
+    let forest = Forest::open(Config::new(directory), tuning(options))?;
+    let code = on_forest(options, command, &forest)?;
+    forest.flush()?;
+    forest.close()?;
+    Ok(code)
+}
+
+fn on_forest(options: &Options, command: &Command, forest: &Forest) -> Result<ExitCode> {
+    let tree = || forest.tree(&options.tree);
+    match command {
+        Command::Put(key, value) => tree()?.put(key, value)?,
+        Command::Get(key) => match tree()?.get(key)? {
+            Some(value) => print(&[&value, &b"\n"[..]].concat())?,
+            None => return Ok(NOT_THERE),
+        },
+        Command::Delete(key) => {
+            if !tree()?.delete(key)? {
+                return Ok(NOT_THERE);
+            }
+        }
+        Command::Scan(from, to) => scan(&tree()?, options, from.as_deref(), to.as_deref())?,
+        Command::Load(file) => load(&tree()?, file)?,
+        Command::Stats => {
+            let (stats, names) = (forest.stats(), forest.names()?);
+            print(format!("trees {names:?}\n{:#?}\n{stats:#?}\n", forest.figures()).as_bytes())?;
+        }
+        Command::Check => {
+            let report = forest.check()?;
+            print(format!("{report:#?}\n").as_bytes())?;
+            if !report.faults.is_empty() {
+                return Ok(ExitCode::FAILURE);
+            }
+        }
+        Command::Sweep => print(format!("{} pages freed\n", forest.sweep()?).as_bytes())?,
+        Command::Help | Command::Demo | Command::Bench => {}
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+fn scan(tree: &Tree, options: &Options, from: Option<&[u8]>, to: Option<&[u8]>) -> Result<()> {
+    let range = match (from, to) {
+        (Some(from), Some(to)) => Range::new(from..to),
+        (Some(from), None) => Range::new(from..),
+        (None, _) => Range::all(),
+    };
+    let direction = if options.reverse { Direction::Down } else { Direction::Up };
+    let mut out = BufWriter::new(io::stdout().lock());
+    let mut written = Ok(());
+    tree.visit(range.and(Range::prefix(&options.prefix)), direction, |key, value| {
+        written = [key, b"\t", value, b"\n"].iter().try_for_each(|part| out.write_all(part));
+        if written.is_ok() { ControlFlow::Continue(()) } else { ControlFlow::Break(()) }
+    })?;
+    forgive_a_closed_pipe(written.and_then(|()| out.flush()))
+}
+
+fn load(tree: &Tree, file: &Path) -> Result<()> {
+    let what = || format!("read {}", file.display());
+    let lines = BufReader::new(File::open(file).map_err(Failure::io(what()))?).split(b'\n');
+    let mut failure = Ok(());
+    let entries = lines.map_while(|line| match line {
+        Ok(line) => Some(line),
+        Err(error) => {
+            failure = Err(error);
+            None
+        }
+    });
+    let pairs = entries.filter(|line| !line.is_empty()).map(|line| {
+        let mut parts = line.splitn(2, |byte| *byte == b'\t');
+        let mut next = || parts.next().unwrap_or_default().to_vec();
+        (next(), next())
+    });
+    let total = tree.load(pairs)?;
+    failure.map_err(Failure::io(what()))?;
+    print(format!("{total} loaded\n").as_bytes())
+}
+
+pub fn print(text: &[u8]) -> Result<()> {
+    let mut out = io::stdout().lock();
+    forgive_a_closed_pipe(out.write_all(text).and_then(|()| out.flush()))
+}
+
+/// A reader that has seen enough, like `head`, is no failure.
+fn forgive_a_closed_pipe(written: io::Result<()>) -> Result<()> {
+    match written {
+        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => {
+            Err(Failure::io("write the output")(error))
+        }
+        _ => Ok(()),
+    }
+}
