@@ -7,6 +7,9 @@ const LEFT: f64 = 80.0;
 const RIGHT: f64 = 20.0;
 const TOP: f64 = 60.0;
 const BOTTOM: f64 = 50.0;
+/// With more marks than this, they are only so high.
+const MOST_HIGH_MARKS: usize = 60;
+const LOW_MARK: f64 = 8.0;
 
 /// A line through points, the first number in units of the horizontal axis.
 #[derive(Clone, Debug)]
@@ -65,15 +68,17 @@ pub fn svg(heading: &str, horizontal: &str, panels: &[Panel]) -> String {
     out + "</svg>\n"
 }
 
-/// Of many points that fall on the same spot of the horizontal axis, the highest one. So a picture has a size whatever was measured.
-fn highest_of_each_column(points: &[(f64, f64)], x: impl Fn(f64) -> f64) -> Vec<(f64, f64)> {
-    let mut thinned: Vec<(f64, f64)> = Vec::new();
-    for point in points {
-        match thinned.last_mut().filter(|last| x(last.0).floor() == x(point.0).floor()) {
-            Some(last) if last.1 < point.1 => *last = *point,
-            Some(_) => {}
-            None => thinned.push(*point),
-        }
+/// Of many points that fall on the same spot of the horizontal axis, the highest and the lowest one. So a picture has a size
+/// whatever was measured, and nothing that sticks out is lost.
+fn extremes_of_each_column(points: &[(f64, f64)], x: impl Fn(f64) -> f64) -> Vec<(f64, f64)> {
+    let mut thinned = Vec::new();
+    for column in points.chunk_by(|one, other| x(one.0).floor() == x(other.0).floor()) {
+        let by_value = |one: &&(f64, f64), other: &&(f64, f64)| one.1.total_cmp(&other.1);
+        let ends = [column.iter().min_by(by_value), column.iter().max_by(by_value)];
+        let mut ends: Vec<(f64, f64)> = ends.into_iter().flatten().copied().collect();
+        ends.sort_by(|one, other| one.0.total_cmp(&other.0));
+        ends.dedup();
+        thinned.extend(ends);
     }
     thinned
 }
@@ -117,6 +122,8 @@ fn draw(out: &mut String, panel: &Panel, top: f64, last: f64, horizontal: &str) 
         escaped(&panel.unit)
     ));
     for marks in &panel.marks {
+        // Many would hide what they stand among; then they stand at its foot.
+        let top = if marks.at.len() > MOST_HIGH_MARKS { bottom - LOW_MARK } else { top };
         for at in &marks.at {
             let (x, colour) = (x(*at), marks.colour);
             put(format!(
@@ -126,7 +133,7 @@ fn draw(out: &mut String, panel: &Panel, top: f64, last: f64, horizontal: &str) 
     }
     for line in &panel.lines {
         let mut path = String::new();
-        for (time, value) in highest_of_each_column(&line.points, x) {
+        for (time, value) in extremes_of_each_column(&line.points, x) {
             let _ = write!(path, "{:.1},{:.1} ", x(time), y(value));
         }
         put(format!(
