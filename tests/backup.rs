@@ -229,8 +229,11 @@ fn a_batch_that_is_open_is_left_out_and_not_waited_for() {
 #[test]
 fn a_backup_cut_at_any_operation_is_no_store_or_a_sound_one() {
     let _turn = alone();
-    let cache = open(tiny(&Arc::new(SimStorage::new(1))));
-    let pages = fill(&cache);
+    let cache = open(tiny(&Arc::new(SimStorage::new(1))).inline_limit(100));
+    let mut pages = fill(&cache);
+    // In a file of its own.
+    let large = cache.allocate(Bytes(vec![77; 200])).unwrap();
+    pages.insert(large.page_id, Some(vec![77; 200]));
     let target = Arc::new(SimStorage::new(2));
     target.record_history();
     cache.backup_to_storage(target.clone(), ON).unwrap();

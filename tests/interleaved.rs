@@ -9,12 +9,13 @@ mod observed;
 
 use std::fmt;
 use std::io;
+use std::ops::ControlFlow;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use common::{Bytes, link, open, read, replace, tiny};
 use observed::{Observed, Observer};
 use pagelog::sim::SimStorage;
-use pagelog::{Cas, Log, Lsn, MemoryStorage, PageCache, PageId, Version};
+use pagelog::{Cas, Log, Lsn, MemoryStorage, PageCache, PageId, Storage, Version};
 
 /// A moment at which something can happen.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -172,4 +173,30 @@ fn a_record_whose_writer_loses_its_race_is_not_live() {
     });
     assert!(lost && storage.observer.is_done());
     every_byte_is_accounted_for(&cache, &[page_id]);
+}
+
+/// A backup's cut is what was stable when its sync ended. What others have written by then lies behind the cut, in the same segments.
+#[test]
+fn what_is_written_behind_the_cut_of_a_backup_is_not_in_it() {
+    let storage = Arc::new(Observed::new(MemoryStorage::new(), Plan::default()));
+    let cache = open(tiny(&storage).io_buffers(8).garbage_collection(false).snapshots(false));
+    let pages: Vec<_> = (0..6).map(|n| cache.allocate(Bytes(vec![n; 60])).unwrap()).collect();
+    let ids: Vec<PageId> = pages.iter().map(|page| page.page_id).collect();
+    let other = cache.clone();
+    storage.observer.set(Moment::AfterSync, move || {
+        let mut versions: Vec<Version> = pages.iter().map(|page| page.version).collect();
+        for round in 100..110 {
+            for (page, version) in pages.iter().zip(&mut versions) {
+                *version = replace(&other, page.page_id, *version, &[round; 60]);
+            }
+        }
+    });
+    let target = Arc::new(MemoryStorage::new());
+    cache.backup_to_storage(Arc::clone(&target) as Arc<dyn Storage>, |_| ControlFlow::Continue(())).unwrap();
+    assert!(storage.observer.is_done());
+    let copy = open(tiny(&target));
+    for (n, page_id) in (0..).zip(&ids) {
+        assert_eq!(read(&cache, *page_id).unwrap(), [109; 60]);
+        assert_eq!(read(&copy, *page_id).unwrap(), [n; 60]);
+    }
 }
