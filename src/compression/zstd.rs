@@ -185,3 +185,27 @@ impl Compression {
         }
     }
 }
+
+#[cfg(test)]
+#[cfg(not(loom))]
+mod tests {
+    use std::sync::Arc;
+
+    use super::Compression;
+    use crate::compression::UnpackFault;
+    use crate::config::Config;
+    use crate::format::StoreId;
+    use crate::storage::MemoryStorage;
+
+    #[test]
+    fn a_payload_that_says_it_is_longer_than_the_longest_value_is_damage() {
+        let config = Config::with_storage(Arc::new(MemoryStorage::new())).compression(3);
+        let compression = Compression::open(&config, StoreId([1; 16])).unwrap();
+        compression.pack(&[7; 1000], 1000, |payload| {
+            assert!(payload.compressed);
+            assert!(matches!(compression.unpack(payload, 1000, <[u8]>::len), Ok(1000)));
+            // Nothing is expanded then, however much memory there is.
+            assert!(matches!(compression.unpack(payload, 999, <[u8]>::len), Err(UnpackFault::Damaged(_))));
+        });
+    }
+}
