@@ -3,7 +3,8 @@
 //! Only in a build with the feature `failpoints`, which is for tests; without it the points are nothing at all, and
 //! neither is the dependency. They are armed through the crate [`fail`], by name:
 //!
-//! ```
+#![cfg_attr(feature = "failpoints", doc = "```")]
+#![cfg_attr(not(feature = "failpoints"), doc = "```text")]
 //! use std::sync::Arc;
 //!
 //! use pagelog::failpoints::fail::{self, FailScenario};
