@@ -220,7 +220,7 @@ impl Session {
         journal: Journal,
         serial: u32,
     ) -> Result<Self, Trouble> {
-        let hook = Arc::new(Hook::default());
+        let hook = Arc::new(Hook::new(disk, setting.segment_size));
         let cache = setting.open_on(hooked(disk, &hook))?;
         Ok(Self { hook: Some(hook), ..Self::of(setting, disk, cache, journal, serial) })
     }
