@@ -101,50 +101,51 @@ fn a_release_proves_what_was_flushed_before_it() {
     disk.cut_power();
 }
 
-#[test]
-fn a_claim_proves_what_was_flushed_before_it() {
-    let disk = Arc::new(SimStorage::new(2));
+/// Makes contents stable in a new store, then does `proves` to it: after that, damage to them is seen.
+fn proven_by(seed: u64, proves: impl Fn(&SimStorage, &PageCache<Bytes>, &mut Marker<'_>)) {
+    let disk = Arc::new(SimStorage::new(seed));
     let cache = open(tiny(&disk).snapshots(false));
     let mut marker = Marker::new(&cache);
     let stable = marker.flush();
-    // Up to the next claim, and no further: what is written meanwhile is lost, with its marks, in some of the images.
+    proves(&disk, &cache, &mut marker);
+    damage_is_seen(&disk, &stable, opens_as_pages);
+    disk.cut_power();
+}
+
+/// Up to the next claim, and no further: what is written meanwhile is lost, with its marks, in some of the images.
+fn fill_a_segment(cache: &PageCache<Bytes>) {
     let opened = cache.stats().counts.segments_opened;
     while cache.stats().counts.segments_opened == opened {
         cache.allocate(Bytes(vec![7; 60])).unwrap();
     }
-    damage_is_seen(&disk, &stable, opens_as_pages);
-    disk.cut_power();
+}
+
+/// A flush whose mark is in the segment that is being filled: no claim says the same.
+fn flush_without_a_claim(cache: &PageCache<Bytes>, marker: &mut Marker<'_>) {
+    let opened = cache.stats().counts.segments_opened;
+    marker.flush();
+    assert_eq!(cache.stats().counts.segments_opened, opened, "the mark alone is to prove it");
+}
+
+#[test]
+fn a_claim_proves_what_was_flushed_before_it() {
+    proven_by(2, |_, cache, _| fill_a_segment(cache));
 }
 
 #[test]
 fn a_manifest_that_is_written_anew_proves_what_the_old_one_did() {
-    let disk = Arc::new(SimStorage::new(3));
-    let cache = open(tiny(&disk).snapshots(false));
-    let mut marker = Marker::new(&cache);
-    let stable = marker.flush();
-    let opened = cache.stats().counts.segments_opened;
-    while cache.stats().counts.segments_opened == opened {
-        cache.allocate(Bytes(vec![7; 60])).unwrap();
-    }
-    let renames = disk.count(CallKind::Rename);
-    while disk.count(CallKind::Rename) == renames {
-        cache.generate_id().unwrap();
-    }
-    damage_is_seen(&disk, &stable, opens_as_pages);
-    disk.cut_power();
+    proven_by(3, |disk, cache, _| {
+        fill_a_segment(cache);
+        let renames = disk.count(CallKind::Rename);
+        while disk.count(CallKind::Rename) == renames {
+            cache.generate_id().unwrap();
+        }
+    });
 }
 
 #[test]
 fn a_mark_proves_what_was_flushed_before_it() {
-    let disk = Arc::new(SimStorage::new(7));
-    let cache = open(tiny(&disk).snapshots(false));
-    let mut marker = Marker::new(&cache);
-    let stable = marker.flush();
-    let opened = cache.stats().counts.segments_opened;
-    marker.flush();
-    assert_eq!(cache.stats().counts.segments_opened, opened, "the mark alone is to prove it");
-    damage_is_seen(&disk, &stable, opens_as_pages);
-    disk.cut_power();
+    proven_by(7, |_, cache, marker| flush_without_a_claim(cache, marker));
 }
 
 /// Where contents lie in a segment that garbage collection has filled.
@@ -174,9 +175,7 @@ fn a_mark_in_one_head_proves_the_other() {
     let copied = unique(1000 + copied.expect("something was moved").0);
     // One makes the copies stable, the next one says so.
     marker.flush();
-    let opened = cache.stats().counts.segments_opened;
-    marker.flush();
-    assert_eq!(cache.stats().counts.segments_opened, opened, "the mark alone is to prove it");
+    flush_without_a_claim(&cache, &mut marker);
     let image = disk.after_kill();
     disk.cut_power();
     opens_as_pages(image.fork()).unwrap();

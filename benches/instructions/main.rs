@@ -94,13 +94,18 @@ struct Growing {
 }
 
 impl Growing {
-    fn new(cache: PageCache<Bytes>, pages: Pages) -> Self {
+    fn new(place: &Place) -> Self {
+        let (cache, pages) = filled(config(place));
         let links = (0..PAGES as u64).map(|page| page % LINKS).collect();
         Self { cache, pages, links, random: Random::new(2) }
     }
 
     fn step(&mut self) {
         let at = self.random.below(PAGES);
+        self.step_at(at);
+    }
+
+    fn step_at(&mut self, at: usize) {
         let page = &mut self.pages[at];
         if self.links[at] == LINKS {
             self.links[at] = 0;
@@ -114,8 +119,7 @@ impl Growing {
 
 fn link_or_cut(operations: usize) {
     let place = Place::new("instructions");
-    let (cache, pages) = filled(config(&place));
-    let mut growing = Growing::new(cache, pages);
+    let mut growing = Growing::new(&place);
     (0..3 * PAGES * LINKS as usize).for_each(|_| growing.step());
     counted(&mut || (0..operations).for_each(|_| growing.step()));
 }
@@ -134,16 +138,21 @@ fn replace_pages(operations: usize) {
     counted(&mut || some(operations));
 }
 
+/// Reads a random page that was never written to, and looks at one byte of it.
+fn read_any(cache: &PageCache<Bytes>, pages: &Pages, random: &mut Random) {
+    let at = random.below(PAGES);
+    let guard = cache.pin();
+    let page = guard.get(pages[at].0).expect("a read").expect("a page");
+    assert_eq!(page.merged().0.get(17), Some(&(at as u8)));
+}
+
 fn get_hit(operations: usize) {
     let place = Place::new("instructions");
     let (cache, pages) = filled(config(&place));
     let mut random = Random::new(4);
     counted(&mut || {
         for _ in 0..operations {
-            let at = random.below(PAGES);
-            let guard = cache.pin();
-            let page = guard.get(pages[at].0).expect("a read").expect("a page");
-            assert_eq!(page.merged().0.get(17), Some(&(at as u8)));
+            read_any(&cache, &pages, &mut random);
         }
     });
 }
@@ -151,11 +160,10 @@ fn get_hit(operations: usize) {
 /// Each read finds a page that was linked to since the last one.
 fn get_merged(operations: usize) {
     let place = Place::new("instructions");
-    let (cache, pages) = filled(config(&place));
-    let mut growing = Growing::new(cache, pages);
+    let mut growing = Growing::new(&place);
     counted(&mut || {
         for at in (0..PAGES).cycle().take(operations) {
-            growing.step();
+            growing.step_at(at);
             let guard = growing.cache.pin();
             let page = guard.get(growing.pages[at].0).expect("a read").expect("a page");
             assert!(page.merged().0.len() >= BASE);
@@ -170,10 +178,7 @@ fn get_miss(operations: usize) {
     let mut random = Random::new(5);
     let mut some = |count: usize| {
         for _ in 0..count {
-            let at = random.below(PAGES);
-            let guard = cache.pin();
-            let page = guard.get(pages[at].0).expect("a read").expect("a page");
-            assert_eq!(page.merged().0.len(), BASE);
+            read_any(&cache, &pages, &mut random);
         }
     };
     some(PAGES);

@@ -120,12 +120,8 @@ impl Cursor {
             None => tree.find(&guard, Target::At(&self.left.from), 0)?.ok_or_else(no_leaf)?.seat,
         };
         let leaf = seat.merged();
-        let end = self.left.to.as_ref().map_or(leaf.count(), |to| position(leaf, to));
-        for index in position(leaf, &self.left.from)..end {
-            let (key, value) = leaf.entry(index);
-            if visit(key, value).is_break() {
-                return Ok(ControlFlow::Break(()));
-            }
+        if visit_all(leaf, self.entries_of(leaf), visit).is_break() {
+            return Ok(ControlFlow::Break(()));
         }
         match leaf.high() {
             Some(high) => {
@@ -147,17 +143,30 @@ impl Cursor {
         let guard = tree.shared.cache.pin();
         let target = Target::Before(self.left.to.as_deref());
         let leaf = tree.find(&guard, target, 0)?.ok_or_else(no_leaf)?.seat.merged();
-        let end = self.left.to.as_ref().map_or(leaf.count(), |to| position(leaf, to));
-        for index in (position(leaf, &self.left.from)..end).rev() {
-            let (key, value) = leaf.entry(index);
-            if visit(key, value).is_break() {
-                return Ok(ControlFlow::Break(()));
-            }
+        if visit_all(leaf, self.entries_of(leaf).rev(), visit).is_break() {
+            return Ok(ControlFlow::Break(()));
         }
         self.left.to = Some(leaf.low().to_vec());
         self.done = self.left.is_empty();
         Ok(ControlFlow::Continue(()))
     }
+
+    /// Which entries of a leaf are in the range.
+    fn entries_of(&self, leaf: Block<'_>) -> std::ops::Range<usize> {
+        let end = self.left.to.as_ref().map_or(leaf.count(), |to| position(leaf, to));
+        position(leaf, &self.left.from)..end
+    }
+}
+
+fn visit_all(
+    leaf: Block<'_>,
+    mut entries: impl Iterator<Item = usize>,
+    visit: &mut impl FnMut(&[u8], &[u8]) -> ControlFlow<()>,
+) -> ControlFlow<()> {
+    entries.try_for_each(|index| {
+        let (key, value) = leaf.entry(index);
+        visit(key, value)
+    })
 }
 
 /// Where the first entry at or above a key is.
