@@ -46,6 +46,9 @@
 )]
 #![cfg_attr(feature = "sim", doc = "| [`sim`] | a disk whose power can be cut, for your tests |")]
 //!
+//! [A tour](docs::guide): a B-tree on pagelog, piece by piece. [Tuning](docs::tuning): what each option does, measured.
+//! [pagelog and others](docs::comparison): when to take something else.
+//!
 //! In depth: [architecture](docs::architecture), [the log](docs::log), [durability](docs::durability),
 //! [the files byte by byte](docs::format), [glossary](docs::glossary).
 //!
@@ -108,6 +111,12 @@ pub mod sim {
 /// How it works, for those who want to know. Only in the documentation.
 #[cfg(any(doc, doctest))]
 pub mod docs {
+    #[doc = include_str!("docs/guide.md")]
+    pub mod guide {}
+    #[doc = include_str!("docs/tuning.md")]
+    pub mod tuning {}
+    #[doc = include_str!("docs/comparison.md")]
+    pub mod comparison {}
     #[doc = include_str!("docs/architecture.md")]
     pub mod architecture {}
     #[doc = include_str!("docs/log.md")]

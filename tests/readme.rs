@@ -18,6 +18,27 @@ fn the_quick_start_is_the_example() {
     );
 }
 
+/// Without the indentation that all its lines have.
+fn dedented(code: &str) -> String {
+    let indented = |line: &&str| !line.trim().is_empty();
+    let indent = |line: &str| line.len() - line.trim_start().len();
+    let least = code.lines().filter(indented).map(indent).min().unwrap_or(0);
+    code.lines().map(|line| format!("{}\n", line.get(least..).unwrap_or_default())).collect()
+}
+
+#[test]
+fn the_guides_code_is_the_examples() {
+    let (guide, example) = (read("src/docs/guide.md"), read("examples/btree.rs"));
+    let lines: Vec<&str> = example.lines().collect();
+    let blocks: Vec<&str> = guide.split("```rust,ignore\n").skip(1).collect();
+    assert!(blocks.len() > 10, "{} blocks", blocks.len());
+    for block in blocks {
+        let code = &block[..block.find("```\n").expect("an end")];
+        let found = lines.windows(code.lines().count()).any(|part| dedented(&part.join("\n")) == code);
+        assert!(found, "not in examples/btree.rs:\n{code}");
+    }
+}
+
 #[test]
 fn every_file_that_is_named_exists() {
     let readme = read("README.md");
