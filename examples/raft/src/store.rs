@@ -31,10 +31,7 @@ impl StoreConfig {
     /// In `directory`, in folders of their own.
     #[must_use]
     pub fn new(directory: &Path) -> Self {
-        Self {
-            log: Config::new(directory.join("log")),
-            machine: Config::new(directory.join("machine")),
-        }
+        Self { log: Config::new(directory.join("log")), machine: Config::new(directory.join("machine")) }
     }
 }
 
