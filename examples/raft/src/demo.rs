@@ -244,8 +244,8 @@ impl Cluster {
         misfortune: Misfortune,
     ) -> Outcome<Duration> {
         let total = keys.end - keys.start;
-        let mut writers =
-            Writers::start(keys, clients, self.nodes.iter().map(|node| node.address.clone()).collect());
+        let addresses: Vec<String> = self.nodes.iter().map(|node| node.address.clone()).collect();
+        let mut writers = Writers::start(keys, clients, &addresses);
         let title = misfortune.to_string();
         writers.wait_for(total / 3, &title).await?;
         let leader = self.leader().await?;
@@ -273,14 +273,14 @@ impl Cluster {
         }
         if !victims.is_empty() {
             let begun = Instant::now();
-            self.caught_up().await?;
-            let who: Vec<String> = victims.iter().map(|victim| self.nodes[*victim].id.to_string()).collect();
+            let statuses = self.caught_up().await?;
             note += &format!(", slowest {:.1} s", slowest.as_secs_f64());
-            note += &format!(
-                "; node {} back, level after {:.1} s",
-                who.join(", "),
-                begun.elapsed().as_secs_f64()
-            );
+            note += &format!("; level after {:.1} s", begun.elapsed().as_secs_f64());
+            let ids: Vec<u64> = victims.iter().map(|victim| self.nodes[*victim].id).collect();
+            for status in statuses.iter().filter(|status| ids.contains(&status.id)) {
+                let how = if status.snapshots_received > 0 { "a snapshot and the log" } else { "the log" };
+                note += &format!("; node {} is back by {how}", status.id);
+            }
         }
         let leader = self.leader().await?;
         println!("{title}: {note}; node {leader} leads");
@@ -341,12 +341,12 @@ struct Writers {
 }
 
 impl Writers {
-    fn start(keys: std::ops::Range<u64>, clients: u64, nodes: Vec<String>) -> Self {
+    fn start(keys: std::ops::Range<u64>, clients: u64, nodes: &[String]) -> Self {
         let (done, next) = (Arc::new(AtomicU64::new(0)), Arc::new(AtomicU64::new(keys.start)));
         let total = keys.end - keys.start;
         let mut tasks = JoinSet::new();
         for _ in 0..clients {
-            let (done, next, nodes) = (done.clone(), next.clone(), nodes.clone());
+            let (done, next, nodes) = (done.clone(), next.clone(), nodes.to_vec());
             tasks.spawn(async move {
                 let mut client = Client::new(nodes, DEADLINE);
                 let mut slowest = Duration::ZERO;

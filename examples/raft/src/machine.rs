@@ -62,6 +62,7 @@ struct Kept {
 pub struct Machine {
     map: Map,
     durable: DurablePoint,
+    received: AtomicU64,
 }
 
 impl Machine {
@@ -70,7 +71,8 @@ impl Machine {
     /// # Errors
     /// As [`Map::open`].
     pub fn open(config: Config) -> Result<Self> {
-        let machine = Self { map: Map::open(config)?, durable: DurablePoint::default() };
+        let machine =
+            Self { map: Map::open(config)?, durable: DurablePoint::default(), received: AtomicU64::new(0) };
         // What opening finds it has made durable.
         machine.durable.reached(machine.applied()?.last);
         Ok(machine)
@@ -169,7 +171,14 @@ impl Machine {
         })?;
         self.map.flush()?;
         self.durable.reached(meta.last_log_id);
+        self.received.fetch_add(1, Ordering::Relaxed);
         Ok(())
+    }
+
+    /// How many snapshots it became since it was opened.
+    #[must_use]
+    pub fn snapshots_received(&self) -> u64 {
+        self.received.load(Ordering::Relaxed)
     }
 
     /// The snapshot that is kept.

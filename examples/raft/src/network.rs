@@ -92,6 +92,8 @@ pub struct Status {
     pub applied: Option<LogId>,
     /// What its last snapshot covers.
     pub snapshot: Option<LogId>,
+    /// How many snapshots it got from others since it was started.
+    pub snapshots_received: u64,
     /// What is gone from the front of its log.
     pub purged: Option<LogId>,
     /// The size of its log in bytes.

@@ -231,6 +231,7 @@ impl Node {
             last: self.journal.last(),
             applied: metrics.last_applied,
             snapshot: metrics.snapshot,
+            snapshots_received: self.machine.snapshots_received(),
             purged: self.journal.marks().purged,
             log_bytes: self.journal.size_on_disk(),
         }

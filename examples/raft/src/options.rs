@@ -23,7 +23,7 @@ demo
   --clients N         by so many at the same time (8)
   --directory DIR     where the nodes keep their stores and write what they say; must not exist
                       (one in the system's temporary directory, removed if all went well)
-  --snapshot-every N  after so many entries a node makes a snapshot and gives up the front of its log (500)
+  --snapshot-every N  after so many entries a node makes a snapshot and gives up the front of its log (200)
 
 node
   --id N              its number, from 1
@@ -126,14 +126,14 @@ pub fn parse(arguments: impl Iterator<Item = String>) -> Result<Action, String> 
             writes: line.number("--writes", 2000)?,
             clients: line.number("--clients", 8)?,
             directory: line.take("--directory").map(PathBuf::from),
-            snapshot_every: line.number("--snapshot-every", 500)?,
+            snapshot_every: line.number("--snapshot-every", 200)?,
         }),
         "node" => Action::Node {
             options: node::Options {
                 id: line.required("--id").and_then(|id| parse_id(&id))?,
                 directory: line.required("--directory")?.into(),
                 listen: line.required("--listen")?,
-                snapshot_every: line.number("--snapshot-every", 500)?,
+                snapshot_every: line.number("--snapshot-every", 200)?,
             },
             until_stdin_closes: line.take("--until-stdin-closes").is_some(),
         },

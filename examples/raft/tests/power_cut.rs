@@ -319,6 +319,14 @@ impl Run {
         }
     }
 
+    /// Asks for more to be given up than any snapshot covers. On disk that has to wait.
+    fn purge_too_much(&mut self) {
+        if let Some(applied) = self.applied() {
+            let work = self.journal.purge(applied);
+            self.commit("purge without a snapshot", &[work]);
+        }
+    }
+
     /// A leader that is far ahead sends its snapshot. openraft asks for the purge without waiting for the machine.
     fn install(&mut self) {
         self.term += 1;
@@ -362,7 +370,8 @@ impl Run {
             8 | 9 => self.truncate(),
             10 => self.vote(),
             11..=15 => self.apply(),
-            16..=18 => self.snapshot(),
+            16 | 17 => self.snapshot(),
+            18 => self.purge_too_much(),
             _ => self.install(),
         }
     }
@@ -498,6 +507,7 @@ fn whatever_a_power_cut_leaves_has_what_was_acknowledged() {
         "purge",
         "install",
         "purge before the machine has it",
+        "purge without a snapshot",
     ] {
         assert!(counts.get(what).is_some_and(|count| *count > 0), "{what} never happened");
     }
