@@ -98,7 +98,8 @@ impl Client {
 
     fn next_node(&mut self) -> Connection {
         self.next += 1;
-        Connection::new(self.nodes[self.next % self.nodes.len()].clone())
+        let node = self.nodes.get(self.next % self.nodes.len().max(1));
+        Connection::new(node.cloned().unwrap_or_default())
     }
 }
 

@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::io;
+use std::sync::Arc;
 
 /// A result with a [`Failure`].
 pub type Result<T, E = Failure> = std::result::Result<T, E>;
@@ -23,6 +24,8 @@ pub enum Failure {
         /// The one that came.
         found: u64,
     },
+    /// The system has no thread for the log.
+    NoThread(Arc<io::Error>),
     /// The thread that writes the log is gone.
     Stopped,
 }
@@ -36,6 +39,7 @@ impl fmt::Display for Failure {
             Self::OutOfOrder { expected, found } => {
                 write!(formatter, "entry {found} was to be appended where entry {expected} belongs")
             }
+            Self::NoThread(error) => write!(formatter, "no thread for the log: {error}"),
             Self::Stopped => formatter.write_str("the log is closed"),
         }
     }
@@ -45,6 +49,7 @@ impl std::error::Error for Failure {
     fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
         match self {
             Self::Store(error) => Some(error),
+            Self::NoThread(error) => Some(error.as_ref()),
             _ => None,
         }
     }

@@ -13,8 +13,8 @@
 //! (B) *Acknowledged means stable.* [`commit`](Journal::commit) returns when what it was given is. Only the committed point is let run
 //! behind: it is a hint, it is in order with the rest, and it rides along with the next sync.
 //! (C) *Giving up the front.* Before the front is given up, marks with the new purged point are stable. It is given up below the first
-//! entry that is left and below the newest marks, whichever is first. Of live entries the later one has the higher LSN, and whatever
-//! a record that is given up did to those left over, nothing is left to undo: what (A) makes of the rest is the same.
+//! entry that is left, which is before these marks; with none left, below the marks. Of live entries the later one has the higher LSN,
+//! so all of them stay, and what the records before them did to each other concerns nobody any more: what (A) makes of the rest is the same.
 //! (D) *Purged on disk only what the machine has.* openraft 0.9 purges entries that a received snapshot covers without waiting for the machine
 //! to have it on disk. A crash in between would leave neither. So a purge takes force in memory at once, and on disk when
 //! the [`DurablePoint`] is there, with whatever is committed next. Until then a crash brings the entries back, which does no harm. (A log that
@@ -406,10 +406,9 @@ impl Disk {
         }
     }
 
-    /// The oldest LSN that (A) still needs (C).
+    /// The oldest LSN that (A) still needs, when marks have just been written (C).
     fn first_needed(&self) -> Option<Lsn> {
-        let entry = self.entries.front().map(|(_, lsn)| *lsn);
-        entry.into_iter().chain(self.marks_lsn).min()
+        self.entries.front().map(|(_, lsn)| *lsn).or(self.marks_lsn)
     }
 }
 

@@ -42,12 +42,13 @@ impl LogStore {
     /// Starts the thread that writes.
     ///
     /// # Errors
-    /// The system has no thread left.
-    pub fn new(journal: Journal) -> io::Result<Self> {
+    /// [`Failure::NoThread`].
+    pub fn new(journal: Journal) -> Result<Self> {
         let journal = Arc::new(journal);
         let (jobs, queue) = channel();
         let own = journal.clone();
-        let writer = thread::Builder::new().name("raft-log".into()).spawn(move || write_all(&own, &queue))?;
+        let writer = thread::Builder::new().name("raft-log".into()).spawn(move || write_all(&own, &queue));
+        let writer = writer.map_err(|error| Failure::NoThread(Arc::new(error)))?;
         Ok(Self { journal, jobs, writer })
     }
 

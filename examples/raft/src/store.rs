@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use pagelog::Config;
 
-use crate::failure::{Failure, Result};
+use crate::failure::Result;
 use crate::journal::Journal;
 use crate::log_store::LogStore;
 use crate::machine::Machine;
@@ -48,12 +48,11 @@ impl Store {
     /// Opens both, or makes them.
     ///
     /// # Errors
-    /// As [`Machine::open`] and [`Journal::open`].
+    /// As [`Machine::open`], [`Journal::open`] and [`LogStore::new`].
     pub fn open(config: StoreConfig) -> Result<Self> {
         let machine = Machine::open(config.machine)?;
         let journal = Journal::open(config.log, machine.durable())?;
-        let log = LogStore::new(journal)
-            .map_err(|error| Failure::Damaged(format!("no thread for the log: {error}")))?;
+        let log = LogStore::new(journal)?;
         Ok(Self { log, machine: StateMachine::new(Arc::new(machine)) })
     }
 }
