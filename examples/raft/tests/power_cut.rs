@@ -15,7 +15,7 @@ use pagelog::sim::SimStorage;
 use pagelog_raft::{
     Command, DurablePoint, Entry, Journal, LogId, LogStore, Machine, Marks, StateMachine, Vote, Work,
 };
-use support::{Contents, Random, config, execute, log_id, membership, normal, open_journal, open_machine};
+use support::{Contents, Random, execute, log_id, membership, normal, open_journal, open_machine};
 
 type Meta = openraft::SnapshotMeta<u64, BasicNode>;
 
@@ -562,5 +562,4 @@ fn a_log_that_is_purged_stays_small_and_keeps_its_vote() {
     let journal = open_journal(&disk, machine.durable()).unwrap();
     assert_eq!(journal.marks().vote, Some(vote));
     assert_eq!(journal.read(&..).unwrap().len(), 10);
-    drop(config(&disk));
 }
