@@ -11,7 +11,7 @@ use super::Store;
 use crate::engine::{Engine, FRAGMENT};
 
 /// The ids below are the store's own.
-const FIRST: u64 = 4;
+const FIRST: u64 = 3;
 
 /// A page of bytes, or bytes to append to one. Encoded as one string of bytes, not as a sequence of numbers, which is slower.
 #[derive(Clone, Debug)]
