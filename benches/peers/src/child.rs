@@ -143,7 +143,8 @@ mod tests {
     #[test]
     fn figures_are_heard_with_and_without_a_control() {
         let mut said = Said::default();
-        ["cell link_1 12.5", "cell miss 3 4", "note all is well", "noise"].map(|line| said.hear(line));
+        let lines = ["cell link_1 12.5", "cell miss 3 4", "note all is well", "noise"];
+        lines.iter().for_each(|line| said.hear(line));
         assert_eq!(said.figures.len(), 2);
         assert_eq!((said.figures[0].value, said.figures[0].raw), (12.5, None));
         assert_eq!((said.figures[1].value, said.figures[1].raw), (3.0, Some(4.0)));

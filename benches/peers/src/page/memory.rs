@@ -1,7 +1,7 @@
 //! What a page takes in memory beside its payload. Two processes with stores of different sizes, and the difference of their resident memory
 //! for each page that one has more: so buffers and all else that every store has do not count.
 
-use super::{AMPLE, create, open};
+use super::{create, open};
 use crate::child::{Role, say};
 use crate::engine::BASE;
 use crate::settings::Settings;

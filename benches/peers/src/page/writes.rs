@@ -72,7 +72,8 @@ fn check(store: &dyn Store, pages: usize) {
         store.replace(page, vec![page as u8; BASE]);
         std::thread::scope(|scope| {
             let link = || (0..CHECKED).for_each(|_| store.link(page, [page as u8; FRAGMENT]));
-            [scope.spawn(link), scope.spawn(link)].map(|thread| thread.join().expect("a thread"));
+            let threads = [scope.spawn(link), scope.spawn(link)];
+            threads.into_iter().for_each(|thread| thread.join().expect("a thread"));
         });
         store.chain(page, [page as u8; FRAGMENT], 3);
         assert_eq!(store.whole(page).len(), BASE + (2 * CHECKED + 3) * FRAGMENT, "page {page}");

@@ -117,7 +117,9 @@ mod tests {
     fn medians_are_printed_with_the_least_and_the_most() {
         let mut report = Report::new(3, "a commit".into(), "a machine".into());
         let group = &GROUPS[0];
-        [3.0, 1.0, 20.0].map(|rate| report.add(group, "pagelog", said("link_1", rate, None)));
+        for rate in [3.0, 1.0, 20.0] {
+            report.add(group, "pagelog", said("link_1", rate, None));
+        }
         assert!(report.table().contains("| 3.00 (1.00 – 20.0) |"), "{}", report.table());
     }
 }
