@@ -13,6 +13,8 @@ mod settings;
 mod system;
 
 // What is shared with pagelog's own benches and examples.
+#[path = "../../../tests/support/bytes.rs"]
+mod bytes;
 #[path = "../../common/engine.rs"]
 mod engine;
 #[path = "../../cells/plain.rs"]

@@ -15,12 +15,13 @@ const LITTLE: u64 = 1 << 20;
 pub fn measure(role: &Role, settings: &Settings) {
     let Some((step, pages)) = role.step.split_once(' ') else { return compare(role, settings.measured) };
     let pages = pages.parse().expect("a number");
+    let engine = if role.engine == "pagelog" { "pagelog, vectors" } else { &role.engine };
     let kept: Box<dyn super::Store>;
     match step {
-        "resident" => kept = create(&role.engine, &role.place, pages, BASE),
-        "fill" => return create(&role.engine, &role.place, pages, BASE).close(),
+        "resident" => kept = create(engine, &role.place, pages, BASE),
+        "fill" => return create(engine, &role.place, pages, BASE).close(),
         "evicted" => {
-            kept = open(&role.engine, &role.place, pages, LITTLE);
+            kept = open(engine, &role.place, pages, LITTLE);
             (0..pages).for_each(|page| assert_eq!(kept.get(page), page as u8));
         }
         other => panic!("no such step: {other}"),

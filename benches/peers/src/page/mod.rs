@@ -11,6 +11,7 @@ mod pagecache;
 mod pagelog;
 mod plain;
 mod reads;
+mod vectors;
 mod writes;
 
 use std::path::Path;
@@ -56,6 +57,7 @@ pub trait Store: Engine {
 fn open(engine: &str, directory: &Path, pages: usize, cache: u64) -> Box<dyn Store> {
     match engine {
         "pagelog" => Box::new(pagelog::open(directory, pages, cache)),
+        "pagelog, vectors" => Box::new(vectors::Vectors::open(directory, pages, cache)),
         "pagecache" => Box::new(pagecache::Pages::open(directory, pages, cache)),
         "marble" => Box::new(marble::Objects::open(directory, pages)),
         "plain" => Box::new(plain::create(directory)),
