@@ -131,12 +131,22 @@ impl Field {
         assert!(seen == count || last[0] == b'f', "{seen} of {count} entries");
     }
 
-    /// Some of the records, old and new, are there.
+    /// Some of the records, old and new, are there; and scans here and there show neither more nor less than there should be.
     fn check(&self) {
         let inserted = self.inserted.load(Ordering::Relaxed);
-        for number in (0..inserted).step_by(101) {
-            let key = key(number);
-            assert!(self.map.get(&key, &mut |value| check(&key, value)), "record {number} is not there");
+        let mut keys: Vec<_> = (0..inserted).map(key).collect();
+        for key in keys.iter().step_by(101) {
+            assert!(self.map.get(key, &mut |value| check(key, value)), "{key:?} is not there");
+        }
+        keys.sort_unstable();
+        for start in (0..keys.len()).step_by(keys.len() / 20 + 1) {
+            let expected = &keys[start..keys.len().min(start + 1000)];
+            let mut seen = Vec::new();
+            self.map.scan(&expected[0], expected.len(), &mut |key, value| {
+                check(key, value);
+                seen.push(key.to_vec());
+            });
+            assert!(seen.iter().eq(expected.iter()), "a scan from {:?}", expected[0]);
         }
     }
 }

@@ -11,13 +11,18 @@ use crate::engine::{Engine, FRAGMENT};
 
 pub struct Vectors {
     cache: PageCache<Bytes>,
-    pages: Vec<PageId>,
+    pages: usize,
+}
+
+/// Ids are handed out in order.
+fn page_id(page: usize) -> PageId {
+    PageId::new(page as u64 + 1)
 }
 
 impl Vectors {
     pub fn open(directory: &Path, pages: usize, capacity: u64) -> Self {
         let cache = Config::new(directory).cache_capacity(capacity).open().expect("it opens");
-        Self { cache, pages: (1..=pages as u64).map(PageId::new).collect() }
+        Self { cache, pages }
     }
 }
 
@@ -36,7 +41,7 @@ impl Engine for Vectors {
 
     fn get(&self, page: usize) -> u8 {
         let guard = self.cache.pin();
-        guard.get(self.pages[page]).expect("a read").expect("a page").merged().0[17]
+        guard.get(page_id(page)).expect("a read").expect("a page").merged().0[17]
     }
 
     fn commit(&self, _: usize, _: [u8; FRAGMENT]) {
@@ -45,7 +50,7 @@ impl Engine for Vectors {
 
     fn whole(&self, page: usize) -> Vec<u8> {
         let guard = self.cache.pin();
-        guard.get(self.pages[page]).expect("a read").expect("a page").merged().0.clone()
+        guard.get(page_id(page)).expect("a read").expect("a page").merged().0.clone()
     }
 
     fn flush(&self) {
@@ -55,10 +60,11 @@ impl Engine for Vectors {
 
 impl Store for Vectors {
     fn fill(&mut self, pages: usize, length: usize) {
-        for page in self.pages.len()..self.pages.len() + pages {
+        for page in self.pages..self.pages + pages {
             let allocated = self.cache.allocate(Bytes(vec![page as u8; length])).expect("a page");
-            self.pages.push(allocated.page_id);
+            assert_eq!(allocated.page_id, page_id(page));
         }
+        self.pages += pages;
     }
 
     fn free(&self, _: usize) {
