@@ -28,8 +28,7 @@ impl Report {
                 top += HEAD + cells.len() as f64 * LINE + 40.0;
             }
         }
-        let heading =
-            format!("pagelog and its peers, commit {}, medians of {} rounds", self.commit, self.rounds);
+        let heading = format!("pagelog and its peers: commit {}, rounds: {}", self.commit, self.rounds);
         let head = format!(
             "<svg xmlns=\"http://www.w3.org/2000/svg\" width=\"{WIDTH}\" height=\"{top}\" viewBox=\"0 0 {WIDTH} {top}\" \
              font-family=\"sans-serif\" font-size=\"13\">\n<rect width=\"{WIDTH}\" height=\"{top}\" fill=\"white\"/>\n\

@@ -6,7 +6,7 @@ mod table;
 
 use std::time::Duration;
 
-use crate::catalogue::{Cell, GROUPS, Group, Layer};
+use crate::catalogue::{Cell, GROUPS, Group, Layer, does_the_same_work};
 use crate::child::Said;
 
 /// The figures of one cell and engine, one for each round.
@@ -126,7 +126,8 @@ impl Report {
 
     /// The peer that is hardest to beat, and how much better pagelog is.
     fn best_peer(&self, cell: &Cell) -> Option<(String, f64)> {
-        let engines = engines_of(cell).filter(|engine| !["pagelog", "plain"].contains(engine));
+        let is_peer = |engine: &&str| *engine != "pagelog" && does_the_same_work(cell, engine);
+        let engines = engines_of(cell).filter(is_peer);
         let ratios = engines.filter_map(|engine| Some((engine.to_owned(), self.ratio(cell, engine)?)));
         ratios.min_by(|one, other| one.1.total_cmp(&other.1))
     }

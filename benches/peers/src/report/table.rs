@@ -9,7 +9,7 @@ impl Report {
     /// All tables, with how the engines were set up and what else there is to know.
     pub fn table(&self) -> String {
         let mut out = format!(
-            "Commit {}; medians of {} rounds (least – most). {} at the beginning; {} at the end.\n\n\
+            "Commit {}; median of the rounds, of which there were {} (least – most). {} at the beginning; {} at the end.\n\n\
              The ratios say how much better pagelog is: 2 is twice as fast, or half as much of what there should be little of.\n",
             self.commit, self.rounds, self.machine[0], self.machine[1]
         );
@@ -53,13 +53,13 @@ impl Report {
         let mut words = vec![cell.title.to_owned(), cell.unit.to_owned()];
         let spread = |engine: &&str| self.spread(cell, engine).map_or_else(String::new, print);
         words.extend(engines.iter().map(spread));
-        let ratio = |ratio: Option<f64>| ratio.map_or_else(String::new, |ratio| format!("{ratio:.2}"));
+        let ratio = |ratio: Option<f64>| ratio.map_or_else(String::new, number);
         if layer == Layer::Page {
             words.push(ratio(self.ratio(cell, "plain")));
         }
         words.push(ratio(self.ratio_to_raw(cell)));
         let best = self.best_peer(cell);
-        words.push(best.map_or_else(String::new, |(engine, ratio)| format!("{ratio:.2} ({engine})")));
+        words.push(best.map_or_else(String::new, |(engine, ratio)| format!("{} ({engine})", number(ratio))));
         words
     }
 }
@@ -73,9 +73,10 @@ fn print(spread: Spread) -> String {
     }
 }
 
-/// Three digits that count.
+/// Two or three digits that count.
 fn number(value: f64) -> String {
     match value.abs() {
+        below if below < 0.1 => format!("{value:.4}"),
         below if below < 10.0 => format!("{value:.2}"),
         below if below < 100.0 => format!("{value:.1}"),
         _ => format!("{value:.0}"),
@@ -111,6 +112,16 @@ mod tests {
         ] {
             assert!(table.contains(line), "{table}");
         }
+    }
+
+    #[test]
+    fn whoever_does_less_is_not_the_one_to_beat() {
+        let mut report = Report::new(1, "a commit".into(), "a machine".into());
+        let durable = GROUPS.iter().find(|group| group.name == "durable").unwrap();
+        for (engine, rate) in [("pagelog", 400.0), ("sled", 800.0), ("redb", 100.0)] {
+            report.add(durable, engine, said("durable_8", rate, None));
+        }
+        assert!(report.table().contains("| 4.00 (redb) |"), "{}", report.table());
     }
 
     #[test]
