@@ -12,46 +12,19 @@
 //! touches one byte of the payload. pagelog runs with its defaults (garbage collection, snapshots and statistics
 //! on) and a cache that holds everything; it frees and reclaims what the baseline only appends.
 
+#[path = "../common/engine.rs"]
+mod engine;
 mod plain;
 mod subject;
 
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+use std::sync::atomic::AtomicU32;
 use std::time::{Duration, Instant};
 
+use engine::{BASE, Engine, FRAGMENT, Random, lengths, link_or_cut, rate, read_some};
+use pagelog::Config;
 use plain::Plain;
 use subject::Subject;
-
-/// A page when it is new or was cut back.
-const BASE: usize = 1024;
-/// What a link adds.
-const FRAGMENT: usize = 64;
-/// Beyond this a page is cut back.
-const LIMIT: u32 = 4096;
-
-/// A small generator of random numbers, the same for both engines.
-struct Random(u64);
-
-impl Random {
-    fn below(&mut self, bound: usize) -> usize {
-        self.0 ^= self.0 << 13;
-        self.0 ^= self.0 >> 7;
-        self.0 ^= self.0 << 17;
-        (self.0.wrapping_mul(0x2545_F491_4F6C_DD1D) >> 33) as usize % bound
-    }
-}
-
-/// What both engines can do.
-pub trait Engine: Sync {
-    /// Links a fragment to a page on the version found.
-    fn link(&self, page: usize, fragment: [u8; FRAGMENT]);
-    /// Cuts a page back.
-    fn replace(&self, page: usize, content: Vec<u8>);
-    /// Reads one byte of the page.
-    fn get(&self, page: usize) -> u8;
-    /// Makes one link durable.
-    fn commit(&self, page: usize, fragment: [u8; FRAGMENT]);
-}
 
 struct Settings {
     pages: usize,
@@ -63,51 +36,6 @@ struct Settings {
 
 fn setting<T: std::str::FromStr>(name: &str, default: T) -> T {
     std::env::var(name).ok().and_then(|text| text.parse().ok()).unwrap_or(default)
-}
-
-/// Runs `work(thread, random)` on some threads until time is up; returns operations per second.
-fn rate(threads: usize, time: Duration, work: impl Fn(usize, &mut Random) + Sync) -> f64 {
-    let stop = AtomicBool::new(false);
-    let start = Instant::now();
-    let total: u64 = std::thread::scope(|scope| {
-        let run = |thread: usize| {
-            let (stop, work) = (&stop, &work);
-            scope.spawn(move || {
-                let mut random = Random(0x9E37_79B9_7F4A_7C15 ^ (thread as u64 + 1));
-                let mut done = 0u64;
-                while !stop.load(Ordering::Relaxed) {
-                    for _ in 0..16 {
-                        work(thread, &mut random);
-                    }
-                    done += 16;
-                }
-                done
-            })
-        };
-        let threads: Vec<_> = (0..threads).map(run).collect();
-        std::thread::sleep(time);
-        stop.store(true, Ordering::Relaxed);
-        threads.into_iter().map(|thread| thread.join().unwrap_or(0)).sum()
-    });
-    total as f64 / start.elapsed().as_secs_f64()
-}
-
-/// Links to a random page, and cuts it back when it has grown too long.
-fn link_or_cut(engine: &dyn Engine, lengths: &[AtomicU32], random: &mut Random) {
-    let page = random.below(lengths.len());
-    let length = lengths[page].fetch_add(FRAGMENT as u32, Ordering::Relaxed) + FRAGMENT as u32;
-    if length > LIMIT {
-        lengths[page].store(BASE as u32, Ordering::Relaxed);
-        engine.replace(page, vec![page as u8; BASE]);
-    } else {
-        engine.link(page, [page as u8; FRAGMENT]);
-    }
-}
-
-/// Pages read between two looks at the clock.
-fn read_some(engine: &dyn Engine, pages: usize, random: &mut Random) {
-    let page = random.below(pages);
-    assert_eq!(engine.get(page), page as u8);
 }
 
 struct Cell {
@@ -165,8 +93,19 @@ fn main() {
     let _ = std::fs::remove_dir_all(&settings.directory);
 }
 
+/// pagelog as the settings say.
+fn config(directory: &Path) -> Config {
+    Config::new(directory)
+        .cache_capacity(4 << 30)
+        .background(setting("BACKGROUND", false))
+        .garbage_collection(setting("GC", true))
+        .snapshots(setting("SNAPSHOTS", true))
+        .space_target(setting("SPACE_TARGET", 1.25))
+        .max_chain_ratio(setting("CHAIN_RATIO", 4.0))
+}
+
 fn engines(directory: &Path, pages: usize) -> (Subject, Plain) {
-    let subject = Subject::create(&directory.join("pagelog"), pages);
+    let subject = Subject::create(config(&directory.join("pagelog")), pages);
     let mut plain = Plain::create(&directory.join("plain.log")).expect("the baseline's file");
     for page in 0..pages {
         plain.allocate(&vec![page as u8; BASE]).expect("allocate");
@@ -190,17 +129,16 @@ fn in_memory(settings: &Settings, run: &dyn Fn(&str) -> bool) {
         cells.iter().for_each(Cell::print);
     }
     if run("link") {
-        let lengths =
-            both.map(|_| (0..settings.pages).map(|_| AtomicU32::new(BASE as u32)).collect::<Vec<_>>());
+        let lengths = both.map(|_| lengths(settings.pages));
         // Towards a steady state: pages of all lengths, memory and segments used before.
         for (engine, lengths) in both.iter().zip(&lengths) {
-            rate(2, time * 8, |_, random| link_or_cut(*engine, lengths, random));
+            rate(2, time * 8, |_, random| _ = link_or_cut(*engine, lengths, random));
         }
         let mut cells = [Cell::new("link, 1 thread", 1e6), Cell::new("link, 2 threads", 1e6)];
         for _ in 0..settings.rounds {
             for (cell, threads) in cells.iter_mut().zip([1, 2]) {
                 let work = |index: usize| {
-                    rate(threads, time, |_, random| link_or_cut(both[index], &lengths[index], random))
+                    rate(threads, time, |_, random| _ = link_or_cut(both[index], &lengths[index], random))
                 };
                 cell.results.push((work(0), work(1)));
             }
@@ -265,18 +203,18 @@ fn latencies(settings: &Settings) {
     let directory = settings.directory.join("latencies");
     std::fs::create_dir_all(&directory).expect("a directory");
     let (subject, plain) = engines(&directory, settings.pages);
-    let idle = Subject::create_idle(&directory.join("idle"), settings.pages);
+    let idle = config(&directory.join("idle")).garbage_collection(false).snapshots(false);
+    let idle = Subject::create(idle, settings.pages);
     let engines: [(&str, &dyn Engine); 3] =
         [("pagelog", &subject), ("pagelog, no GC, no snapshots", &idle), ("plain", &plain)];
-    let lengths: Vec<Vec<AtomicU32>> =
-        engines.iter().map(|_| (0..settings.pages).map(|_| AtomicU32::new(BASE as u32)).collect()).collect();
+    let lengths: Vec<Vec<AtomicU32>> = engines.iter().map(|_| lengths(settings.pages)).collect();
     for ((_, engine), lengths) in engines.iter().zip(&lengths) {
-        rate(2, settings.time * 8, |_, random| link_or_cut(*engine, lengths, random));
+        rate(2, settings.time * 8, |_, random| _ = link_or_cut(*engine, lengths, random));
     }
     let mut turns: Vec<Vec<Vec<u32>>> = vec![Vec::new(); engines.len()];
     for turn in 0..settings.rounds * 4 {
         for (index, (_, engine)) in engines.iter().enumerate() {
-            let mut random = Random(0x9E37_79B9_7F4A_7C15 ^ (turn as u64 + 1));
+            let mut random = Random::of(turn);
             let (start, mut taken) = (Instant::now(), Vec::with_capacity(1 << 20));
             while start.elapsed() < settings.time / 4 {
                 for _ in 0..64 {

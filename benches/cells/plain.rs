@@ -47,6 +47,12 @@ impl Plain {
         Ok(Self { pages: Vec::new(), log, file, commits, committed })
     }
 
+    /// How many pages there are.
+    #[allow(dead_code, reason = "not every bench asks")]
+    pub fn pages(&self) -> usize {
+        self.pages.len()
+    }
+
     /// Adds a page. Only while one thread has the store.
     pub fn allocate(&mut self, content: &[u8]) -> io::Result<usize> {
         self.append(self.pages.len(), content)?;

@@ -1,5 +1,7 @@
 //! pagelog as the cells use it, and the raw loop.
 
+#![allow(dead_code, reason = "each bench uses a part of it")]
+
 use std::fs::File;
 use std::io;
 use std::os::unix::fs::FileExt;
@@ -8,8 +10,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use pagelog::{Cas, Codec, CodecError, Config, Fragment, PageCache, PageId};
 
+use crate::engine::{BASE, Engine, FRAGMENT};
 use crate::plain::Plain;
-use crate::{Engine, FRAGMENT};
 
 /// A page of bytes, or 64 bytes to append to one.
 pub enum Bytes {
@@ -58,35 +60,37 @@ impl Fragment for Bytes {
 
 /// A store with its pages.
 pub struct Subject {
-    cache: PageCache<Bytes>,
+    pub cache: PageCache<Bytes>,
     pages: Vec<PageId>,
 }
 
 impl Subject {
-    /// A new store on files, with pages of 1 KiB, durable.
-    pub fn create(directory: &Path, pages: usize) -> Self {
-        Self::with_duties(directory, pages, crate::setting("GC", true), crate::setting("SNAPSHOTS", true))
+    /// A new store with pages of 1 KiB.
+    pub fn create(config: Config, pages: usize) -> Self {
+        let mut subject = Self::open(config, 0);
+        subject.fill(pages, BASE);
+        subject.cache.flush().expect("a flush");
+        subject
     }
 
-    /// One that neither collects garbage nor takes snapshots, to tell what that costs the others.
-    pub fn create_idle(directory: &Path, pages: usize) -> Self {
-        Self::with_duties(directory, pages, false, false)
+    /// A store that has so many pages. Their ids were handed out in order.
+    pub fn open(config: Config, pages: usize) -> Self {
+        let cache = config.open().expect("it opens");
+        Self { cache, pages: (1..=pages as u64).map(PageId::new).collect() }
     }
 
-    fn with_duties(directory: &Path, pages: usize, collects: bool, snapshots: bool) -> Self {
-        let config = Config::new(directory)
-            .cache_capacity(4 << 30)
-            .background(crate::setting("BACKGROUND", false))
-            .garbage_collection(collects)
-            .snapshots(snapshots)
-            .space_target(crate::setting("SPACE_TARGET", 1.25))
-            .max_chain_ratio(crate::setting("CHAIN_RATIO", 4.0));
-        let cache: PageCache<Bytes> = config.open().expect("a new store");
-        let allocate =
-            |page: usize| cache.allocate(Bytes::Page(vec![page as u8; crate::BASE])).expect("a page").page_id;
-        let pages = (0..pages).map(allocate).collect();
-        cache.flush().expect("a flush");
-        Self { cache, pages }
+    /// Adds pages.
+    pub fn fill(&mut self, pages: usize, length: usize) {
+        for page in self.pages.len()..self.pages.len() + pages {
+            let allocated = self.cache.allocate(Bytes::Page(vec![page as u8; length])).expect("a page");
+            self.pages.push(allocated.page_id);
+        }
+    }
+
+    /// Frees a page.
+    pub fn free(&self, page: usize) {
+        let version = self.cache.version(self.pages[page]).expect("a version").expect("a page");
+        assert!(self.cache.free(self.pages[page], version).expect("a write").is_done());
     }
 
     /// Prints what was going on beside the measured work.
@@ -125,6 +129,19 @@ impl Engine for Subject {
         self.write(page, Bytes::Piece(fragment), false);
     }
 
+    fn chain(&self, page: usize, fragment: [u8; FRAGMENT], links: usize) {
+        let page_id = self.pages[page];
+        let mut version = self.cache.version(page_id).expect("a version").expect("a page");
+        let mut left = links;
+        while left > 0 {
+            match self.cache.link(page_id, version, Bytes::Piece(fragment)).expect("a write") {
+                Cas::Done { version: new, .. } => (version, left) = (new, left - 1),
+                Cas::Changed { current, .. } => version = current,
+                Cas::Gone { .. } => unreachable!("nobody frees pages"),
+            }
+        }
+    }
+
     fn replace(&self, page: usize, content: Vec<u8>) {
         self.write(page, Bytes::Page(content), true);
     }
@@ -139,11 +156,25 @@ impl Engine for Subject {
         let lsn = self.write(page, Bytes::Piece(fragment), false);
         self.cache.make_stable(lsn).expect("a commit");
     }
+
+    fn whole(&self, page: usize) -> Vec<u8> {
+        let guard = self.cache.pin();
+        let found = guard.get(self.pages[page]).expect("a read").expect("a page");
+        found.merged().as_slice().to_vec()
+    }
+
+    fn flush(&self) {
+        self.cache.flush().expect("a flush");
+    }
 }
 
 impl Engine for Plain {
     fn link(&self, page: usize, fragment: [u8; FRAGMENT]) {
         Plain::link(self, page, &fragment).expect("a link");
+    }
+
+    fn chain(&self, page: usize, fragment: [u8; FRAGMENT], links: usize) {
+        (0..links).for_each(|_| Engine::link(self, page, fragment));
     }
 
     fn replace(&self, page: usize, content: Vec<u8>) {
@@ -156,6 +187,14 @@ impl Engine for Plain {
 
     fn commit(&self, page: usize, fragment: [u8; FRAGMENT]) {
         Plain::link(self, page, &fragment).expect("a link");
+        Plain::commit(self).expect("a commit");
+    }
+
+    fn whole(&self, page: usize) -> Vec<u8> {
+        Plain::get(self, page, <[u8]>::to_vec)
+    }
+
+    fn flush(&self) {
         Plain::commit(self).expect("a commit");
     }
 }

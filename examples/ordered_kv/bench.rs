@@ -1,5 +1,4 @@
-//! The core workloads of YCSB (Cooper et al., "Benchmarking Cloud Serving Systems with YCSB", 2010): keys of 16 bytes, values
-//! of 100, Zipf 0.99, the cache ample, writes buffered.
+//! The core workloads of YCSB ([`ycsb`](crate::ycsb)): keys of 16 bytes, values of 100, the cache ample, writes buffered.
 
 use std::ops::ControlFlow;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -12,35 +11,9 @@ use crate::demo::place;
 use crate::failure::{Failure, Result};
 use crate::options::Options;
 use crate::tree::{Direction, Forest, Range, Tree};
+use crate::ycsb::{LONGEST_SCAN, Random, WORKLOADS, Workload, Zipf, key};
 
-const SKEW: f64 = 0.99;
 const VALUE: [u8; 100] = [b'v'; 100];
-const LONGEST_SCAN: u64 = 100;
-
-/// The shares of each operation in percent; the rest is scans.
-struct Workload {
-    name: &'static str,
-    read: u64,
-    update: u64,
-    insert: u64,
-    read_modify_write: u64,
-    /// Reads prefer what was inserted last.
-    latest: bool,
-}
-
-const fn workload(name: &'static str, shares: [u64; 4], latest: bool) -> Workload {
-    let [read, update, insert, read_modify_write] = shares;
-    Workload { name, read, update, insert, read_modify_write, latest }
-}
-
-const WORKLOADS: [Workload; 6] = [
-    workload("A", [50, 50, 0, 0], false),
-    workload("B", [95, 5, 0, 0], false),
-    workload("C", [100, 0, 0, 0], false),
-    workload("F", [50, 0, 0, 50], false),
-    workload("D", [95, 0, 5, 0], true),
-    workload("E", [0, 0, 5, 0], false),
-];
 
 pub fn run(options: &Options) -> Result<()> {
     for threads in &options.threads {
@@ -80,7 +53,7 @@ fn measure(options: &Options, path: &std::path::Path, threads: usize) -> Result<
         let limit = Duration::from_secs(options.seconds);
         let (start, watch) = (Instant::now(), Watch::start());
         in_threads(threads, |thread| {
-            let mut random = Random((thread as u64 + 1).wrapping_mul(0x9E37_79B9_7F4A_7C15));
+            let mut random = Random::of(thread);
             while !stop.load(Ordering::Relaxed) {
                 for _ in 0..1000 {
                     operation(&tree, workload, &zipf, &inserted, &mut random)?;
@@ -181,58 +154,4 @@ fn in_threads(threads: usize, work: impl Fn(usize) -> Result<()> + Sync) -> Resu
         let panicked = |_| Failure::Verdict("a thread panicked".into());
         threads.into_iter().try_for_each(|thread| thread.join().map_err(panicked)?)
     })
-}
-
-/// Sixteen hexadecimal digits that look random.
-fn key(number: u64) -> [u8; 16] {
-    let mut mixed = number.wrapping_add(0x9E37_79B9_7F4A_7C15);
-    mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
-    mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
-    mixed ^= mixed >> 31;
-    let digit = |at: usize| b"0123456789abcdef".get((mixed >> (60 - 4 * at)) as usize % 16).copied();
-    std::array::from_fn(|at| digit(at).unwrap_or(b'0'))
-}
-
-struct Random(u64);
-
-impl Random {
-    fn next(&mut self) -> u64 {
-        self.0 ^= self.0 << 13;
-        self.0 ^= self.0 >> 7;
-        self.0 ^= self.0 << 17;
-        self.0.wrapping_mul(0x2545_F491_4F6C_DD1D) >> 11
-    }
-
-    /// At least 0, below 1.
-    fn unit(&mut self) -> f64 {
-        self.next() as f64 / (1u64 << 53) as f64
-    }
-}
-
-/// Numbers below a bound, the small ones more often (Gray et al., "Quickly Generating Billion-Record Synthetic Databases", 1994).
-struct Zipf {
-    bound: f64,
-    zeta: f64,
-    eta: f64,
-}
-
-impl Zipf {
-    fn new(bound: u64) -> Self {
-        let zeta = |count: u64| (1..=count).map(|rank| (rank as f64).powf(-SKEW)).sum::<f64>();
-        let (two, all, bound) = (zeta(2), zeta(bound), bound as f64);
-        let eta = (1.0 - (2.0 / bound).powf(1.0 - SKEW)) / (1.0 - two / all);
-        Self { bound, zeta: all, eta }
-    }
-
-    fn draw(&self, random: &mut Random) -> u64 {
-        let unit = random.unit();
-        let scaled = unit * self.zeta;
-        if scaled < 1.0 {
-            return 0;
-        }
-        if scaled < 1.0 + 0.5f64.powf(SKEW) {
-            return 1;
-        }
-        (self.bound * (self.eta * unit - self.eta + 1.0).powf(1.0 / (1.0 - SKEW))) as u64 % self.bound as u64
-    }
 }

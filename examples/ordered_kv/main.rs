@@ -18,6 +18,7 @@ mod demo;
 mod failure;
 mod options;
 mod tree;
+mod ycsb;
 
 use std::process::ExitCode;
 

@@ -1,0 +1,104 @@
+//! What is done to the engines of the page layer, and how it is measured: the same for all.
+//!
+//! Pages of 1 KiB grow by fragments of 64 bytes and are cut back to 1 KiB past 4 KiB. All bytes of a page are the lowest byte of its
+//! number, so whatever was read can be checked.
+
+#![allow(dead_code, reason = "each bench uses a part of it")]
+
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+use std::time::{Duration, Instant};
+
+/// A page when it is new or was cut back.
+pub const BASE: usize = 1024;
+/// What a link adds.
+pub const FRAGMENT: usize = 64;
+/// Beyond this a page is cut back.
+pub const LIMIT: u32 = 4096;
+
+/// What the engines can do.
+pub trait Engine: Sync {
+    /// Links a fragment to a page on the version found.
+    fn link(&self, page: usize, fragment: [u8; FRAGMENT]);
+    /// Links a fragment some times, each time on the version of the last.
+    fn chain(&self, page: usize, fragment: [u8; FRAGMENT], links: usize);
+    /// Replaces a page.
+    fn replace(&self, page: usize, content: Vec<u8>);
+    /// Reads one byte of the page.
+    fn get(&self, page: usize) -> u8;
+    /// Makes one link durable.
+    fn commit(&self, page: usize, fragment: [u8; FRAGMENT]);
+    /// A copy of the page.
+    fn whole(&self, page: usize) -> Vec<u8>;
+    /// Makes everything durable.
+    fn flush(&self);
+}
+
+/// A small generator of random numbers, the same for all engines.
+#[derive(Clone, Debug)]
+pub struct Random(u64);
+
+impl Random {
+    /// That of a thread.
+    pub fn of(thread: usize) -> Self {
+        Self(0x9E37_79B9_7F4A_7C15 ^ (thread as u64 + 1))
+    }
+
+    pub fn below(&mut self, bound: usize) -> usize {
+        self.0 ^= self.0 << 13;
+        self.0 ^= self.0 >> 7;
+        self.0 ^= self.0 << 17;
+        (self.0.wrapping_mul(0x2545_F491_4F6C_DD1D) >> 33) as usize % bound
+    }
+}
+
+/// Runs `work(thread, random)` on some threads until time is up; returns operations per second.
+pub fn rate(threads: usize, time: Duration, work: impl Fn(usize, &mut Random) + Sync) -> f64 {
+    let stop = AtomicBool::new(false);
+    let start = Instant::now();
+    let total: u64 = std::thread::scope(|scope| {
+        let run = |thread: usize| {
+            let (stop, work) = (&stop, &work);
+            scope.spawn(move || {
+                let mut random = Random::of(thread);
+                let mut done = 0u64;
+                while !stop.load(Ordering::Relaxed) {
+                    for _ in 0..16 {
+                        work(thread, &mut random);
+                    }
+                    done += 16;
+                }
+                done
+            })
+        };
+        let threads: Vec<_> = (0..threads).map(run).collect();
+        std::thread::sleep(time);
+        stop.store(true, Ordering::Relaxed);
+        threads.into_iter().map(|thread| thread.join().expect("a thread")).sum()
+    });
+    total as f64 / start.elapsed().as_secs_f64()
+}
+
+/// The lengths of new pages.
+pub fn lengths(pages: usize) -> Vec<AtomicU32> {
+    (0..pages).map(|_| AtomicU32::new(BASE as u32)).collect()
+}
+
+/// Links to a random page, and cuts it back when it has grown too long. True if it did.
+pub fn link_or_cut(engine: &dyn Engine, lengths: &[AtomicU32], random: &mut Random) -> bool {
+    let page = random.below(lengths.len());
+    let length = lengths[page].fetch_add(FRAGMENT as u32, Ordering::Relaxed) + FRAGMENT as u32;
+    let cut = length > LIMIT;
+    if cut {
+        lengths[page].store(BASE as u32, Ordering::Relaxed);
+        engine.replace(page, vec![page as u8; BASE]);
+    } else {
+        engine.link(page, [page as u8; FRAGMENT]);
+    }
+    cut
+}
+
+/// Reads a random page.
+pub fn read_some(engine: &dyn Engine, pages: usize, random: &mut Random) {
+    let page = random.below(pages);
+    assert_eq!(engine.get(page), page as u8);
+}
