@@ -44,13 +44,17 @@
     feature = "failpoints",
     doc = "| [`failpoints`] | making I/O fail and holding threads up, in tests |"
 )]
+#![cfg_attr(
+    feature = "cli",
+    doc = "| [`inspect`] | looking at the files of a store, also of one that does not open |"
+)]
 #![cfg_attr(feature = "sim", doc = "| [`sim`] | a disk whose power can be cut, for your tests |")]
 //!
 //! [A tour](docs::guide): a B-tree on pagelog, piece by piece. [Tuning](docs::tuning): what each option does, measured.
 //! [pagelog and others](docs::comparison): when to take something else.
 //!
 //! In depth: [architecture](docs::architecture), [the log](docs::log), [durability](docs::durability),
-//! [the files byte by byte](docs::format), [glossary](docs::glossary).
+//! [the files byte by byte](docs::format), [the inspector](docs::inspector), [glossary](docs::glossary).
 //!
 //! # Features
 //!
@@ -58,6 +62,7 @@
 //! * `sim`: the simulated disk.
 //! * `failpoints`: points at which tests make I/O fail or hold threads up.
 //! * `compression`: zstd for pages and links.
+//! * `cli`: the program `pagelog`, which looks into stores from the command line, and the module that it stands on.
 
 mod compression;
 mod config;
@@ -73,6 +78,8 @@ mod format;
 pub mod fuzzing;
 mod geometry;
 mod ids;
+#[cfg(feature = "cli")]
+pub mod inspect;
 mod location;
 mod log;
 #[cfg(all(test, loom))]
@@ -125,6 +132,8 @@ pub mod docs {
     pub mod durability {}
     #[doc = include_str!("docs/format.md")]
     pub mod format {}
+    #[doc = include_str!("docs/inspector.md")]
+    pub mod inspector {}
     #[doc = include_str!("docs/glossary.md")]
     pub mod glossary {}
 }

@@ -16,6 +16,8 @@
 
 use crate::error::{Corruption, Error};
 use crate::format::manifest::ManifestState;
+#[cfg(feature = "cli")]
+use crate::format::manifest_entry::StoreKind;
 use crate::format::manifest_entry::{
     ENTRY_LENGTH, Entry, FORMAT_VERSION, FRAME_LENGTH, Frame, MAGIC, ManifestHead,
 };
@@ -57,6 +59,28 @@ impl ManifestFault {
                 .into(),
         }
     }
+}
+
+/// What the first entry of a manifest says, for those who look at a manifest of which the rest may be damaged.
+#[cfg(feature = "cli")]
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct FirstEntry {
+    pub(crate) format_version: u32,
+    pub(crate) store_id: StoreId,
+    pub(crate) kind: StoreKind,
+    pub(crate) segment_size: u32,
+}
+
+/// Reads the first entry alone.
+#[cfg(feature = "cli")]
+pub(crate) fn read_first_entry(bytes: &[u8]) -> Result<FirstEntry, ManifestFault> {
+    let (store_id, head) = read_head(bytes, &mut 0)?;
+    // The fields are checked as those of a whole manifest are.
+    let at = |reason| ManifestFault::Corruption { entry: 0, reason };
+    let ManifestState { kind, segment_size, .. } = ManifestState::from_head(store_id, &head).map_err(at)?;
+    let copies = Copies::open(bytes.get(..ENTRY_LENGTH).unwrap_or(bytes), |_| true);
+    let format_version = copies.intact.and_then(|frame| frame.format_version()).unwrap_or(FORMAT_VERSION);
+    Ok(FirstEntry { format_version, store_id, kind, segment_size })
 }
 
 /// Whether these bytes can be what an interrupted writing of a manifest has left: frames, and sectors that were not written.

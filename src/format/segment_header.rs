@@ -64,7 +64,8 @@ impl SegmentHeader {
     /// The bytes of a header. The first record follows.
     pub(crate) const LENGTH: usize = 80;
 
-    const MAGIC: [u8; 4] = *b"PLSG";
+    /// What a header begins with, behind its checksum.
+    pub(crate) const MAGIC: [u8; 4] = *b"PLSG";
     const CRC_LENGTH: usize = 4;
     const RESERVED: [u8; 3] = [0; 3];
 

@@ -1,8 +1,28 @@
-//! The records of one segment, one after another.
+//! The records of one segment, one after another, and what lies behind a damaged one.
 
 use crate::format::record::{self, MIN_LENGTH};
 use crate::format::{Record, RecordFault, RecordKind, RecordSeed};
 use crate::ids::SegmentId;
+
+/// How many times its own length a segment is read at most in searching for a record behind a damaged one.
+const SEARCH: usize = 16;
+
+/// Where the next record that verifies begins, at `from` bytes into the segment or later; `bytes` are its beginning. Nothing says where
+/// that could be, so every byte is tried, within reason.
+pub(crate) fn next_record(bytes: &[u8], seed: RecordSeed, segment: SegmentId, from: u32) -> Option<u32> {
+    let mut budget = SEARCH * bytes.len();
+    for at in from as usize..bytes.len().saturating_sub(MIN_LENGTH - 1) {
+        let rest = bytes.get(at..).unwrap_or_default();
+        let Some(length) = record::claimed_length(rest) else { continue };
+        budget = budget.checked_sub(length)?;
+        // Segments are below 2^26 bytes.
+        let offset = at as u32;
+        if record::decode(rest, seed.at(segment, offset)).is_ok() {
+            return Some(offset);
+        }
+    }
+    None
+}
 
 /// Walks the records in the bytes of a segment.
 ///

@@ -9,11 +9,13 @@
 //! | `census` | one pass over all pages: live bytes, free ids |
 //! | `snapshot_file` | loading and writing snapshots |
 //! | `large` | which files of large values are needed |
+//! | `checks` | whether snapshots and dictionaries are sound |
 //! | `backup` | from a log that is in use to files that can be opened |
 //! | `open_log` | opening a bare log |
 
 mod backup;
 mod census;
+mod checks;
 mod heads;
 mod identify;
 mod large;
@@ -24,8 +26,11 @@ mod snapshot_file;
 
 pub use backup::BackupReport;
 pub(crate) use backup::back_up;
+pub(crate) use checks::{Checked, check_dictionaries, check_snapshot};
+#[cfg(feature = "cli")]
+pub(crate) use identify::{LOCK_FILE, UNFINISHED_FILE, read_file};
 pub(crate) use open::{Recovered, RecoveredPages, RecoveredSnapshot, recover};
 pub(crate) use replay::ReplayedRange;
-pub(crate) use snapshot_file::{
-    PendingSnapshot, SnapshotFile, SnapshotFiles, read_blocks, read_index, snapshot_serials, sweep,
-};
+#[cfg(feature = "cli")]
+pub(crate) use snapshot_file::read_index;
+pub(crate) use snapshot_file::{PendingSnapshot, SnapshotFile, SnapshotFiles, snapshot_serials, sweep};

@@ -2,18 +2,14 @@
 
 use super::run::{Scanned, Tally, Verification};
 use crate::error::{Corruption, Result};
-use crate::format::record::{self, MIN_LENGTH};
-use crate::format::{Payload, RecordKind, SegmentHeader, SegmentHeaderFault, decode_roots};
+use crate::format::{Payload, RecordKind, SegmentHeader, SegmentHeaderFault, decode_roots, record};
 use crate::ids::PageId;
 use crate::location::Place;
-use crate::log::{Hold, Records, SegmentInUse};
+use crate::log::{Hold, Records, SegmentInUse, next_record};
 use crate::pagecache::clean::{Found, WINDOW};
 use crate::pagecache::large::CheckFault;
 use crate::pages::Fragment;
 use crate::sync::epoch;
-
-/// How many times its own length a segment is read at most in searching for a record behind a damaged one.
-const SEARCH: usize = 16;
 
 impl<F: Fragment> Verification<'_, F> {
     /// Checks a segment, if it is still the one that was seen.
@@ -79,10 +75,10 @@ impl<F: Fragment> Verification<'_, F> {
 
     /// Checks all records, and returns those of pages. Behind a damaged record it goes on with the next one that verifies.
     fn check_records(&mut self, segment: SegmentInUse, bytes: &[u8]) -> Vec<Found> {
-        let mut found = Vec::new();
+        let (mut found, seed) = (Vec::new(), self.inner.core.seed());
         let mut from = Some(SegmentHeader::LENGTH as u32);
         while let Some(start) = from.take() {
-            let mut records = Records::new(bytes, self.inner.core.seed(), segment.segment, start);
+            let mut records = Records::new(bytes, seed, segment.segment, start);
             while let Some(item) = records.next() {
                 match item {
                     Ok((offset, record)) => {
@@ -94,29 +90,12 @@ impl<F: Fragment> Verification<'_, F> {
                         let offset = records.offset();
                         let reason = format!("the record {}", fault.reason());
                         self.fault(self.corruption(segment, offset, reason));
-                        from = self.next_record(segment, bytes, offset as usize + 1);
+                        from = next_record(bytes, seed, segment.segment, offset + 1);
                     }
                 }
             }
         }
         found
-    }
-
-    /// Where the next record that verifies begins. Nothing says where that could be, so every byte is tried, within reason.
-    fn next_record(&self, segment: SegmentInUse, bytes: &[u8], from: usize) -> Option<u32> {
-        let seed = self.inner.core.seed();
-        let mut budget = SEARCH * bytes.len();
-        for at in from..bytes.len().saturating_sub(MIN_LENGTH - 1) {
-            let rest = bytes.get(at..).unwrap_or_default();
-            let Some(length) = record::claimed_length(rest) else { continue };
-            budget = budget.checked_sub(length)?;
-            // Segments are below 2^26 bytes.
-            let offset = at as u32;
-            if record::decode(rest, seed.at(segment.segment, offset)).is_ok() {
-                return Some(offset);
-            }
-        }
-        None
     }
 
     /// Finds out which of the records are live, and compares these with their nodes. Guards are short.
