@@ -37,6 +37,7 @@
 //! | [`Fragment`], [`Codec`] | your pages |
 //! | [`VerifyReport`], [`BackupReport`] | checking and copying a store that is in use |
 //! | [`Batch`] | changes that survive a crash together |
+//! | [`Commit`] | waiting for durability without blocking: poll it, or `.await` it |
 //! | [`Log`] | the log without pages |
 //! | [`Storage`] | where bytes live |
 //! | [`Error`] | what can go wrong |
@@ -87,7 +88,7 @@ pub use config::{Config, VictimPolicy};
 pub use error::{Corruption, Error, Result};
 pub use ids::{Lsn, PageId, Version};
 pub use location::Location;
-pub use log::{Batch, Log, LogEntry, LogIter, Reservation};
+pub use log::{Batch, Commit, Log, LogEntry, LogIter, Reservation};
 pub use pagecache::{
     Allocated, Cas, Fragments, Guard, Page, PageCache, RootCas, Roots, Stats, VerifyOptions, VerifyReport,
 };

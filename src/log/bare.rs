@@ -4,6 +4,8 @@ use std::fmt;
 use std::sync::Arc;
 
 use super::batch_guard::Batch;
+use super::commit::Commit;
+use super::committer::Committer;
 use super::core::LogCore;
 use super::gate::Privilege;
 use super::iter::LogIter;
@@ -42,6 +44,7 @@ use crate::sync::atomic::{AtomicU64, Ordering};
 /// ```
 pub struct Log {
     core: Arc<LogCore>,
+    committer: Committer,
     /// The oldest LSN kept.
     first: AtomicU64,
     truncation: Mutex<()>,
@@ -60,13 +63,14 @@ impl Log {
     /// Puts the parts together that recovery made.
     pub(crate) fn assemble(
         core: Arc<LogCore>,
+        committer: Committer,
         first: Lsn,
         was_recovered: bool,
         lock: Option<Box<dyn StorageLock>>,
         temporary: bool,
     ) -> Self {
         let (first, lock) = (AtomicU64::new(first.0), Mutex::new(lock));
-        Self { core, first, truncation: Mutex::new(()), was_recovered, lock, temporary }
+        Self { core, committer, first, truncation: Mutex::new(()), was_recovered, lock, temporary }
     }
 
     /// What is below, for those who copy it. Fails if the thread holds a reservation, which they would wait for.
@@ -137,6 +141,23 @@ impl Log {
     /// As [`make_stable`](Self::make_stable).
     pub fn flush(&self) -> Result<()> {
         self.make_stable(Lsn(u64::MAX))
+    }
+
+    /// As [`make_stable`](Self::make_stable), without waiting: see [`Commit`].
+    ///
+    /// # Errors
+    /// [`Error::ReadOnly`], [`Error::Poisoned`], [`Error::Closed`]. What the commit itself meets with, it says itself.
+    pub fn make_stable_later(&self, lsn: Lsn) -> Result<Commit> {
+        self.core.gate().admit_flush()?;
+        Ok(Commit::new(&self.core, Lsn(lsn.0.saturating_add(1)).min(self.core.tail())))
+    }
+
+    /// As [`flush`](Self::flush), without waiting: see [`Commit`].
+    ///
+    /// # Errors
+    /// As [`make_stable_later`](Self::make_stable_later).
+    pub fn flush_later(&self) -> Result<Commit> {
+        self.make_stable_later(Lsn(u64::MAX))
     }
 
     /// Every entry that begins below this LSN survives a power cut.
@@ -269,6 +290,7 @@ impl Log {
             flushed.and_then(|()| self.core.shrink_to_what_is_used().map(drop))
         };
         self.core.stop();
+        self.committer.join();
         *self.lock.lock() = None;
         if self.temporary {
             let removed = self.core.storage().remove_directory();

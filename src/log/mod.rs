@@ -8,6 +8,7 @@
 //! | `event`, `gate` | waiting, and refusing |
 //! | `batch` | what may be called stable while batches are open |
 //! | `durability` | the leader that syncs for all |
+//! | `commit`, `committer` | waiting without blocking; a thread that syncs for those who do |
 //! | `supply` | segments for the heads |
 //! | `hold` | keeping segments from being reused |
 //! | `large` | values in files of their own |
@@ -24,9 +25,11 @@ mod batch_guard;
 pub(crate) mod buffer;
 pub(crate) mod buffer_state;
 mod claim;
+mod commit;
+mod committer;
 mod copy;
 mod core;
-mod durability;
+pub(crate) mod durability;
 pub(crate) mod event;
 mod gate;
 mod hold;
@@ -41,9 +44,11 @@ mod supply;
 
 pub use bare::Log;
 pub use batch_guard::Batch;
+pub use commit::Commit;
 pub use iter::{LogEntry, LogIter};
 pub use reservation::Reservation;
 
+pub(crate) use committer::Committer;
 pub(crate) use copy::StableLog;
 pub(crate) use core::{Due, LOG_FILE, LogCore, LogStart};
 pub(crate) use gate::Privilege;

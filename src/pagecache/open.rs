@@ -36,7 +36,7 @@ impl Config {
         let config = self.of_an_instance();
         let recovered = recover(&config, StoreKind::PageCache)?;
         let inner = Arc::new(Inner::assemble(&config, recovered)?);
-        let owner = Arc::new(Owner::new(Arc::clone(&inner))?);
+        let owner = Arc::new(Owner::new(Arc::clone(&inner), &config)?);
         Ok(PageCache { inner, owner })
     }
 }

@@ -8,7 +8,7 @@ use super::open::recover;
 use crate::config::Config;
 use crate::error::Result;
 use crate::format::StoreKind;
-use crate::log::Log;
+use crate::log::{Committer, Log};
 use crate::progress::Progress;
 use crate::storage::Storage;
 
@@ -23,7 +23,9 @@ impl Log {
         // There is no housekeeping, so nothing is left to a thread.
         let config = config.of_an_instance().background(false);
         let opened = recover(&config, StoreKind::Log)?;
-        Ok(Self::assemble(opened.core, opened.first_lsn, opened.was_recovered, opened.lock, config.temporary))
+        let committer = Committer::start(&opened.core, config.flush_interval)?;
+        let (first, was_recovered) = (opened.first_lsn, opened.was_recovered);
+        Ok(Self::assemble(opened.core, committer, first, was_recovered, opened.lock, config.temporary))
     }
 
     /// Copies the log, while it is in use, into a storage that is empty: see
