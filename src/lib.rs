@@ -38,6 +38,7 @@
 //! | [`VerifyReport`], [`BackupReport`] | checking and copying a store that is in use |
 //! | [`Batch`] | changes that survive a crash together |
 //! | [`Commit`] | waiting for durability without blocking: poll it, or `.await` it |
+//! | [`Follower`], [`LogFollower`] | what is done, in order, as it becomes stable |
 //! | [`Log`] | the log without pages |
 //! | [`Storage`] | where bytes live |
 //! | [`Error`] | what can go wrong |
@@ -88,9 +89,10 @@ pub use config::{Config, VictimPolicy};
 pub use error::{Corruption, Error, Result};
 pub use ids::{Lsn, PageId, Version};
 pub use location::Location;
-pub use log::{Batch, Commit, Log, LogEntry, LogIter, Reservation};
+pub use log::{Batch, Commit, Log, LogEntry, LogEvent, LogFollower, LogIter, Reservation};
 pub use pagecache::{
-    Allocated, Cas, Fragments, Guard, Page, PageCache, RootCas, Roots, Stats, VerifyOptions, VerifyReport,
+    Allocated, Cas, Change, ChangeKind, Event, Follower, Fragments, Guard, Page, PageCache, RootCas, Roots,
+    Stats, VerifyOptions, VerifyReport,
 };
 #[cfg(feature = "bincode")]
 pub use pages::Bincode;

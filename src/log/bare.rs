@@ -79,6 +79,16 @@ impl Log {
         Ok(&self.core)
     }
 
+    pub(super) fn core_arc(&self) -> &Arc<LogCore> {
+        &self.core
+    }
+
+    /// Fails if the log was cut off behind that LSN.
+    pub(super) fn check_reaches(&self, lsn: Lsn) -> Result<()> {
+        let first = self.first_lsn();
+        if lsn < first { Err(Error::Truncated { first }) } else { Ok(()) }
+    }
+
     /// Whether the log existed before it was opened.
     #[must_use]
     pub fn was_recovered(&self) -> bool {
@@ -180,9 +190,7 @@ impl Log {
     pub fn read(&self, location: Location) -> Result<Option<Vec<u8>>> {
         self.core.gate().admit_read()?;
         let Location { slot, lsn, length } = location;
-        if lsn < self.first_lsn() {
-            return Err(Error::Truncated { first: self.first_lsn() });
-        }
+        self.check_reaches(lsn)?;
         let end = Lsn(lsn.0.saturating_add(length.into()));
         if end > self.core.ring(HeadId::FRESH).written() {
             refuse_holder(&self.core)?;
@@ -216,9 +224,7 @@ impl Log {
     /// [`Error::Truncated`] if the log does not reach back to `lsn`.
     pub fn iter_from(&self, lsn: Lsn) -> Result<LogIter<'_>> {
         self.core.gate().admit_read()?;
-        if lsn < self.first_lsn() {
-            return Err(Error::Truncated { first: self.first_lsn() });
-        }
+        self.check_reaches(lsn)?;
         if self.core.gate().check_poison().is_ok() && !self.core.gate().is_read_only() {
             self.core.write_out()?;
         }

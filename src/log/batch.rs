@@ -177,6 +177,13 @@ impl Batches {
         self.covered(&self.state.lock(), bound)
     }
 
+    /// As [`cover`](Self::cover), but if that would be to wait, how far one gets without: up to the begin of the batch that is open.
+    pub(crate) fn reachable(&self, bound: Lsn) -> Lsn {
+        let state = self.state.lock();
+        let inside = |span: &&Span| span.begin < bound && span.end.is_none_or(|end| end > bound);
+        state.spans.iter().find(inside).map_or(bound, |span| span.end.unwrap_or(span.begin))
+    }
+
     fn covered(&self, state: &State, bound: Lsn) -> Result<Option<Lsn>> {
         let inside = |span: &&Span| span.begin < bound && span.end.is_none_or(|end| end > bound);
         match state.spans.iter().find(inside) {

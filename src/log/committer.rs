@@ -1,7 +1,7 @@
 //! The thread that syncs for commits, and now and then for nobody: see [`Config::flush_every`](crate::Config::flush_every).
 //!
-//! - **(A) It waits for no batch.** A wish inside a batch that is open is left until that ends. So a thread can close the store while
-//!   it has a batch open, though closing waits for this thread.
+//! - **(A) It waits for no batch.** Of a wish that lies in a batch that is open, what lies before the batch is granted, and the rest when it
+//!   ends. So who wants less does not wait for a batch on behalf of who wants more.
 //! - **(B) What is regular waits for nobody.** At its time it writes what can be written without waiting for a writer. Only for a commit it waits
 //!   for the reservations before it, as a thread would that flushes.
 //! - **(C) It ends with the instance**, which stops the log and wakes it, and then waits for its end; or when writing has stopped.
@@ -59,16 +59,16 @@ impl Drop for Farewell<'_> {
 impl LogCore {
     fn commit_for_others(&self, interval: Duration) {
         let _farewell = Farewell(self);
-        let is_blocked = |bound| matches!(self.batches().try_cover(bound), Ok(None));
+        let reachable = |bound| self.batches().reachable(bound);
         let is_over = || self.gate().check_poison().is_err();
-        let never = |_| true;
+        let nowhere = |_| Lsn(0);
         let (mut failed, mut next_tick) = (false, Instant::now() + interval);
         loop {
             let patience = next_tick.saturating_duration_since(Instant::now());
             let wish = if failed {
-                self.durability().next_wish(patience, never, is_over)
+                self.durability().next_wish(patience, nowhere, is_over)
             } else {
-                self.durability().next_wish(patience, is_blocked, is_over)
+                self.durability().next_wish(patience, reachable, is_over)
             };
             let done = match wish {
                 Wish::End => return,
@@ -85,16 +85,16 @@ impl LogCore {
         }
     }
 
-    /// One round, which reaches `bound` unless a batch is in the way (A).
+    /// One round, which reaches `bound`, or the begin of the batch that is in the way (A).
     fn sync_below(&self, bound: Lsn) -> Result<()> {
         loop {
             self.gate().check_poison()?;
-            let Some(covered) = self.batches().try_cover(bound)? else { return Ok(()) };
-            if self.durability().stable(HeadId::FRESH) >= bound {
+            let reachable = self.batches().reachable(bound);
+            if self.durability().stable(HeadId::FRESH) >= reachable {
                 return Ok(());
             }
             if let Some(leader) = self.durability().lead() {
-                return self.flush_round(&leader, covered);
+                return self.flush_round(&leader, reachable);
             }
         }
     }

@@ -130,6 +130,14 @@ impl Durability {
         Some(Leader(self))
     }
 
+    /// Waits until more than `seen` of the fresh head is stable, until `is_over`, or for so long at most.
+    pub(crate) fn wait_beyond(&self, seen: Lsn, mut patience: Duration, is_over: impl Fn() -> bool) {
+        let mut state = self.state.lock();
+        while self.stable(HeadId::FRESH) <= seen && !is_over() && !patience.is_zero() {
+            (state, patience) = self.changed.wait_for(state, patience);
+        }
+    }
+
     /// Becomes the leader if there is none; waits for nobody.
     pub(crate) fn try_lead(&self) -> Option<Leader<'_>> {
         let mut state = self.state.lock();
@@ -209,12 +217,12 @@ impl Durability {
         }
     }
 
-    /// Waits for something to do, for the thread that syncs for commits, until it is time to tick. What `is_blocked` says can't be
-    /// reached yet is not asked for; `is_over` says when nothing is any more.
+    /// Waits for something to do, for the thread that syncs for commits, until it is time to tick. `reachable` says how far one gets
+    /// on the way to what is wanted, and `is_over` when nothing is wanted any more.
     pub(crate) fn next_wish(
         &self,
         mut patience: Duration,
-        is_blocked: impl Fn(Lsn) -> bool,
+        reachable: impl Fn(Lsn) -> Lsn,
         is_over: impl Fn() -> bool,
     ) -> Wish {
         let mut state = self.state.lock();
@@ -222,7 +230,8 @@ impl Durability {
             if is_over() {
                 return Wish::End;
             }
-            if state.wanted > self.stable(HeadId::FRESH) && !is_blocked(state.wanted) {
+            let stable = self.stable(HeadId::FRESH);
+            if state.wanted > stable && reachable(state.wanted) > stable {
                 return Wish::Reach(state.wanted);
             }
             if patience.is_zero() {

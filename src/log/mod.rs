@@ -13,11 +13,12 @@
 //! | `hold` | keeping segments from being reused |
 //! | `large` | values in files of their own |
 //! | `copy` | copying what is stable |
+//! | `trail` | following what becomes stable |
 //! | `manifest_file` | claims and bounds on disk |
 //! | `core` | all of these together |
 //! | `reads` | reading many records at once |
 //! | `scan`, `iter` | reading records in order |
-//! | `bare`, `reservation`, `batch_guard` | the log as users see it |
+//! | `bare`, `reservation`, `batch_guard`, `follow` | the log as users see it |
 
 mod bare;
 pub(crate) mod batch;
@@ -31,6 +32,7 @@ mod copy;
 mod core;
 pub(crate) mod durability;
 pub(crate) mod event;
+mod follow;
 mod gate;
 mod hold;
 mod iter;
@@ -41,10 +43,12 @@ mod reservation;
 pub(crate) mod ring;
 mod scan;
 mod supply;
+mod trail;
 
 pub use bare::Log;
 pub use batch_guard::Batch;
 pub use commit::Commit;
+pub use follow::{LogEvent, LogFollower};
 pub use iter::{LogEntry, LogIter};
 pub use reservation::Reservation;
 
@@ -58,3 +62,4 @@ pub(crate) use manifest_file::{MANIFEST_FILE, MANIFEST_TEMPORARY, ManifestFile};
 pub(crate) use reads::Wanted;
 pub(crate) use scan::Records;
 pub(crate) use supply::{RESERVE, SupplyFigures, SupplyStart, claimed_at_once};
+pub(crate) use trail::{Step, Trail};

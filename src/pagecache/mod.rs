@@ -19,6 +19,7 @@
 //! | `snapshot` | writing down the page table, so that opening is quick |
 //! | `train` | learning a compression dictionary |
 //! | `backup` | a copy of a running store |
+//! | `follow` | what is done, as it becomes stable |
 //! | `verify` | a full check of a running store |
 //! | `statistics` | what an instance does and holds |
 
@@ -32,6 +33,7 @@ mod close;
 mod consolidation;
 mod fetch;
 mod flush;
+mod follow;
 mod free;
 mod gc;
 mod get;
@@ -54,6 +56,7 @@ mod tests;
 mod train;
 mod verify;
 
+pub use follow::{Change, ChangeKind, Event, Follower};
 pub use guard::Guard;
 pub use meta::{RootCas, Roots};
 pub use outcome::{Allocated, Cas};
