@@ -36,6 +36,7 @@
 //! | [`Cas`] | what a compare-and-swap can come to; a lost race is not an error |
 //! | [`Fragment`], [`Codec`] | your pages |
 //! | [`VerifyReport`], [`BackupReport`] | checking and copying a store that is in use |
+//! | [`ExportReport`], [`ImportReport`] | a store as a stream, for other versions |
 //! | [`Batch`] | changes that survive a crash together |
 //! | [`Commit`] | waiting for durability without blocking: poll it, or `.await` it |
 //! | [`Follower`], [`LogFollower`] | what is done, in order, as it becomes stable |
@@ -91,8 +92,8 @@ pub use ids::{Lsn, PageId, Version};
 pub use location::Location;
 pub use log::{Batch, Commit, Log, LogEntry, LogEvent, LogFollower, LogIter, Reservation};
 pub use pagecache::{
-    Allocated, Cas, Change, ChangeKind, Event, Follower, Fragments, Guard, Page, PageCache, RootCas, Roots,
-    Stats, VerifyOptions, VerifyReport,
+    Allocated, Cas, Change, ChangeKind, Event, ExportReport, Follower, Fragments, Guard, ImportReport, Page,
+    PageCache, RootCas, Roots, Stats, VerifyOptions, VerifyReport,
 };
 #[cfg(feature = "bincode")]
 pub use pages::Bincode;

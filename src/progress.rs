@@ -1,6 +1,6 @@
 //! How far a long piece of work has come.
 
-/// How far a check or a copy has come, in bytes: what its callback is told.
+/// How far a long piece of work has come: what its callback is told. In bytes, if nothing else is said there.
 ///
 /// The first report has `done` at 0 and the last one has it at `total`. What is written meanwhile by others is not in
 /// `total`.

@@ -68,7 +68,6 @@ impl LogFollower<'_> {
     /// [`Truncated`](crate::Error::Truncated) if the log was truncated behind this follower's position, [`Closed`](crate::Error::Closed),
     /// [`Corruption`](crate::Error::Corruption), [`Io`](crate::Error::Io).
     pub fn try_next(&mut self) -> Result<Option<LogEvent>> {
-        self.check()?;
         let step = self.trail.try_step();
         self.event(step)
     }
@@ -78,7 +77,6 @@ impl LogFollower<'_> {
     /// # Errors
     /// As [`try_next`](Self::try_next), and [`Poisoned`](crate::Error::Poisoned) if nothing is left that is stable and nothing will be.
     pub fn next_within(&mut self, patience: Duration) -> Result<Option<LogEvent>> {
-        self.check()?;
         let step = self.trail.step(patience);
         self.event(step)
     }
@@ -90,13 +88,9 @@ impl LogFollower<'_> {
         self.trail.position()
     }
 
-    fn check(&self) -> Result<()> {
-        self.log.check_reaches(self.trail.position())
-    }
-
     fn event(&self, step: Result<Option<Step>>) -> Result<Option<LogEvent>> {
         let Some(step) = step? else { return Ok(None) };
-        // Given up while it was read.
+        // It may still lie there.
         self.log.check_reaches(step.lsn)?;
         Ok(Some(match step.kind {
             RecordKind::BatchBegin => LogEvent::BatchBegins,

@@ -185,7 +185,7 @@ fn copy_dictionaries(source: &dyn Storage, target: &dyn Storage) -> Result<u64> 
 }
 
 /// Makes sure that there is a directory, that it is empty, and that nobody else is at it.
-fn take_place(target: &dyn Storage) -> Result<Box<dyn StorageLock>> {
+pub(super) fn take_place(target: &dyn Storage) -> Result<Box<dyn StorageLock>> {
     refuse_unless_empty(target)?;
     target.create_directory().map_err(|error| failed(target, "create", "", error))?;
     let lock = target.lock(LOCK_FILE, Access::Write);
@@ -208,7 +208,7 @@ fn refuse_unless_empty(target: &dyn Storage) -> Result<()> {
 }
 
 /// Says, durably, that what is about to come is no store yet (B).
-fn note_unfinished(target: &dyn Storage) -> Result<()> {
+pub(super) fn note_unfinished(target: &dyn Storage) -> Result<()> {
     let created = target.create(UNFINISHED_FILE).and_then(|file| file.sync());
     created.map_err(|error| failed(target, "create", UNFINISHED_FILE, error))?;
     sync_directory(target)
@@ -236,11 +236,11 @@ fn clear(target: &dyn Storage) {
     }
 }
 
-fn sync_directory(target: &dyn Storage) -> Result<()> {
+pub(super) fn sync_directory(target: &dyn Storage) -> Result<()> {
     target.sync_directory().map_err(|error| failed(target, "sync the directory of", "", error))
 }
 
-fn failed(target: &dyn Storage, operation: &'static str, name: &str, error: io::Error) -> Error {
+pub(super) fn failed(target: &dyn Storage, operation: &'static str, name: &str, error: io::Error) -> Error {
     or_full(Error::io(operation, target.describe(name), error))
 }
 

@@ -10,9 +10,11 @@
 //! | `snapshot_file` | loading and writing snapshots |
 //! | `large` | which files of large values are needed |
 //! | `backup` | from a log that is in use to files that can be opened |
+//! | `building` | a store that is to be there as a whole or not at all |
 //! | `open_log` | opening a bare log |
 
 mod backup;
+mod building;
 mod census;
 mod heads;
 mod identify;
@@ -24,6 +26,7 @@ mod snapshot_file;
 
 pub use backup::BackupReport;
 pub(crate) use backup::back_up;
+pub(crate) use building::Building;
 pub(crate) use open::{Recovered, RecoveredPages, RecoveredSnapshot, recover};
 pub(crate) use replay::ReplayedRange;
 pub(crate) use snapshot_file::{
