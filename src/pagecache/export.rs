@@ -15,7 +15,7 @@ use crate::format::{
 };
 use crate::ids::{HeadId, PageId, Version};
 use crate::pages::Fragment;
-use crate::progress::Progress;
+use crate::progress::{Progress, Reporter, Tell};
 use crate::sync::atomic::Ordering;
 use crate::sync::epoch;
 
@@ -100,11 +100,7 @@ impl<F: Fragment> PageCache<F> {
         Ok(ExportReport { pages, free_ids, bytes, is_consistent, duration: began.elapsed() })
     }
 
-    fn write_export(
-        &self,
-        stream: &mut Stream<'_>,
-        tell: &mut dyn FnMut(Progress) -> ControlFlow<()>,
-    ) -> Result<(ExportEnd, bool)> {
+    fn write_export(&self, stream: &mut Stream<'_>, tell: Tell<'_>) -> Result<(ExportEnd, bool)> {
         let inner = &*self.inner;
         let mut is_consistent = inner.settle_for_export()?;
         let before = inner.core.tail();
@@ -113,11 +109,8 @@ impl<F: Fragment> PageCache<F> {
             version_floor: inner.version_floor.0,
             id_bound: inner.ids.bound(),
         };
-        let mut advance = |done| match tell(Progress { done, total: start.next_page_id }) {
-            ControlFlow::Continue(()) => Ok(()),
-            ControlFlow::Break(()) => Err(Error::Cancelled),
-        };
-        advance(0)?;
+        let mut reporter = Reporter::new(tell);
+        reporter.begin(start.next_page_id)?;
         stream.raw(&preamble())?;
         start.push(&mut stream.block);
         stream.end_block(BlockKind::Start)?;
@@ -133,7 +126,7 @@ impl<F: Fragment> PageCache<F> {
                 stream.end_block(BlockKind::Pages)?;
             }
             if page_id.0 % PAGES_BETWEEN_REPORTS == 0 {
-                advance(page_id.0)?;
+                reporter.advance_to(page_id.0)?;
             }
         }
         if stream.has_block() {
@@ -146,7 +139,7 @@ impl<F: Fragment> PageCache<F> {
         stream.end_block(BlockKind::End)?;
         stream.to.flush().map_err(|error| Error::io("write", "the export", error))?;
         is_consistent &= inner.core.tail() == before && !inner.core.batches().is_open();
-        advance(start.next_page_id)?;
+        reporter.finish()?;
         Ok((end, is_consistent))
     }
 }

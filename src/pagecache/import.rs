@@ -30,7 +30,7 @@ use crate::log::{LargeFile, Privilege};
 use crate::pages::node::Content;
 use crate::pages::publish::PreparedBase;
 use crate::pages::{Codec, CodecError, Fragment};
-use crate::progress::Progress;
+use crate::progress::{Progress, Reporter, Tell};
 use crate::recovery::Building;
 use crate::sync::atomic::Ordering;
 use crate::sync::epoch;
@@ -90,11 +90,7 @@ impl Config {
     }
 }
 
-fn import(
-    config: Config,
-    from: &mut dyn Read,
-    tell: &mut dyn FnMut(Progress) -> ControlFlow<()>,
-) -> Result<ImportReport> {
+fn import(config: Config, from: &mut dyn Read, tell: Tell<'_>) -> Result<ImportReport> {
     let mut blocks = Blocks { from, seeds: BlockSeeds::new(), bytes: 0, block: Vec::new() };
     blocks.preamble()?;
     // Nothing is made before the stream is known to be one.
@@ -140,17 +136,9 @@ impl Fragment for Opaque {
 }
 
 impl Inner<Opaque> {
-    fn take_export(
-        &self,
-        blocks: &mut Blocks<'_>,
-        start: ExportStart,
-        tell: &mut dyn FnMut(Progress) -> ControlFlow<()>,
-    ) -> Result<ExportEnd> {
-        let mut advance = |done| match tell(Progress { done, total: start.next_page_id }) {
-            ControlFlow::Continue(()) => Ok(()),
-            ControlFlow::Break(()) => Err(Error::Cancelled),
-        };
-        advance(0)?;
+    fn take_export(&self, blocks: &mut Blocks<'_>, start: ExportStart, tell: Tell<'_>) -> Result<ExportEnd> {
+        let mut reporter = Reporter::new(tell);
+        reporter.begin(start.next_page_id)?;
         let (mut found, mut last, mut told) = (ExportEnd::default(), PageId(0), 0);
         let mut has_roots = false;
         let end = loop {
@@ -173,7 +161,7 @@ impl Inner<Opaque> {
             }
             if last.0 / PAGES_BETWEEN_REPORTS > told {
                 told = last.0 / PAGES_BETWEEN_REPORTS;
-                advance(last.0)?;
+                reporter.advance_to(last.0)?;
             }
         };
         if end != Some(found) {
@@ -181,7 +169,7 @@ impl Inner<Opaque> {
         }
         blocks.end()?;
         self.take_bounds(start)?;
-        advance(start.next_page_id)?;
+        reporter.finish()?;
         Ok(found)
     }
 

@@ -20,9 +20,21 @@ impl Log {
     /// [`NotAStore`](crate::Error::NotAStore), [`UnsupportedFormat`](crate::Error::UnsupportedFormat),
     /// [`Corruption`](crate::Error::Corruption), [`Io`](crate::Error::Io).
     pub fn open(config: Config) -> Result<Self> {
+        Self::open_with_progress(config, |_| ControlFlow::Continue(()))
+    }
+
+    /// As [`open`](Self::open), and tells how far it is: see
+    /// [`Config::open_with_progress`](Config::open_with_progress).
+    ///
+    /// # Errors
+    /// As there.
+    pub fn open_with_progress(
+        config: Config,
+        mut progress: impl FnMut(Progress) -> ControlFlow<()>,
+    ) -> Result<Self> {
         // There is no housekeeping, so nothing is left to a thread.
         let config = config.of_an_instance().background(false);
-        let opened = recover(&config, StoreKind::Log)?;
+        let opened = recover(&config, StoreKind::Log, &mut progress)?;
         let committer = Committer::start(&opened.core, config.flush_interval)?;
         let (first, was_recovered) = (opened.first_lsn, opened.was_recovered);
         Ok(Self::assemble(opened.core, committer, first, was_recovered, opened.lock, config.temporary))
