@@ -272,17 +272,16 @@ fn main() -> Result<()> {
     let cache: PageCache<Node> = config().open()?;
     let tree = Tree::open(&cache, b"words")?;
     let start = Instant::now();
-    let workers: Vec<_> = (0..THREADS)
-        .map(|worker| {
-            let tree = tree.clone();
-            std::thread::spawn(move || {
-                (worker..KEYS).step_by(THREADS as usize).try_for_each(|n| tree.put(&key(n), &n.to_le_bytes()))
-            })
+    let put_some = |worker: u32| {
+        (worker..KEYS).step_by(THREADS as usize).try_for_each(|n| tree.put(&key(n), &n.to_le_bytes()))
+    };
+    std::thread::scope(|scope| {
+        let workers: Vec<_> = (0..THREADS).map(|worker| scope.spawn(move || put_some(worker))).collect();
+        workers.into_iter().try_for_each(|worker| match worker.join() {
+            Ok(done) => done,
+            Err(panic) => std::panic::resume_unwind(panic),
         })
-        .collect();
-    for worker in workers {
-        worker.join().expect("no worker panics")?;
-    }
+    })?;
     println!("{KEYS} keys by {THREADS} threads in {:.0} ms", start.elapsed().as_secs_f64() * 1e3);
     for n in 0..KEYS {
         assert_eq!(tree.get(&key(n))?, Some(n.to_le_bytes().to_vec()));

@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::Duration;
 
 use crate::error::{Error, Result};
 use crate::format::LARGEST_VALUE;
@@ -35,6 +36,7 @@ pub struct Config {
     pub(crate) max_chain_length: Option<u32>,
     pub(crate) max_chain_ratio: f64,
     pub(crate) background: bool,
+    pub(crate) flush_interval: Option<Duration>,
     pub(crate) inline_limit: Option<u32>,
     pub(crate) max_value_size: u64,
     pub(crate) read_only: bool,
@@ -96,6 +98,7 @@ impl Config {
             max_chain_length: None,
             max_chain_ratio: 4.0,
             background: false,
+            flush_interval: None,
             inline_limit: None,
             max_value_size: LARGEST_VALUE as u64,
             read_only: false,
@@ -160,6 +163,18 @@ impl Config {
     #[must_use]
     pub fn background(mut self, on: bool) -> Self {
         self.background = on;
+        self
+    }
+
+    /// Gives the store a thread of its own that syncs: what is new, at this interval, 1 ms to 1 day; and at once for each
+    /// [`Commit`](crate::Commit) that waits, so that polling one never does I/O. Also for bare logs. Default: none, and nothing is synced
+    /// but by the calls that say so, and by housekeeping.
+    ///
+    /// What is done, and not in a batch or behind a reservation that is still open, is stable after an interval and the time of a
+    /// sync, or two if one was just going on. An interval in which nothing was written costs no sync.
+    #[must_use]
+    pub fn flush_every(mut self, interval: Duration) -> Self {
+        self.flush_interval = Some(interval);
         self
     }
 
@@ -279,6 +294,9 @@ impl Config {
         require("io_buffers", (2..=1024).contains(&self.io_buffers), "must be 2 to 1024")?;
         require("space_target", (1.05..=100.0).contains(&self.space_target), "must be 1.05 to 100")?;
         require("snapshot_interval", self.snapshot_interval >= 4096, "must be at least 4096 bytes")?;
+        let intervals = Duration::from_millis(1)..=Duration::from_secs(24 * 60 * 60);
+        let interval = self.flush_interval.unwrap_or(*intervals.start());
+        require("flush_every", intervals.contains(&interval), "must be 1 ms to 1 day")?;
         let length = self.max_chain_length.unwrap_or(1);
         require("max_chain_length", (1..=10_000).contains(&length), "must be 1 to 10000")?;
         require("max_chain_ratio", (0.1..=1000.0).contains(&self.max_chain_ratio), "must be 0.1 to 1000")?;
@@ -302,6 +320,7 @@ fn require(option: &'static str, holds: bool, reason: &str) -> Result<()> {
 #[cfg(all(test, not(loom)))]
 mod tests {
     use std::sync::Arc;
+    use std::time::Duration;
 
     use super::Config;
     use crate::error::Error;
@@ -318,6 +337,8 @@ mod tests {
             (config().space_target(1.0), "space_target"),
             (config().space_target(f64::NAN), "space_target"),
             (config().snapshot_interval(0), "snapshot_interval"),
+            (config().flush_every(Duration::ZERO), "flush_every"),
+            (config().flush_every(Duration::MAX), "flush_every"),
             (config().max_chain_length(0), "max_chain_length"),
             (config().max_chain_ratio(0.0), "max_chain_ratio"),
             (config().inline_limit(31), "inline_limit"),

@@ -103,7 +103,7 @@ pub enum Error {
     },
     /// So many reservations are open that no write buffer is left: more than 30 000 full ones wait for the oldest.
     TooManyReservations,
-    /// A backup can't be written there. Nothing in it was changed.
+    /// A backup can't be written there, or an export be imported. Nothing in it was changed.
     BackupTarget {
         /// The directory.
         path: String,
@@ -219,7 +219,9 @@ impl fmt::Display for Error {
                 write!(formatter, "this thread holds an open reservation at LSN {lsn}")
             }
             Self::TooManyReservations => formatter.write_str("too many reservations are open"),
-            Self::BackupTarget { path, reason } => write!(formatter, "no backup to {path}: {reason}"),
+            Self::BackupTarget { path, reason } => {
+                write!(formatter, "nothing can be copied to {path}: {reason}")
+            }
             Self::Truncated { first } => write!(formatter, "the log begins at LSN {first}"),
             Self::Cancelled => formatter.write_str("cancelled by the caller"),
         }

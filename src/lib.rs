@@ -36,7 +36,10 @@
 //! | [`Cas`] | what a compare-and-swap can come to; a lost race is not an error |
 //! | [`Fragment`], [`Codec`] | your pages |
 //! | [`VerifyReport`], [`BackupReport`] | checking and copying a store that is in use |
+//! | [`ExportReport`], [`ImportReport`] | a store as a stream, for other versions |
 //! | [`Batch`] | changes that survive a crash together |
+//! | [`Commit`] | waiting for durability without blocking: poll it, or `.await` it |
+//! | [`Follower`], [`LogFollower`] | what is done, in order, as it becomes stable |
 //! | [`Log`] | the log without pages |
 //! | [`Storage`] | where bytes live |
 //! | [`Error`] | what can go wrong |
@@ -97,9 +100,10 @@ pub use config::{Config, VictimPolicy};
 pub use error::{Corruption, Error, Result};
 pub use ids::{Lsn, PageId, Version};
 pub use location::Location;
-pub use log::{Batch, Log, LogEntry, LogIter, Reservation};
+pub use log::{Batch, Commit, Log, LogEntry, LogEvent, LogFollower, LogIter, Reservation};
 pub use pagecache::{
-    Allocated, Cas, Fragments, Guard, Page, PageCache, RootCas, Roots, Stats, VerifyOptions, VerifyReport,
+    Allocated, Cas, Change, ChangeKind, Event, ExportReport, Follower, Fragments, Guard, ImportReport, Page,
+    PageCache, RootCas, Roots, Stats, VerifyOptions, VerifyReport,
 };
 #[cfg(feature = "bincode")]
 pub use pages::Bincode;

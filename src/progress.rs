@@ -1,6 +1,11 @@
 //! How far a long piece of work has come.
 
-/// How far a check or a copy has come, in bytes: what its callback is told.
+use std::fmt;
+use std::ops::ControlFlow;
+
+use crate::error::{Error, Result};
+
+/// How far a long piece of work has come: what its callback is told. In bytes, if nothing else is said there.
 ///
 /// The first report has `done` at 0 and the last one has it at `total`. What is written meanwhile by others is not in
 /// `total`.
@@ -18,5 +23,55 @@ impl Progress {
     #[must_use]
     pub fn fraction(&self) -> f64 {
         if self.total == 0 { 1.0 } else { self.done as f64 / self.total as f64 }
+    }
+}
+
+/// Who is told.
+pub(crate) type Tell<'a> = &'a mut dyn FnMut(Progress) -> ControlFlow<()>;
+
+/// Tells somebody how far it is, and hears whether it is to go on.
+pub(crate) struct Reporter<'a> {
+    tell: Tell<'a>,
+    progress: Progress,
+}
+
+impl<'a> Reporter<'a> {
+    pub(crate) fn new(tell: Tell<'a>) -> Self {
+        Self { tell, progress: Progress::default() }
+    }
+
+    /// Begins, or begins anew.
+    ///
+    /// # Errors
+    /// Here and below, `Cancelled`.
+    pub(crate) fn begin(&mut self, total: u64) -> Result<()> {
+        self.reach(0, total)
+    }
+
+    pub(crate) fn advance(&mut self, more: u64) -> Result<()> {
+        self.reach((self.progress.done + more).min(self.progress.total), self.progress.total)
+    }
+
+    /// Says that so much is done, if that is more than before.
+    pub(crate) fn advance_to(&mut self, done: u64) -> Result<()> {
+        self.advance(done.saturating_sub(self.progress.done))
+    }
+
+    pub(crate) fn finish(&mut self) -> Result<()> {
+        if self.progress.done < self.progress.total { self.advance(self.progress.total) } else { Ok(()) }
+    }
+
+    fn reach(&mut self, done: u64, total: u64) -> Result<()> {
+        self.progress = Progress { done, total };
+        match (self.tell)(self.progress) {
+            ControlFlow::Continue(()) => Ok(()),
+            ControlFlow::Break(()) => Err(Error::Cancelled),
+        }
+    }
+}
+
+impl fmt::Debug for Reporter<'_> {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.progress.fmt(formatter)
     }
 }

@@ -50,7 +50,7 @@ pub(crate) use loom_locks::{Condvar, Mutex, MutexGuard};
 
 #[cfg(not(loom))]
 mod locks {
-    use std::time::Duration;
+    use std::time::{Duration, Instant};
 
     pub(crate) use parking_lot::MutexGuard;
 
@@ -88,6 +88,17 @@ mod locks {
         pub(crate) fn wait<'a, T>(&self, mut guard: MutexGuard<'a, T>) -> MutexGuard<'a, T> {
             self.0.wait(&mut guard);
             guard
+        }
+
+        /// Waits for so long at most. Returns what is left of that.
+        pub(crate) fn wait_for<'a, T>(
+            &self,
+            mut guard: MutexGuard<'a, T>,
+            patience: Duration,
+        ) -> (MutexGuard<'a, T>, Duration) {
+            let began = Instant::now();
+            self.0.wait_for(&mut guard, patience);
+            (guard, patience.saturating_sub(began.elapsed()))
         }
 
         pub(crate) fn notify_all(&self) {
@@ -132,6 +143,15 @@ mod loom_locks {
 
         pub(crate) fn wait<'a, T>(&self, guard: MutexGuard<'a, T>) -> MutexGuard<'a, T> {
             self.0.wait(guard).unwrap_or_else(std::sync::PoisonError::into_inner)
+        }
+
+        /// A model has no time: patience never runs out.
+        pub(crate) fn wait_for<'a, T>(
+            &self,
+            guard: MutexGuard<'a, T>,
+            patience: std::time::Duration,
+        ) -> (MutexGuard<'a, T>, std::time::Duration) {
+            (self.wait(guard), patience)
         }
 
         pub(crate) fn notify_all(&self) {

@@ -18,6 +18,7 @@ twins=(
     leave_order:buffer seal_blindly:buffer event_fence:buffer
     settle_without_waiting:snapshot begin_released_first:batch
     mark_before_publishing:changes marks_taken_before_begin:changes mark_fence:changes
+    commit_looks_first:commit
     range_taken_first:packed no_second_look:packed
 )
 if [ $# -eq 0 ]; then

@@ -89,6 +89,24 @@ fn background_leaves_the_housekeeping_to_a_thread_of_the_stores_own() {
 }
 
 #[test]
+fn flush_every_makes_stable_what_nobody_flushes() {
+    let _turn = alone();
+    let cache = open(new().flush_every(std::time::Duration::from_millis(1)));
+    let began = std::time::Instant::now();
+    for _ in 0..3 {
+        let page = cache.allocate(Bytes(vec![1; 100])).unwrap();
+        while cache.stable_lsn() <= page.lsn {
+            assert!(began.elapsed().as_secs() < 20, "it is never flushed");
+            std::thread::sleep(std::time::Duration::from_millis(1));
+        }
+    }
+    let by_itself = open(new());
+    let page = by_itself.allocate(Bytes(vec![1; 100])).unwrap();
+    std::thread::sleep(std::time::Duration::from_millis(10));
+    assert!(by_itself.stable_lsn() <= page.lsn);
+}
+
+#[test]
 fn cache_capacity_bounds_what_stays_in_memory() {
     let _turn = alone();
     let stats = |capacity| {

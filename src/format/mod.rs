@@ -2,6 +2,7 @@
 
 mod checksum;
 mod dictionary;
+mod export;
 mod fields;
 mod large;
 mod manifest;
@@ -22,6 +23,11 @@ pub(crate) use checksum::{RecordSeed, checksum};
 pub(crate) use dictionary::{LONGEST_DICTIONARY_FILE, decode_dictionary, dictionary_number};
 #[cfg(feature = "compression")]
 pub(crate) use dictionary::{MAX_DICTIONARIES, dictionary_name, encode_dictionary};
+pub(crate) use export::{
+    BLOCK_HEADER, BlockKind, BlockSeeds, EXPORT_MAGIC, EXPORT_VERSION, ExportEnd, ExportStart, ExportedPage,
+    body_length, preamble,
+};
+pub(crate) use fields::FieldReader;
 pub(crate) use large::{
     LARGE_HEADER, LARGEST_VALUE, LargeName, LargePointer, POINTER_LENGTH, encode_large_header,
     large_header_fault, value_check,

@@ -4,6 +4,8 @@ use std::fmt;
 use std::sync::Arc;
 
 use super::batch_guard::Batch;
+use super::commit::Commit;
+use super::committer::Committer;
 use super::core::LogCore;
 use super::gate::Privilege;
 use super::iter::LogIter;
@@ -42,6 +44,7 @@ use crate::sync::atomic::{AtomicU64, Ordering};
 /// ```
 pub struct Log {
     core: Arc<LogCore>,
+    committer: Committer,
     /// The oldest LSN kept.
     first: AtomicU64,
     truncation: Mutex<()>,
@@ -60,19 +63,30 @@ impl Log {
     /// Puts the parts together that recovery made.
     pub(crate) fn assemble(
         core: Arc<LogCore>,
+        committer: Committer,
         first: Lsn,
         was_recovered: bool,
         lock: Option<Box<dyn StorageLock>>,
         temporary: bool,
     ) -> Self {
         let (first, lock) = (AtomicU64::new(first.0), Mutex::new(lock));
-        Self { core, first, truncation: Mutex::new(()), was_recovered, lock, temporary }
+        Self { core, committer, first, truncation: Mutex::new(()), was_recovered, lock, temporary }
     }
 
     /// What is below, for those who copy it. Fails if the thread holds a reservation, which they would wait for.
     pub(crate) fn core_without_reservation(&self) -> Result<&LogCore> {
         refuse_holder(&self.core)?;
         Ok(&self.core)
+    }
+
+    pub(super) fn core_arc(&self) -> &Arc<LogCore> {
+        &self.core
+    }
+
+    /// Fails if the log was cut off behind that LSN.
+    pub(super) fn check_reaches(&self, lsn: Lsn) -> Result<()> {
+        let first = self.first_lsn();
+        if lsn < first { Err(Error::Truncated { first }) } else { Ok(()) }
     }
 
     /// Whether the log existed before it was opened.
@@ -139,6 +153,23 @@ impl Log {
         self.make_stable(Lsn(u64::MAX))
     }
 
+    /// As [`make_stable`](Self::make_stable), without waiting: see [`Commit`].
+    ///
+    /// # Errors
+    /// [`Error::ReadOnly`], [`Error::Poisoned`], [`Error::Closed`]. What the commit itself meets with, it says itself.
+    pub fn make_stable_later(&self, lsn: Lsn) -> Result<Commit> {
+        self.core.gate().admit_flush()?;
+        Ok(Commit::new(&self.core, Lsn(lsn.0.saturating_add(1)).min(self.core.tail())))
+    }
+
+    /// As [`flush`](Self::flush), without waiting: see [`Commit`].
+    ///
+    /// # Errors
+    /// As [`make_stable_later`](Self::make_stable_later).
+    pub fn flush_later(&self) -> Result<Commit> {
+        self.make_stable_later(Lsn(u64::MAX))
+    }
+
     /// Every entry that begins below this LSN survives a power cut.
     #[must_use]
     pub fn stable_lsn(&self) -> Lsn {
@@ -159,9 +190,7 @@ impl Log {
     pub fn read(&self, location: Location) -> Result<Option<Vec<u8>>> {
         self.core.gate().admit_read()?;
         let Location { slot, lsn, length } = location;
-        if lsn < self.first_lsn() {
-            return Err(Error::Truncated { first: self.first_lsn() });
-        }
+        self.check_reaches(lsn)?;
         let end = Lsn(lsn.0.saturating_add(length.into()));
         if end > self.core.ring(HeadId::FRESH).written() {
             refuse_holder(&self.core)?;
@@ -195,9 +224,7 @@ impl Log {
     /// [`Error::Truncated`] if the log does not reach back to `lsn`.
     pub fn iter_from(&self, lsn: Lsn) -> Result<LogIter<'_>> {
         self.core.gate().admit_read()?;
-        if lsn < self.first_lsn() {
-            return Err(Error::Truncated { first: self.first_lsn() });
-        }
+        self.check_reaches(lsn)?;
         if self.core.gate().check_poison().is_ok() && !self.core.gate().is_read_only() {
             self.core.write_out()?;
         }
@@ -269,6 +296,7 @@ impl Log {
             flushed.and_then(|()| self.core.shrink_to_what_is_used().map(drop))
         };
         self.core.stop();
+        self.committer.join();
         *self.lock.lock() = None;
         if self.temporary {
             let removed = self.core.storage().remove_directory();

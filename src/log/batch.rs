@@ -164,15 +164,33 @@ impl Batches {
     pub(crate) fn cover(&self, bound: Lsn, check: impl Fn() -> Result<()>) -> Result<Lsn> {
         let mut state = self.state.lock();
         loop {
-            let inside = |span: &&Span| span.begin < bound && span.end.is_none_or(|end| end > bound);
-            match state.spans.iter().find(inside) {
-                None => return Ok(bound),
-                Some(Span { end: Some(end), .. }) => return Ok(*end),
-                Some(Span { end: None, .. }) if self.is_own() => return Err(Error::BatchOpen),
-                Some(Span { end: None, .. }) => {}
+            if let Some(covered) = self.covered(&state, bound)? {
+                return Ok(covered);
             }
             check()?;
             state = self.changed.wait(state);
+        }
+    }
+
+    /// As [`cover`](Self::cover), without waiting: `None` if that would be to wait.
+    pub(crate) fn try_cover(&self, bound: Lsn) -> Result<Option<Lsn>> {
+        self.covered(&self.state.lock(), bound)
+    }
+
+    /// As [`cover`](Self::cover), but if that would be to wait, how far one gets without: up to the begin of the batch that is open.
+    pub(crate) fn reachable(&self, bound: Lsn) -> Lsn {
+        let state = self.state.lock();
+        let inside = |span: &&Span| span.begin < bound && span.end.is_none_or(|end| end > bound);
+        state.spans.iter().find(inside).map_or(bound, |span| span.end.unwrap_or(span.begin))
+    }
+
+    fn covered(&self, state: &State, bound: Lsn) -> Result<Option<Lsn>> {
+        let inside = |span: &&Span| span.begin < bound && span.end.is_none_or(|end| end > bound);
+        match state.spans.iter().find(inside) {
+            None => Ok(Some(bound)),
+            Some(Span { end: Some(end), .. }) => Ok(Some(*end)),
+            Some(Span { end: None, .. }) if self.is_own() => Err(Error::BatchOpen),
+            Some(Span { end: None, .. }) => Ok(None),
         }
     }
 

@@ -68,11 +68,13 @@ impl<'a> Batch<'a> {
             Err(error) => {
                 let error = self.core.poison(error);
                 self.core.batches().abandoned();
+                self.core.durability().batch_ended();
                 return Err(error);
             }
         };
         let (lsn, end) = (claim.lsn(), claim.end());
         self.core.batches().ended(end, || claim.complete_dead());
+        self.core.durability().batch_ended();
         failpoint!("batch::sealed");
         self.core.counters().one(Counter::Batch);
         Ok(lsn)
@@ -87,6 +89,7 @@ impl Drop for Batch<'_> {
         if self.core.batches().is_dirty() {
             self.core.poison(Error::UnsealedBatch);
             self.core.batches().abandoned();
+            self.core.durability().batch_ended();
         } else if let Err(error) = self.finish() {
             ::log::error!("an empty batch could not be ended: {error}");
         }

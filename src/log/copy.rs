@@ -65,7 +65,7 @@ impl<'a> StableLog<'a> {
         bytes.resize(segment.length as usize, 0);
         self.core.read_slot(Place::new(segment.slot, 0), bytes)?;
         self.hold.let_go(segment.slot);
-        let header = self.check_header(segment, bytes)?;
+        let header = self.core.check_header(segment, bytes)?;
         let (end, records) = self.check_records(segment, bytes)?;
         if let Some(into) = bytes.first_chunk_mut() {
             SegmentHeader { slot: to, ..header }.encode(into);
@@ -77,34 +77,13 @@ impl<'a> StableLog<'a> {
         Ok(CopiedSegment { claim, records })
     }
 
-    fn damage(&self, segment: SegmentInUse, offset: u32, reason: String) -> Error {
-        let geometry = self.core.geometry();
-        let corruption = Corruption::new(self.core.log_path(), reason);
-        let lsn = geometry.lsn(segment.segment, offset);
-        corruption.at_lsn(lsn).at_offset(geometry.file_offset(segment.slot, offset)).into()
-    }
-
-    fn check_header(&self, segment: SegmentInUse, bytes: &[u8]) -> Result<SegmentHeader> {
-        let reason = match SegmentHeader::decode(bytes).map_err(SegmentHeaderFault::reason) {
-            Ok(header) => {
-                let named = (header.store_id, header.segment, header.slot, header.head);
-                if named == (self.core.store_id(), segment.segment, segment.slot, segment.head) {
-                    return Ok(header);
-                }
-                "is of another segment"
-            }
-            Err(reason) => reason,
-        };
-        Err(self.damage(segment, 0, format!("the segment header {reason}")))
-    }
-
     /// Where the last record ends, and how many there are.
     fn check_records(&self, segment: SegmentInUse, bytes: &[u8]) -> Result<(u32, u64)> {
         let (mut end, mut count) = (SegmentHeader::LENGTH as u32, 0);
         let mut records = Records::new(bytes, self.core.seed(), segment.segment, end);
         while let Some(item) = records.next() {
             let (offset, record) = item.map_err(|fault| {
-                self.damage(segment, records.offset(), format!("the record {}", fault.reason()))
+                self.core.damage_in(segment, records.offset(), format!("the record {}", fault.reason()))
             })?;
             // A record is shorter than a segment.
             end = offset + record.length as u32;
@@ -114,8 +93,32 @@ impl<'a> StableLog<'a> {
         if is_whole || end == segment.length {
             Ok((end, count))
         } else {
-            Err(self.damage(segment, end, "the log is stable into the midst of a record".into()))
+            Err(self.core.damage_in(segment, end, "the log is stable into the midst of a record".into()))
         }
+    }
+}
+
+impl LogCore {
+    pub(super) fn damage_in(&self, segment: SegmentInUse, offset: u32, reason: String) -> Error {
+        let geometry = self.geometry();
+        let lsn = geometry.lsn(segment.segment, offset);
+        let corruption = Corruption::new(self.log_path(), reason).at_lsn(lsn);
+        corruption.at_offset(geometry.file_offset(segment.slot, offset)).into()
+    }
+
+    /// The header of a segment, from its first bytes.
+    pub(super) fn check_header(&self, segment: SegmentInUse, bytes: &[u8]) -> Result<SegmentHeader> {
+        let reason = match SegmentHeader::decode(bytes).map_err(SegmentHeaderFault::reason) {
+            Ok(header) => {
+                let named = (header.store_id, header.segment, header.slot, header.head);
+                if named == (self.store_id(), segment.segment, segment.slot, segment.head) {
+                    return Ok(header);
+                }
+                "is of another segment"
+            }
+            Err(reason) => reason,
+        };
+        Err(self.damage_in(segment, 0, format!("the segment header {reason}")))
     }
 }
 

@@ -6,6 +6,24 @@
 //! uncontended lock and nothing else.
 //!
 //! Leadership is given back by a destructor, so a leader that fails or panics cannot keep the others waiting.
+//!
+//! # Those who do not wait
+//!
+//! A [`Commit`](super::commit::Commit) is polled. It leaves a waker instead of blocking, under the lock under which leadership is given
+//! back:
+//!
+//! - **(A) No wake-up is lost.** A leader moves the stable LSNs, *then* takes the lock, gives leadership back and takes the wakers. Who
+//!   leaves a waker takes the lock, *then* looks whether there still is something to wait for. So either it sees what the leader has
+//!   done, or its waker is there when the leader takes them. The same holds for poison, for the end of the instance and for the end of
+//!   a batch: each is noted first, and then passes the lock.
+//! - **(B) Somebody goes on.** Where a thread syncs for commits (`committer`), only those are woken that are done. Where there is none, all
+//!   are woken after each round: those that are not done find nobody leading, and one of them leads.
+//!
+//! Wakers are called without the lock.
+
+use std::collections::BTreeMap;
+use std::task::Waker;
+use std::time::Duration;
 
 use crate::ids::{HeadId, HeadLsns, Lsn};
 use crate::sync::atomic::{AtomicU64, Ordering};
@@ -15,8 +33,50 @@ use crate::sync::{Condvar, Mutex};
 #[derive(Debug)]
 pub(crate) struct Durability {
     stable: [AtomicU64; HeadId::COUNT],
-    leading: Mutex<bool>,
+    state: Mutex<State>,
     changed: Condvar,
+    /// Something is wanted of the thread that syncs for commits.
+    asked: Condvar,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    leading: bool,
+    /// Whom to wake, by ticket, and up to where they wait.
+    waiting: BTreeMap<u64, (Lsn, Waker)>,
+    tickets: u64,
+    /// A thread syncs for those who wait.
+    has_committer: bool,
+    /// Up to where it is to sync.
+    wanted: Lsn,
+}
+
+impl State {
+    /// Whom to wake now.
+    fn take_woken(&mut self, stable: Lsn) -> BTreeMap<u64, (Lsn, Waker)> {
+        if !self.has_committer || self.waiting.is_empty() {
+            return std::mem::take(&mut self.waiting);
+        }
+        let (done, waiting) =
+            std::mem::take(&mut self.waiting).into_iter().partition(|(_, (bound, _))| *bound <= stable);
+        self.waiting = waiting;
+        done
+    }
+}
+
+fn wake(woken: BTreeMap<u64, (Lsn, Waker)>) {
+    woken.into_values().for_each(|(_, waker)| waker.wake());
+}
+
+/// What the thread that syncs for commits is to do.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Wish {
+    /// To sync up to there.
+    Reach(Lsn),
+    /// Its time has come.
+    Tick,
+    /// Nothing any more.
+    End,
 }
 
 /// The right to sync. Dropping it lets the next one lead.
@@ -26,7 +86,12 @@ pub(crate) struct Leader<'a>(&'a Durability);
 impl Durability {
     pub(crate) fn new(stable: &HeadLsns) -> Self {
         let cell = |head: usize| AtomicU64::new(stable.get(head).map_or(0, |lsn| lsn.0));
-        Self { stable: std::array::from_fn(cell), leading: Mutex::new(false), changed: Condvar::new() }
+        Self {
+            stable: std::array::from_fn(cell),
+            state: Mutex::new(State::default()),
+            changed: Condvar::new(),
+            asked: Condvar::new(),
+        }
     }
 
     /// Everything of that head below this LSN survives a power cut.
@@ -56,25 +121,124 @@ impl Durability {
 
     /// Becomes the leader, or waits for the present one to finish and returns `None`: look at the stable LSN again.
     pub(crate) fn lead(&self) -> Option<Leader<'_>> {
-        let mut leading = self.leading.lock();
-        if *leading {
-            drop(self.changed.wait(leading));
+        let mut state = self.state.lock();
+        if state.leading {
+            drop(self.changed.wait(state));
             return None;
         }
-        *leading = true;
+        state.leading = true;
         Some(Leader(self))
+    }
+
+    /// Waits until more than `seen` of the fresh head is stable, until `is_over`, or for so long at most.
+    pub(crate) fn wait_beyond(&self, seen: Lsn, mut patience: Duration, is_over: impl Fn() -> bool) {
+        let mut state = self.state.lock();
+        while self.stable(HeadId::FRESH) <= seen && !is_over() && !patience.is_zero() {
+            (state, patience) = self.changed.wait_for(state, patience);
+        }
     }
 
     /// Becomes the leader if there is none; waits for nobody.
     pub(crate) fn try_lead(&self) -> Option<Leader<'_>> {
-        let mut leading = self.leading.lock();
-        (!std::mem::replace(&mut *leading, true)).then(|| Leader(self))
+        let mut state = self.state.lock();
+        (!std::mem::replace(&mut state.leading, true)).then(|| Leader(self))
     }
 
     /// Lets all waiters look again, after writing has stopped.
     pub(crate) fn wake(&self) {
-        drop(self.leading.lock());
+        let woken = std::mem::take(&mut self.state.lock().waiting);
         self.changed.notify_all();
+        self.asked.notify_all();
+        wake(woken);
+    }
+
+    /// Lets those look again who wait for the end of a batch.
+    pub(crate) fn batch_ended(&self) {
+        let mut state = self.state.lock();
+        let woken = state.take_woken(Lsn(0));
+        drop(state);
+        self.asked.notify_all();
+        wake(woken);
+    }
+
+    /// Leaves a waker, if `is_blocked` says that there is something to wait for; it is told whether somebody leads, or syncs for
+    /// those who wait. False if not: look again. The ticket is the commit's, so that polling often does not leave many wakers.
+    pub(crate) fn leave_waker(
+        &self,
+        ticket: &mut Option<u64>,
+        bound: Lsn,
+        waker: &Waker,
+        is_blocked: impl Fn(bool) -> bool,
+    ) -> bool {
+        let looked_first =
+            cfg!(weakened = "commit_looks_first").then(|| is_blocked(self.state.lock().leading));
+        let mut state = self.state.lock();
+        if !looked_first.unwrap_or_else(|| is_blocked(state.leading)) {
+            return false;
+        }
+        let ticket = *ticket.get_or_insert_with(|| {
+            state.tickets += 1;
+            state.tickets
+        });
+        // Dropped without the lock, as it is the user's.
+        let old = state.waiting.insert(ticket, (bound, waker.clone()));
+        drop(state);
+        drop(old);
+        true
+    }
+
+    /// Takes a waker back.
+    pub(crate) fn forget_waker(&self, ticket: u64) {
+        let waker = self.state.lock().waiting.remove(&ticket);
+        drop(waker);
+    }
+
+    /// Says whether a thread syncs for those who wait.
+    pub(crate) fn set_committer(&self, there_is_one: bool) {
+        let mut state = self.state.lock();
+        state.has_committer = there_is_one;
+        // If it has gone, the others have to help themselves.
+        let woken = state.take_woken(Lsn(0));
+        drop(state);
+        wake(woken);
+    }
+
+    pub(crate) fn has_committer(&self) -> bool {
+        self.state.lock().has_committer
+    }
+
+    /// Asks the thread that syncs for commits, if there is one, to sync up to there.
+    pub(crate) fn ask(&self, bound: Lsn) {
+        let mut state = self.state.lock();
+        if state.has_committer && bound > state.wanted {
+            state.wanted = bound;
+            drop(state);
+            self.asked.notify_all();
+        }
+    }
+
+    /// Waits for something to do, for the thread that syncs for commits, until it is time to tick. `reachable` says how far one gets
+    /// on the way to what is wanted, and `is_over` when nothing is wanted any more.
+    pub(crate) fn next_wish(
+        &self,
+        mut patience: Duration,
+        reachable: impl Fn(Lsn) -> Lsn,
+        is_over: impl Fn() -> bool,
+    ) -> Wish {
+        let mut state = self.state.lock();
+        loop {
+            if is_over() {
+                return Wish::End;
+            }
+            let stable = self.stable(HeadId::FRESH);
+            if state.wanted > stable && reachable(state.wanted) > stable {
+                return Wish::Reach(state.wanted);
+            }
+            if patience.is_zero() {
+                return Wish::Tick;
+            }
+            (state, patience) = self.asked.wait_for(state, patience);
+        }
     }
 }
 
@@ -89,7 +253,11 @@ impl Leader<'_> {
 
 impl Drop for Leader<'_> {
     fn drop(&mut self) {
-        *self.0.leading.lock() = false;
+        let mut state = self.0.state.lock();
+        state.leading = false;
+        let woken = state.take_woken(self.0.stable(HeadId::FRESH));
+        drop(state);
         self.0.changed.notify_all();
+        wake(woken);
     }
 }

@@ -8,15 +8,17 @@
 //! | `event`, `gate` | waiting, and refusing |
 //! | `batch` | what may be called stable while batches are open |
 //! | `durability` | the leader that syncs for all |
+//! | `commit`, `committer` | waiting without blocking; a thread that syncs for those who do |
 //! | `supply` | segments for the heads |
 //! | `hold` | keeping segments from being reused |
 //! | `large` | values in files of their own |
 //! | `copy` | copying what is stable |
+//! | `trail` | following what becomes stable |
 //! | `manifest_file` | claims and bounds on disk |
 //! | `core` | all of these together |
 //! | `reads` | reading many records at once |
 //! | `scan`, `iter` | reading records in order |
-//! | `bare`, `reservation`, `batch_guard` | the log as users see it |
+//! | `bare`, `reservation`, `batch_guard`, `follow` | the log as users see it |
 
 mod bare;
 pub(crate) mod batch;
@@ -24,10 +26,13 @@ mod batch_guard;
 pub(crate) mod buffer;
 pub(crate) mod buffer_state;
 mod claim;
+mod commit;
+mod committer;
 mod copy;
 mod core;
-mod durability;
+pub(crate) mod durability;
 pub(crate) mod event;
+mod follow;
 mod gate;
 mod hold;
 mod iter;
@@ -38,12 +43,16 @@ mod reservation;
 pub(crate) mod ring;
 mod scan;
 mod supply;
+mod trail;
 
 pub use bare::Log;
 pub use batch_guard::Batch;
+pub use commit::Commit;
+pub use follow::{LogEvent, LogFollower};
 pub use iter::{LogEntry, LogIter};
 pub use reservation::Reservation;
 
+pub(crate) use committer::Committer;
 pub(crate) use copy::StableLog;
 pub(crate) use core::{Due, LOG_FILE, LogCore, LogStart};
 pub(crate) use gate::Privilege;
@@ -55,3 +64,4 @@ pub(crate) use manifest_file::{MANIFEST_FILE, MANIFEST_TEMPORARY, ManifestFile};
 pub(crate) use reads::Wanted;
 pub(crate) use scan::{Records, next_record};
 pub(crate) use supply::{RESERVE, SupplyFigures, SupplyStart, claimed_at_once};
+pub(crate) use trail::{Step, Trail};

@@ -35,11 +35,13 @@
 //! | `marks_taken_before_begin`: a snapshot takes the marks before it settles its begin | `changes` |
 //! | `mark_fence`: no order between publishing a change and looking at the mark | `changes` |
 //! | `range_taken_first`: a range's packed bytes are taken away before its words are stored | `packed` |
+//! | `commit_looks_first`: a commit looks whether it has to wait before it takes the lock under which it leaves its waker | `commit` |
 //! | `no_second_look`: who finds a word null and its range unpacked does not look again | `packed` |
 
 mod batch;
 mod buffer;
 mod changes;
+mod commit;
 mod eviction;
 mod free_list;
 mod location;

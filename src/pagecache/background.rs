@@ -13,8 +13,9 @@
 use std::sync::Arc;
 
 use super::shared::Inner;
+use crate::config::Config;
 use crate::error::{Error, Result};
-use crate::log::Due;
+use crate::log::{Committer, Due};
 use crate::pages::Fragment;
 use crate::sync::thread::{self, JoinHandle};
 use crate::sync::{Condvar, Mutex};
@@ -108,16 +109,22 @@ impl Backlog {
 pub(crate) struct Owner<F: Fragment> {
     pub(super) inner: Arc<Inner<F>>,
     worker: Mutex<Option<JoinHandle<()>>>,
+    committer: Committer,
 }
 
 impl<F: Fragment> Owner<F> {
-    /// Starts the thread, if there is to be one.
-    pub(super) fn new(inner: Arc<Inner<F>>) -> Result<Self> {
-        let worker = if inner.backlog.is_some() { Some(start(&inner)?) } else { None };
-        Ok(Self { inner, worker: Mutex::new(worker) })
+    /// Starts the threads, if there are to be any.
+    pub(super) fn new(inner: Arc<Inner<F>>, config: &Config) -> Result<Self> {
+        let committer = Committer::start(&inner.core, config.flush_interval)?;
+        let owner = Self { inner, worker: Mutex::new(None), committer };
+        if owner.inner.backlog.is_some() {
+            // If there is no thread to be had, the owner is dropped, and the instance closed.
+            *owner.worker.lock() = Some(start(&owner.inner)?);
+        }
+        Ok(owner)
     }
 
-    /// Ends the thread, and closes the instance.
+    /// Ends the threads, and closes the instance.
     pub(super) fn close(&self) -> Result<()> {
         if let Some(backlog) = &self.inner.backlog {
             backlog.stop();
@@ -129,7 +136,9 @@ impl<F: Fragment> Owner<F> {
             // It has no result, and a panic in it was reported.
             let _ = worker.join();
         }
-        self.inner.close()
+        let closed = self.inner.close();
+        self.committer.join();
+        closed
     }
 }
 

@@ -59,8 +59,8 @@ impl<F: Fragment> PageCache<F> {
         self.backup_to_storage(Arc::new(FileStorage::new(directory)), |_| ControlFlow::Continue(()))
     }
 
-    /// As [`backup_to`](Self::backup_to), on any back-end. `progress` is told how far the copy is after each segment; `Break` ends
-    /// it.
+    /// As [`backup_to`](Self::backup_to), on any back-end. `progress` is told how far the copy is after each segment and each large value;
+    /// `Break` ends it.
     ///
     /// # Errors
     /// [`BackupTarget`](Error::BackupTarget) if there is anything in the target, [`Locked`](Error::Locked) if somebody is at it;

@@ -3,6 +3,7 @@
 use super::shared::PageCache;
 use crate::error::Result;
 use crate::ids::{HeadId, Lsn};
+use crate::log::Commit;
 use crate::pages::Fragment;
 
 impl<F: Fragment> PageCache<F> {
@@ -25,6 +26,25 @@ impl<F: Fragment> PageCache<F> {
         core.make_stable_below(Lsn(lsn.0.saturating_add(1)).min(core.tail()))?;
         core.large().reap(core);
         Ok(())
+    }
+
+    /// As [`make_stable`](Self::make_stable), without waiting: see [`Commit`].
+    ///
+    /// # Errors
+    /// [`ReadOnly`](crate::Error::ReadOnly), [`Poisoned`](crate::Error::Poisoned), [`Closed`](crate::Error::Closed). What the commit
+    /// itself meets with, it says itself.
+    pub fn make_stable_later(&self, lsn: Lsn) -> Result<Commit> {
+        let core = &self.inner.core;
+        core.gate().admit_flush()?;
+        Ok(Commit::new(core, Lsn(lsn.0.saturating_add(1)).min(core.tail())))
+    }
+
+    /// As [`flush`](Self::flush), without waiting: a handle for everything that was done before this call. See [`Commit`].
+    ///
+    /// # Errors
+    /// As [`make_stable_later`](Self::make_stable_later).
+    pub fn flush_later(&self) -> Result<Commit> {
+        self.make_stable_later(Lsn(u64::MAX))
     }
 
     /// Every change at an LSN below this one survives a power cut.

@@ -9,6 +9,8 @@
 //! time, and up to twelve times as many if free segments are nearly used up. So nobody is held up for the length of
 //! a segment. A file that may become longer does so in the same steps. What takes a sync is looked after once for each segment that is begun.
 
+use std::ops::ControlFlow;
+
 use super::clean::{STRETCH, Stretch, Work};
 use super::shared::{Inner, PageCache};
 use super::shrink::Haste;
@@ -18,6 +20,7 @@ use crate::geometry::Geometry;
 use crate::ids::{HeadId, SlotId};
 use crate::log::{Due, RESERVE, SupplyFigures, claimed_at_once};
 use crate::pages::Fragment;
+use crate::progress::{Progress, Reporter};
 use crate::segments::{Candidate, Chooser};
 use crate::sync::{Mutex, MutexGuard, epoch};
 
@@ -109,6 +112,34 @@ impl<F: Fragment> PageCache<F> {
         let done = inner.shrink_by_a_step(&mut turn, Haste::Asked)? || inner.clean_best(&mut turn)?;
         inner.core.supply().harvest(&inner.core);
         Ok(done)
+    }
+}
+
+impl<F: Fragment> PageCache<F> {
+    /// Makes the log file about as short as it can be, by steps of [`attempt_gc`](Self::attempt_gc) and syncs, until these bring nothing more.
+    /// Others go on meanwhile. Returns by how many bytes the file is shorter.
+    ///
+    /// `progress` is told after each step how many of the dead bytes that were there are gone; `Break` ends it, and what was done
+    /// until then stays.
+    ///
+    /// # Errors
+    /// As [`attempt_gc`](Self::attempt_gc) and [`flush`](Self::flush), and [`Cancelled`](crate::Error::Cancelled).
+    pub fn compact(&self, mut progress: impl FnMut(Progress) -> ControlFlow<()>) -> Result<u64> {
+        let mut reporter = Reporter::new(&mut progress);
+        let live = self.inner.core.accountant().live_bytes();
+        let (before, slots) = (self.size_on_disk(), self.inner.core.supply().figures().slots);
+        reporter.begin(before.saturating_sub(live))?;
+        // Each step cleans a segment, or cuts some off. Others may make more to clean all the time, so it has a bound.
+        for _ in 0..2 * u64::from(slots) + 8 {
+            self.flush()?;
+            if !self.attempt_gc()? {
+                break;
+            }
+            reporter.advance_to(before.saturating_sub(self.size_on_disk()))?;
+        }
+        self.flush()?;
+        reporter.finish()?;
+        Ok(before.saturating_sub(self.size_on_disk()))
     }
 }
 

@@ -28,6 +28,11 @@ impl IdGenerator {
         Self { next: AtomicU64::new(bound), bound: AtomicU64::new(bound), extension: Mutex::new(()) }
     }
 
+    /// Above all ids that were handed out.
+    pub(super) fn bound(&self) -> u64 {
+        self.bound.load(Ordering::Acquire)
+    }
+
     pub(super) fn generate(&self, core: &LogCore) -> Result<u64> {
         let id = self.next.fetch_add(1, Ordering::Relaxed);
         while id >= self.bound.load(Ordering::Acquire) {

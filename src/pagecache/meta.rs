@@ -91,7 +91,7 @@ impl<F: Fragment> Inner<F> {
     }
 
     /// Logs the roots as the next version of their page. Only under the lock, so the page does not change meanwhile.
-    fn log_roots(&self, payload: &[u8]) -> Result<Lsn> {
+    pub(super) fn log_roots(&self, payload: &[u8]) -> Result<Lsn> {
         let (page_id, guard) = (PageId::META, epoch::pin());
         let entry = self.table.entry(page_id, &guard).ok_or(crate::error::Error::TooManyPages)?;
         let (before, birth) = match &entry {

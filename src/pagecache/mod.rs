@@ -19,6 +19,8 @@
 //! | `snapshot` | writing down the page table, so that opening is quick |
 //! | `train` | learning a compression dictionary |
 //! | `backup` | a copy of a running store |
+//! | `export`, `import` | what a store holds, as a stream, and back |
+//! | `follow` | what is done, as it becomes stable |
 //! | `verify` | a full check of a running store |
 //! | `statistics` | what an instance does and holds |
 
@@ -30,13 +32,16 @@ mod budget;
 mod clean;
 mod close;
 mod consolidation;
+mod export;
 mod fetch;
 mod flush;
+mod follow;
 mod free;
 mod gc;
 mod get;
 mod guard;
 mod id;
+mod import;
 mod large;
 mod link;
 mod meta;
@@ -54,7 +59,10 @@ mod tests;
 mod train;
 mod verify;
 
+pub use export::ExportReport;
+pub use follow::{Change, ChangeKind, Event, Follower};
 pub use guard::Guard;
+pub use import::ImportReport;
 pub use meta::{RootCas, Roots};
 pub use outcome::{Allocated, Cas};
 pub use page::{Fragments, Page};

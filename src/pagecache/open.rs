@@ -1,5 +1,6 @@
 //! Opening a page cache: recovery, then the page table.
 
+use std::ops::ControlFlow;
 use std::sync::Arc;
 
 use super::background::{Owner, backlog};
@@ -18,6 +19,7 @@ use crate::pages::Fragment;
 use crate::pages::budget::Budget;
 use crate::pages::eviction::Evictor;
 use crate::pages::table::PageTable;
+use crate::progress::Progress;
 use crate::recovery::{Recovered, RecoveredPages, ReplayedRange, recover};
 use crate::sync::Mutex;
 use crate::sync::atomic::AtomicU64;
@@ -33,10 +35,23 @@ impl Config {
     /// [`UnsupportedFormat`](Error::UnsupportedFormat), [`Corruption`](Error::Corruption), [`Io`](Error::Io). What was
     /// there is unchanged then.
     pub fn open<F: Fragment>(self) -> Result<PageCache<F>> {
+        self.open_with_progress(|_| ControlFlow::Continue(()))
+    }
+
+    /// As [`open`](Self::open), and tells `progress` how far it is: how many bytes of the log have been read, of those that have to be.
+    /// If a snapshot turns out to be of no use, it begins anew. `Break` ends it as long as nothing was changed; after the last report, what is left
+    /// is done in any case. A store that is new has nothing to report.
+    ///
+    /// # Errors
+    /// As [`open`](Self::open), and [`Cancelled`](Error::Cancelled).
+    pub fn open_with_progress<F: Fragment>(
+        self,
+        mut progress: impl FnMut(Progress) -> ControlFlow<()>,
+    ) -> Result<PageCache<F>> {
         let config = self.of_an_instance();
-        let recovered = recover(&config, StoreKind::PageCache)?;
+        let recovered = recover(&config, StoreKind::PageCache, &mut progress)?;
         let inner = Arc::new(Inner::assemble(&config, recovered)?);
-        let owner = Arc::new(Owner::new(Arc::clone(&inner))?);
+        let owner = Arc::new(Owner::new(Arc::clone(&inner), &config)?);
         Ok(PageCache { inner, owner })
     }
 }

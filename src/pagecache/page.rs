@@ -83,6 +83,11 @@ impl<'g, F: Fragment> Page<'g, F> {
         self.head.version()
     }
 
+    /// The version with which this life of the page id began.
+    pub(super) fn birth(&self) -> Version {
+        self.head.birth()
+    }
+
     /// Where the newest record of this version lies in the log now. Once that is stable, so is the version.
     #[must_use]
     pub fn lsn(&self) -> Lsn {

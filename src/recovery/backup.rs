@@ -26,7 +26,6 @@
 
 use std::collections::BTreeMap;
 use std::io;
-use std::ops::ControlFlow;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -35,7 +34,7 @@ use crate::error::{Error, Result};
 use crate::format::{Claim, LargeName, dictionary_number};
 use crate::ids::{HeadId, Lsn, SlotId};
 use crate::log::{LOG_FILE, LogCore, MANIFEST_FILE, MANIFEST_TEMPORARY, ManifestFile, StableLog};
-use crate::progress::Progress;
+use crate::progress::{Reporter, Tell};
 use crate::storage::{Access, Storage, StorageLock, is_full, with_backup_failpoints};
 
 /// What a backup has copied.
@@ -56,9 +55,6 @@ pub struct BackupReport {
 
 /// So many bytes of a file are copied at a time.
 const PIECE: u64 = 1 << 20;
-
-/// Who is told how far a backup is.
-pub(crate) type Tell<'a> = &'a mut dyn FnMut(Progress) -> ControlFlow<()>;
 
 /// Copies what is stable now, and what can be made stable without waiting for a batch.
 pub(crate) fn back_up(core: &LogCore, target: &Arc<dyn Storage>, tell: Tell<'_>) -> Result<BackupReport> {
@@ -86,11 +82,14 @@ fn copy(core: &LogCore, target: &Arc<dyn Storage>, tell: Tell<'_>) -> Result<Bac
     let mut log = StableLog::hold(core);
     // Read behind the cut: its bounds are above all that lies below.
     let mut state = core.manifest().state();
-    let (mut report, claims) = copy_log(core, &mut log, storage, tell)?;
+    let mut reporter = Reporter::new(tell);
+    let large: u64 = core.large().files().iter().map(|file| file.bytes).sum();
+    reporter.begin(log.segments.iter().map(|segment| u64::from(segment.length)).sum::<u64>() + large)?;
+    let (mut report, claims) = copy_log(core, &mut log, storage, &mut reporter)?;
     report.stable_lsn = log.cut.get(HeadId::FRESH.index()).copied().unwrap_or_default();
     (state.claims, state.stable) = (claims, log.cut);
     drop(log);
-    report.bytes += copy_large_values(core, storage)?;
+    report.bytes += copy_large_values(core, storage, &mut reporter)?;
     drop(files);
     report.bytes += copy_dictionaries(core.storage().as_ref(), storage)?;
     drop(ManifestFile::write(Arc::clone(target), state).map_err(or_full)?);
@@ -104,15 +103,8 @@ fn copy_log(
     core: &LogCore,
     log: &mut StableLog<'_>,
     target: &dyn Storage,
-    tell: Tell<'_>,
+    reporter: &mut Reporter<'_>,
 ) -> Result<(BackupReport, BTreeMap<SlotId, Claim>)> {
-    let total = log.segments.iter().map(|segment| u64::from(segment.length)).sum();
-    let mut progress = Progress { done: 0, total };
-    let mut advance = |length: u32| {
-        progress.done += u64::from(length);
-        if tell(progress).is_break() { Err(Error::Cancelled) } else { Ok(()) }
-    };
-    advance(0)?;
     let file = target.create(LOG_FILE).map_err(|error| failed(target, "create", LOG_FILE, error))?;
     let (mut report, mut claims, mut bytes) = (BackupReport::default(), BTreeMap::new(), Vec::new());
     for (slot, segment) in (0..).map(SlotId).zip(log.segments.clone()) {
@@ -123,7 +115,7 @@ fn copy_log(
         report.segments += 1;
         report.records += copied.records;
         report.bytes += bytes.len() as u64;
-        advance(segment.length)?;
+        reporter.advance(segment.length.into())?;
     }
     file.sync().map_err(|error| failed(target, "sync", LOG_FILE, error))?;
     sync_directory(target)?;
@@ -133,14 +125,16 @@ fn copy_log(
 /// The files of large values, durable when this returns. They are held, so all that are needed as of the cut are there; those that are
 /// not, for instance since they were written later, are orphans in the copy, and its first opening removes them. Returns how many
 /// bytes it was.
-fn copy_large_values(core: &LogCore, target: &dyn Storage) -> Result<u64> {
+fn copy_large_values(core: &LogCore, target: &dyn Storage, reporter: &mut Reporter<'_>) -> Result<u64> {
     let source = core.storage().as_ref();
     let mut copied = 0;
     for file in core.large().files() {
         let name = file.name.file();
         let Some(length) = copy_file(source, target, &name)? else { continue };
         copied += length;
+        reporter.advance(length)?;
     }
+    reporter.finish()?;
     if copied > 0 {
         sync_directory(target)?;
     }
@@ -185,7 +179,7 @@ fn copy_dictionaries(source: &dyn Storage, target: &dyn Storage) -> Result<u64> 
 }
 
 /// Makes sure that there is a directory, that it is empty, and that nobody else is at it.
-fn take_place(target: &dyn Storage) -> Result<Box<dyn StorageLock>> {
+pub(super) fn take_place(target: &dyn Storage) -> Result<Box<dyn StorageLock>> {
     refuse_unless_empty(target)?;
     target.create_directory().map_err(|error| failed(target, "create", "", error))?;
     let lock = target.lock(LOCK_FILE, Access::Write);
@@ -208,7 +202,7 @@ fn refuse_unless_empty(target: &dyn Storage) -> Result<()> {
 }
 
 /// Says, durably, that what is about to come is no store yet (B).
-fn note_unfinished(target: &dyn Storage) -> Result<()> {
+pub(super) fn note_unfinished(target: &dyn Storage) -> Result<()> {
     let created = target.create(UNFINISHED_FILE).and_then(|file| file.sync());
     created.map_err(|error| failed(target, "create", UNFINISHED_FILE, error))?;
     sync_directory(target)
@@ -236,11 +230,11 @@ fn clear(target: &dyn Storage) {
     }
 }
 
-fn sync_directory(target: &dyn Storage) -> Result<()> {
+pub(super) fn sync_directory(target: &dyn Storage) -> Result<()> {
     target.sync_directory().map_err(|error| failed(target, "sync the directory of", "", error))
 }
 
-fn failed(target: &dyn Storage, operation: &'static str, name: &str, error: io::Error) -> Error {
+pub(super) fn failed(target: &dyn Storage, operation: &'static str, name: &str, error: io::Error) -> Error {
     or_full(Error::io(operation, target.describe(name), error))
 }
 

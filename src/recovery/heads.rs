@@ -28,6 +28,7 @@ use crate::format::{Claim, RecordKind, RecordSeed, SegmentHeader, SegmentHeaderF
 use crate::geometry::Geometry;
 use crate::ids::{HeadId, HeadLsns, Lsn, SlotId};
 use crate::log::Records;
+use crate::progress::Reporter;
 use crate::storage::StorageFile;
 
 /// A slot and its present life.
@@ -45,7 +46,7 @@ pub(crate) struct Scene {
 
 /// A scan of all heads.
 #[derive(Debug)]
-pub(crate) struct HeadScan<'a> {
+pub(crate) struct HeadScan<'a, 't> {
     scene: &'a Scene,
     seed: RecordSeed,
     proven: HeadLsns,
@@ -56,6 +57,7 @@ pub(crate) struct HeadScan<'a> {
     faults: [Option<Fault>; HeadId::COUNT],
     /// Where the last batch began that has no end so far.
     open_batch: Option<Lsn>,
+    reporter: &'a mut Reporter<'t>,
 }
 
 /// Where a head's log stops being readable.
@@ -75,16 +77,24 @@ pub(crate) struct Tips {
     pub(crate) proven: HeadLsns,
 }
 
-impl<'a> HeadScan<'a> {
-    pub(crate) fn new(scene: &'a Scene, proven: HeadLsns, starts: HeadLsns, replay: &'a mut Replay) -> Self {
+impl<'a, 't> HeadScan<'a, 't> {
+    pub(crate) fn new(
+        scene: &'a Scene,
+        proven: HeadLsns,
+        starts: HeadLsns,
+        replay: &'a mut Replay,
+        reporter: &'a mut Reporter<'t>,
+    ) -> Self {
         let seed = RecordSeed::new(scene.store_id);
         let (waiting, faults) = (Vec::new(), [const { None }; HeadId::COUNT]);
-        Self { scene, seed, proven, starts, replay, waiting, faults, open_batch: None }
+        Self { scene, seed, proven, starts, replay, waiting, faults, open_batch: None, reporter }
     }
 
     /// Scans every head; `chain` gives its claims in the order of their segments.
     pub(crate) fn run(mut self, chain: impl Fn(HeadId) -> Vec<Claimed>) -> Result<Tips> {
         let mut tips = HeadLsns::default();
+        let chains = (0..).map(HeadId).take(HeadId::COUNT).map(|head| (head, chain(head)));
+        self.reporter.begin(chains.map(|(head, claims)| self.bytes_of(head, &claims)).sum())?;
         for (head, tip) in (0..).map(HeadId).zip(tips.iter_mut()).take(HeadId::COUNT) {
             *tip = self.scan_head(head, chain(head))?;
         }
@@ -96,7 +106,20 @@ impl<'a> HeadScan<'a> {
                 self.replay.apply(spot, &kind)?;
             }
         }
+        self.reporter.finish()?;
         Ok(Tips { tips, proven: self.proven })
+    }
+
+    /// How many bytes there are of a head to be read.
+    fn bytes_of(&self, head: HeadId, claims: &[Claimed]) -> u64 {
+        claims.iter().map(|claimed| u64::from(self.length_of(head, *claimed))).sum()
+    }
+
+    /// How many bytes of a segment are to be read: of one that a snapshot knows, its header.
+    fn length_of(&self, head: HeadId, (_, claim): Claimed) -> u32 {
+        let start = self.starts.get(head.index()).copied().unwrap_or_default();
+        let is_known = self.scene.geometry.base(claim.segment).0 + u64::from(claim.end) <= start.0;
+        if is_known { SegmentHeader::LENGTH as u32 } else { claim.end }
     }
 
     /// The tip of a head, now that all proof is known.
@@ -132,11 +155,9 @@ impl<'a> HeadScan<'a> {
             let (_, claim) = claimed;
             let base = self.scene.geometry.base(claim.segment);
             let below_start = base.0 + u64::from(claim.end) <= start.0;
-            self.read(
-                claimed,
-                if below_start { SegmentHeader::LENGTH as u32 } else { claim.end },
-                &mut bytes,
-            )?;
+            let length = self.length_of(head, claimed);
+            self.read(claimed, length, &mut bytes)?;
+            self.reporter.advance(length.into())?;
             let faulted = self.faults.get(head.index()).is_some_and(Option::is_some);
             if faulted {
                 self.look_on(claimed, &bytes, SegmentHeader::LENGTH);

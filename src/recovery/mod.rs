@@ -11,9 +11,11 @@
 //! | `large` | which files of large values are needed |
 //! | `checks` | whether snapshots and dictionaries are sound |
 //! | `backup` | from a log that is in use to files that can be opened |
+//! | `building` | a store that is to be there as a whole or not at all |
 //! | `open_log` | opening a bare log |
 
 mod backup;
+mod building;
 mod census;
 mod checks;
 mod heads;
@@ -26,6 +28,7 @@ mod snapshot_file;
 
 pub use backup::BackupReport;
 pub(crate) use backup::back_up;
+pub(crate) use building::Building;
 pub(crate) use checks::{Checked, check_dictionaries, check_snapshot};
 #[cfg(feature = "cli")]
 pub(crate) use identify::{LOCK_FILE, UNFINISHED_FILE, read_file};

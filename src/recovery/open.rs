@@ -39,6 +39,7 @@ use crate::log::{LOG_FILE, LogCore, LogStart, ManifestFile, SupplyStart};
 use crate::pages::free_list::FreeList;
 use crate::pages::packed::Homes;
 use crate::pages::segment_map::SegmentMap;
+use crate::progress::{Reporter, Tell};
 use crate::segments::{RestoredSegment, SegmentAccountant};
 use crate::stats::Counters;
 use crate::storage::{Access, Storage, StorageFile, StorageLock};
@@ -83,7 +84,7 @@ pub(crate) struct RecoveredSnapshot {
 }
 
 /// Opens or creates a store.
-pub(crate) fn recover(config: &Config, kind: StoreKind) -> Result<Recovered> {
+pub(crate) fn recover(config: &Config, kind: StoreKind, tell: Tell<'_>) -> Result<Recovered> {
     config.validate()?;
     let storage = config.storage.as_ref();
     if let (Found::Nothing, true) = (identify(storage)?, config.read_only) {
@@ -99,7 +100,7 @@ pub(crate) fn recover(config: &Config, kind: StoreKind) -> Result<Recovered> {
         Found::Store(manifest) => {
             check_kind(storage, manifest.state.kind, kind)?;
             check_options(config, &manifest.state)?;
-            reopen(config, manifest.state)?
+            reopen(config, manifest.state, &mut Reporter::new(tell))?
         }
     };
     let counters = Arc::new(Counters::new());
@@ -206,12 +207,18 @@ struct Survey {
 const SNAPSHOTS_TRIED: usize = 3;
 
 /// Reads snapshot and log. Snapshots that can't be used are left aside.
-fn survey(storage: &dyn Storage, scene: &Scene, state: &ManifestState, serials: &[u64]) -> Result<Survey> {
+fn survey(
+    storage: &dyn Storage,
+    scene: &Scene,
+    state: &ManifestState,
+    serials: &[u64],
+    reporter: &mut Reporter<'_>,
+) -> Result<Survey> {
     for serial in serials.iter().take(SNAPSHOTS_TRIED).copied() {
         let mut replay = new_replay(scene, state);
         let take = |range, pages: &[u8]| replay.take_range(range, pages);
         let loaded = snapshot_file::load(storage, state.store_id, serial, take);
-        let reason = match loaded.map(|loaded| read_log(scene, state, loaded, replay)) {
+        let reason = match loaded.map(|loaded| read_log(scene, state, loaded, replay, reporter)) {
             Ok(Ok(survey)) => return Ok(survey),
             Ok(Err(Obstacle::Error(error))) => return Err(error),
             Ok(Err(Obstacle::Snapshot(reason))) => reason.to_owned(),
@@ -219,7 +226,7 @@ fn survey(storage: &dyn Storage, scene: &Scene, state: &ManifestState, serials: 
         };
         ::log::warn!("snapshot {serial:016x} can't be used: {reason}");
     }
-    match read_log(scene, state, Loaded::default(), new_replay(scene, state)) {
+    match read_log(scene, state, Loaded::default(), new_replay(scene, state), reporter) {
         Ok(survey) => Ok(survey),
         Err(Obstacle::Error(error)) => Err(error),
         // There is none here.
@@ -237,23 +244,25 @@ fn read_log(
     state: &ManifestState,
     snapshot: Loaded,
     mut replay: Replay,
+    reporter: &mut Reporter<'_>,
 ) -> Result<Survey, Obstacle> {
     let mut proven = state.stable;
     for (proven, end) in proven.iter_mut().zip(snapshot.ends) {
         *proven = (*proven).max(end);
     }
-    let found = HeadScan::new(scene, proven, snapshot.starts, &mut replay).run(|head| state.chain(head))?;
+    let scan = HeadScan::new(scene, proven, snapshot.starts, &mut replay, reporter);
+    let found = scan.run(|head| state.chain(head))?;
     replay.settle()?;
     let census = census::count(scene, state, &found, &replay)?;
     check_roots(scene, state, census.roots)?;
     Ok(Survey { snapshot, found, census, ranges: replay.into_ranges().collect() })
 }
 
-fn reopen(config: &Config, mut state: ManifestState) -> Result<Parts> {
+fn reopen(config: &Config, mut state: ManifestState, reporter: &mut Reporter<'_>) -> Result<Parts> {
     let storage = config.storage.as_ref();
     let scene = open_scene(config, &state)?;
     let serials = snapshot_file::snapshot_serials(storage)?;
-    let Survey { snapshot, found, census, ranges } = survey(storage, &scene, &state, &serials)?;
+    let Survey { snapshot, found, census, ranges } = survey(storage, &scene, &state, &serials, reporter)?;
     let live = census.live;
     let large = large::survey(storage, &scene, &state, &ranges)?;
     failpoint!("recovery::surveyed");

@@ -8,7 +8,7 @@ use super::open::recover;
 use crate::config::Config;
 use crate::error::Result;
 use crate::format::StoreKind;
-use crate::log::Log;
+use crate::log::{Committer, Log};
 use crate::progress::Progress;
 use crate::storage::Storage;
 
@@ -20,10 +20,24 @@ impl Log {
     /// [`NotAStore`](crate::Error::NotAStore), [`UnsupportedFormat`](crate::Error::UnsupportedFormat),
     /// [`Corruption`](crate::Error::Corruption), [`Io`](crate::Error::Io).
     pub fn open(config: Config) -> Result<Self> {
+        Self::open_with_progress(config, |_| ControlFlow::Continue(()))
+    }
+
+    /// As [`open`](Self::open), and tells how far it is: see
+    /// [`Config::open_with_progress`](Config::open_with_progress).
+    ///
+    /// # Errors
+    /// As there.
+    pub fn open_with_progress(
+        config: Config,
+        mut progress: impl FnMut(Progress) -> ControlFlow<()>,
+    ) -> Result<Self> {
         // There is no housekeeping, so nothing is left to a thread.
         let config = config.of_an_instance().background(false);
-        let opened = recover(&config, StoreKind::Log)?;
-        Ok(Self::assemble(opened.core, opened.first_lsn, opened.was_recovered, opened.lock, config.temporary))
+        let opened = recover(&config, StoreKind::Log, &mut progress)?;
+        let committer = Committer::start(&opened.core, config.flush_interval)?;
+        let (first, was_recovered) = (opened.first_lsn, opened.was_recovered);
+        Ok(Self::assemble(opened.core, committer, first, was_recovered, opened.lock, config.temporary))
     }
 
     /// Copies the log, while it is in use, into a storage that is empty: see

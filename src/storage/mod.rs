@@ -11,6 +11,7 @@ mod locks;
 mod memory;
 #[cfg(feature = "sim")]
 pub mod sim;
+mod staged;
 
 use std::fmt;
 use std::io;
@@ -19,6 +20,7 @@ use std::sync::Arc;
 pub use file::FileStorage;
 pub(crate) use final_sync::FinalSync;
 pub use memory::MemoryStorage;
+pub(crate) use staged::Staged;
 
 /// A directory of files: everything that pagelog asks of an operating system.
 ///

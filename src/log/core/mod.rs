@@ -363,7 +363,7 @@ impl LogCore {
     }
 
     /// One round of a leader: write, sync once, move the stable LSNs.
-    fn flush_round(&self, leader: &Leader<'_>, bound: Lsn) -> Result<()> {
+    pub(crate) fn flush_round(&self, leader: &Leader<'_>, bound: Lsn) -> Result<()> {
         self.gate.check_poison()?;
         self.write_below(bound.min(self.tail()))?;
         let relocated = self.ring(HeadId::RELOCATED);
@@ -372,7 +372,7 @@ impl LogCore {
         self.sync_written(leader)
     }
 
-    fn sync_written(&self, leader: &Leader<'_>) -> Result<()> {
+    pub(crate) fn sync_written(&self, leader: &Leader<'_>) -> Result<()> {
         let [fresh, relocated, ..] = self.written();
         self.counters.one(Counter::Sync);
         self.file.sync().map_err(|error| self.poison(Error::io("sync", self.log_path(), error)))?;

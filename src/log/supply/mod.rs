@@ -13,7 +13,7 @@
 //! * **(B)** every thread that might have looked up a place in it has moved on: a deferral of the epoch says so.
 //!
 //! Nobody waits for either. If no slot is free the file grows. A slot that somebody *holds*, to read it whole without a guard,
-//! waits for that as well: see `hold`.
+//! waits for that as well: see `hold`. So does one that a follower of the log has not come to.
 //!
 //! # The reserve
 //!
@@ -23,13 +23,15 @@
 //! that it takes, or more; but not at once, and until then it leaves two, the other one for `free`. A store
 //! reserves at most as many slots as it has in use, so that a small one stays small.
 //!
-//! How the file gets longer and shorter is in `length`.
+//! How the file gets longer and shorter is in `length`; what is kept for those who follow the log, in `followers`.
 
+mod followers;
 mod length;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 
+use self::followers::Followers;
 use super::core::LogCore;
 use super::gate::Privilege;
 use super::manifest_file::RESERVE_ENTRIES;
@@ -61,8 +63,9 @@ struct State {
     quarantine: VecDeque<(Arc<AtomicBool>, Vec<SlotId>)>,
     /// How many hold each slot that is held.
     holders: BTreeMap<SlotId, u32>,
-    /// Slots that would be free if nobody held them.
+    /// Slots that would be free if nobody held them, or followed the log.
     kept: BTreeSet<SlotId>,
+    followers: Followers,
     /// Slots that the file has room for.
     slots: u32,
     /// By how many bytes the last of them is short (C).
@@ -329,7 +332,7 @@ impl State {
     fn take_ripe(&mut self, core: &LogCore) {
         while self.quarantine.front().is_some_and(|(ripe, _)| ripe.load(Ordering::Acquire)) {
             for slot in self.quarantine.pop_front().into_iter().flat_map(|(_, slots)| slots) {
-                if self.holders.contains_key(&slot) {
+                if self.holders.contains_key(&slot) || self.keep_for_followers(core, slot) {
                     self.kept.insert(slot);
                 } else {
                     self.set_free(core, slot);
@@ -349,7 +352,7 @@ impl State {
         *holders -= 1;
         if *holders == 0 {
             self.holders.remove(&slot);
-            if self.kept.remove(&slot) {
+            if !self.is_followed(core, slot) && self.kept.remove(&slot) {
                 self.set_free(core, slot);
             }
         }

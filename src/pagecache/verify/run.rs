@@ -26,7 +26,7 @@ use crate::error::{Corruption, Error, Result};
 use crate::ids::{PageId, SegmentId, SlotId, Version};
 use crate::pagecache::shared::{Inner, PageCache};
 use crate::pages::Fragment;
-use crate::progress::Progress;
+use crate::progress::{Progress, Reporter, Tell};
 use crate::sync::atomic::Ordering;
 
 /// Faults beyond so many are only counted.
@@ -141,16 +141,11 @@ pub(super) struct Verification<'a, F: Fragment> {
     pub(super) bytes: Vec<u8>,
     /// The faults at places of the log file.
     places: BTreeMap<u64, usize>,
-    tell: &'a mut dyn FnMut(Progress) -> ControlFlow<()>,
-    progress: Progress,
+    reporter: Reporter<'a>,
 }
 
 impl<'a, F: Fragment> Verification<'a, F> {
-    fn new(
-        inner: &'a Inner<F>,
-        options: VerifyOptions,
-        tell: &'a mut dyn FnMut(Progress) -> ControlFlow<()>,
-    ) -> Self {
+    fn new(inner: &'a Inner<F>, options: VerifyOptions, tell: Tell<'a>) -> Self {
         Self {
             inner,
             options,
@@ -158,8 +153,7 @@ impl<'a, F: Fragment> Verification<'a, F> {
             scanned: BTreeMap::new(),
             bytes: Vec::new(),
             places: BTreeMap::new(),
-            tell,
-            progress: Progress::default(),
+            reporter: Reporter::new(tell),
         }
     }
 
@@ -167,8 +161,7 @@ impl<'a, F: Fragment> Verification<'a, F> {
         let segments: Vec<_> = self.inner.core.segments_in_use().collect();
         let pages = self.inner.next_page_id.load(Ordering::Acquire) * BYTES_PER_PAGE;
         let bytes: u64 = segments.iter().map(|segment| u64::from(segment.length)).sum();
-        self.progress.total = bytes + pages;
-        self.advance(0)?;
+        self.reporter.begin(bytes + pages)?;
         // What live records point to stays until they have been looked at.
         let hold = self.inner.core.large().hold();
         self.check_manifest()?;
@@ -176,20 +169,12 @@ impl<'a, F: Fragment> Verification<'a, F> {
         self.check_dictionaries()?;
         for segment in segments {
             self.check_segment(segment)?;
-            self.advance(segment.length.into())?;
+            self.reporter.advance(segment.length.into())?;
         }
         drop(hold);
         self.report.orphaned_files = self.inner.core.large().orphans()?.len() as u64;
         self.check_table()?;
-        self.advance(pages)
-    }
-
-    fn advance(&mut self, bytes: u64) -> Result<()> {
-        self.progress.done += bytes;
-        match (self.tell)(self.progress) {
-            ControlFlow::Continue(()) => Ok(()),
-            ControlFlow::Break(()) => Err(Error::Cancelled),
-        }
+        self.reporter.advance(pages)
     }
 
     /// Notes damage. If there is a fault at that place of the log already, it gets to know its page.
