@@ -8,6 +8,8 @@
 
 use std::collections::BTreeMap;
 use std::ops::ControlFlow;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Barrier};
 
 use pagelog::MemoryStorage;
@@ -86,13 +88,18 @@ struct Worker<'a> {
 }
 
 impl Worker<'_> {
+    /// Who fails must not keep the others waiting.
+    fn attempt(&mut self, failed: &AtomicBool, work: fn(&mut Self)) {
+        if catch_unwind(AssertUnwindSafe(|| work(self))).is_err() {
+            failed.store(true, Ordering::SeqCst);
+        }
+    }
+
     fn round(&mut self) {
         for _ in 0..3 + self.random.below(6) {
             let key = self.random.below(KEYS);
             match self.random.below(20) {
-                0..4 => self.record(key, |tree| {
-                    Operation::Get(tree.get(&name(key)).unwrap().map(|value| serial(&value)))
-                }),
+                0..4 => self.get(key),
                 4..9 => {
                     let new = self.next_serial();
                     self.record(key, |tree| {
@@ -106,6 +113,16 @@ impl Worker<'_> {
                 _ => self.scan(),
             }
         }
+    }
+
+    fn read_all(&mut self) {
+        for key in 0..KEYS {
+            self.get(key);
+        }
+    }
+
+    fn get(&mut self, key: u64) {
+        self.record(key, |tree| Operation::Get(tree.get(&name(key)).unwrap().map(|value| serial(&value))));
     }
 
     fn next_serial(&mut self) -> Serial {
@@ -187,6 +204,7 @@ impl Worker<'_> {
 fn run(forest: &Forest, seed: u64, rounds: u64) -> u64 {
     let tree = forest.tree("t").unwrap();
     let (clock, barrier) = (Clock::default(), Barrier::new(THREADS as usize));
+    let failed = AtomicBool::new(false);
     let all: Vec<Vec<Events>> = std::thread::scope(|scope| {
         let work = |thread| {
             let random = Random(seed * THREADS + thread + 1);
@@ -194,21 +212,24 @@ fn run(forest: &Forest, seed: u64, rounds: u64) -> u64 {
             let (events, seen) = (Events::new(), BTreeMap::new());
             let mut worker =
                 Worker { tree: &tree, clock: &clock, thread, random, last: thread, seen, events };
-            let round = |_| {
+            let mut all = Vec::new();
+            for _ in 0..rounds {
                 barrier.wait();
-                worker.round();
-                let is_leader = barrier.wait().is_leader();
-                for key in (0..KEYS).filter(|_| is_leader) {
-                    let found = worker.tree.get(&name(key)).unwrap().map(|value| serial(&value));
-                    worker.record(key, |_| Operation::Get(found));
+                if failed.load(Ordering::SeqCst) {
+                    break;
                 }
-                std::mem::take(&mut worker.events)
-            };
-            (0..rounds).map(round).collect()
+                worker.attempt(&failed, Worker::round);
+                if barrier.wait().is_leader() {
+                    worker.attempt(&failed, Worker::read_all);
+                }
+                all.push(std::mem::take(&mut worker.events));
+            }
+            all
         };
         let threads: Vec<_> = (0..THREADS).map(|thread| scope.spawn(move || work(thread))).collect();
         threads.into_iter().map(|thread| thread.join().unwrap()).collect()
     });
+    assert!(!failed.into_inner(), "seed {seed}");
     let (mut states, mut overlapping) = (BTreeMap::new(), 0);
     for round in 0..rounds as usize {
         let mut histories = BTreeMap::<u64, Vec<Event<Operation>>>::new();
