@@ -18,8 +18,8 @@ pub(super) enum Step {
 /// Two neighbours below one parent.
 #[derive(Debug)]
 pub(super) enum Pair {
-    /// One of them is sealed, just now or before: its join is to be finished.
-    Sealed(Link, Vec<u8>),
+    /// One of them, or the parent, is sealed, just now or before: the join of that node, of that low bound and level, is to be finished.
+    Sealed(Link, Vec<u8>, u8),
     /// The right one has no entry in the parent.
     Unposted(Post),
     /// They are not to be joined, or there are no two.
@@ -58,7 +58,7 @@ impl Tree {
     fn join(&self, structure: &mut Structure, key: &[u8], level: u8) -> Result<bool> {
         for right_one in [0, 1] {
             match self.seal_for_join(key, level, right_one)? {
-                Pair::Sealed(link, low) => {
+                Pair::Sealed(link, low, level) => {
                     self.finish(structure, link, &low, level)?;
                     return Ok(true);
                 }
@@ -79,14 +79,17 @@ impl Tree {
     pub(super) fn seal_for_join(&self, key: &[u8], level: u8, further: usize) -> Result<Pair> {
         let guard = self.shared.cache.pin();
         let Some(parent) = self.find(&guard, Target::At(key), level + 1)? else { return Ok(Pair::Apart) };
-        let parent = parent.seat.merged();
+        let (above, parent) = (parent.seat.link, parent.seat.merged());
+        if parent.is_sealed() {
+            return Ok(Pair::Sealed(above, parent.low().to_vec(), level + 1));
+        }
         let index = Target::At(key).index_in(parent).unwrap_or(0) + further;
-        if index == 0 || index > parent.count() || parent.is_sealed() {
+        if index == 0 || index > parent.count() {
             return Ok(Pair::Apart);
         }
         let Some(left) = self.shared.read(&guard, parent.child(index - 1))? else { return Ok(Pair::Apart) };
         if left.base.is_sealed() {
-            return Ok(Pair::Sealed(left.link, left.base.low().to_vec()));
+            return Ok(Pair::Sealed(left.link, left.base.low().to_vec(), level));
         }
         let right = self.shared.read(&guard, left.base.right())?;
         let Some(right) = right.filter(|_| left.base.high() != parent.high()) else {
@@ -94,7 +97,7 @@ impl Tree {
         };
         let (link, low) = (right.link, right.base.low().to_vec());
         if right.base.is_sealed() {
-            return Ok(Pair::Sealed(link, low));
+            return Ok(Pair::Sealed(link, low, level));
         }
         if index == parent.count() || parent.child(index) != link {
             return Ok(Pair::Unposted(Post { level, low, link }));
@@ -102,7 +105,7 @@ impl Tree {
         let together = (left.merged().size() + right.merged().size()).saturating_sub(HEADER);
         let fits = together <= self.shared.tuning.most_joined(level);
         let is_sealed = fits && self.shared.cache.link(link.page, right.version, Node::seal())?.is_done();
-        Ok(if is_sealed { Pair::Sealed(link, low) } else { Pair::Apart })
+        Ok(if is_sealed { Pair::Sealed(link, low, level) } else { Pair::Apart })
     }
 
     /// Finishes what was begun with a sealed node, perhaps before the store was opened.

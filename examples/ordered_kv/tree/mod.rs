@@ -56,8 +56,8 @@
 //!
 //! | after | what readers find | what finishes it |
 //! |---|---|---|
-//! | sealed | all of it | a write to it: goes on, or unseals it if it has become its parent's first child; or a join beside it |
-//! | entry removed | all of it, through the left sibling | a write to it, or a join beside it |
+//! | sealed | all of it | a write to it: goes on, or unseals it if it has become its parent's first child; or a join beside or below it |
+//! | entry removed | all of it, through the left sibling | a write to it, or a join beside or below it |
 //! | contents moved | the left sibling; the node is on no chain | [`sweep`](Forest::sweep) |
 //!
 //! Posting and joining take one lock, the [`Structure`](forest::Structure): else an entry could be posted for a node that

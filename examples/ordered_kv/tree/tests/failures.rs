@@ -106,7 +106,7 @@ impl Run {
     fn workload(&mut self, disk: &SimStorage, seed: u64) -> Result<()> {
         let storage = Arc::new(disk.clone());
         // With the small cache most reads come from the disk.
-        let capacity = if seed % 2 == 0 { 2 << 10 } else { 1 << 20 };
+        let capacity = if seed.is_multiple_of(2) { 2 << 10 } else { 1 << 20 };
         let config = config(&storage).io_buffer_size(512).io_buffers(2).cache_capacity(capacity);
         let forest = Forest::open(config, TINY)?;
         let tree = forest.tree("t")?;
@@ -161,7 +161,7 @@ fn stride() -> usize {
 fn a_call_that_fails_costs_nothing_that_was_acknowledged() {
     let (mut runs, mut overcome, mut checked) = (0, 0, 0);
     let mut figures = Figures::default();
-    for seed in 1..=4 {
+    for seed in 1..=4u64 {
         let disk = SimStorage::new(seed);
         let mut healthy = Run::new();
         healthy.workload(&disk, seed).unwrap();

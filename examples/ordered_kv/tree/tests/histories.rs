@@ -250,8 +250,8 @@ fn run(forest: &Forest, seed: u64, rounds: u64) -> u64 {
 #[test]
 fn every_history_of_a_key_has_an_order() {
     let (mut figures, mut overlapping, mut misses) = (Figures::default(), 0, 0);
-    for seed in 0..6 {
-        let capacity = if seed % 2 == 0 { 1 << 20 } else { 1 << 10 };
+    for seed in 0..6u64 {
+        let capacity = if seed.is_multiple_of(2) { 1 << 20 } else { 1 << 10 };
         let config = config(&Arc::new(MemoryStorage::new())).cache_capacity(capacity);
         let tuning = Tuning { leaf_bytes: 256, inner_bytes: 200, unmerged: seed as usize };
         let forest = Forest::open(config, tuning).unwrap();

@@ -6,7 +6,7 @@ use super::super::forest::Structure;
 use super::super::join::{Pair, Step};
 use super::super::node::Node;
 use super::super::{Direction, Forest, Range, Tree};
-use super::{contents, in_memory};
+use super::{contents, in_memory, key};
 
 /// A tree of some leaves below one root. Returns a leaf that is not the first one: its link, and its low bound.
 fn with_a_joinable_leaf(forest: &Forest) -> (Tree, Link, Vec<u8>) {
@@ -29,7 +29,7 @@ fn sealed(forest: &Forest, tree: &Tree, low: &[u8]) -> Link {
         assert!(shared.cache.link(seat.page_id(), seat.version, Node::put(&key, b"old")).unwrap().is_done());
     }
     match tree.seal_for_join(low, 0, 0).unwrap() {
-        Pair::Sealed(link, _) => link,
+        Pair::Sealed(link, ..) => link,
         other => panic!("{other:?}"),
     }
 }
@@ -98,4 +98,31 @@ fn a_sealed_node_that_its_parent_needs_is_unsealed_by_a_write() {
     tree.put(b"a", b"b").unwrap();
     let report = forest.check().unwrap();
     assert_eq!((report.sealed, report.faults, forest.figures().unsealed), (0, Vec::new(), 1));
+}
+
+/// Nobody writes to an inner node but who splits or joins below it.
+#[test]
+fn what_was_interrupted_above_the_leaves_is_mended_by_joins_beside_it() {
+    for is_sealed in [true, false] {
+        let forest = in_memory();
+        let (tree, shared) = (forest.tree("t").unwrap(), &forest.shared);
+        // Again and again, until no leaf is left that the next write would split: that would mend it, too.
+        (0..1000).for_each(|number| tree.put(&key(number % 200), b"value").unwrap());
+        let guard = shared.cache.pin();
+        let root = shared.read(&guard, tree.root).unwrap().unwrap();
+        assert!(root.base.level() == 2 && root.base.count() > 2, "{root:?}");
+        let last = root.base.child(root.base.count() - 1);
+        let inner = shared.read(&guard, last).unwrap().unwrap();
+        let (at, change) =
+            if is_sealed { (&inner, Node::seal()) } else { (&root, Node::delete(inner.base.low())) };
+        assert!(shared.cache.link(at.page_id(), at.version, change).unwrap().is_done());
+        drop(guard);
+        let report = forest.check().unwrap();
+        assert_eq!((report.inner_sealed, report.inner_unposted), (is_sealed.into(), (!is_sealed).into()));
+
+        (0..200).for_each(|number| assert!(tree.delete(&key(number)).unwrap()));
+        let report = forest.check().unwrap();
+        assert_eq!((report.faults, report.sealed, report.unposted, report.unused), (Vec::new(), 0, 0, 0));
+        assert!(report.leaves < 15, "{} leaves", report.leaves);
+    }
 }
