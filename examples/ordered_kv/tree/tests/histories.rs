@@ -255,14 +255,14 @@ fn every_history_of_a_key_has_an_order() {
         let config = config(&Arc::new(MemoryStorage::new())).cache_capacity(capacity);
         let tuning = Tuning { leaf_bytes: 256, inner_bytes: 200, unmerged: seed as usize };
         let forest = Forest::open(config, tuning).unwrap();
-        overlapping += run(&forest, seed, 100);
+        overlapping += run(&forest, seed, 60);
         let report = forest.check().unwrap();
         assert_eq!((report.faults, report.unused, report.sealed), (Vec::new(), 0, 0));
         figures += forest.figures();
         misses += forest.stats().counts.misses;
     }
-    assert!(overlapping > 1000 && misses > 1000, "{overlapping} overlapping histories, {misses} misses");
-    assert!(figures.splits > 200 && figures.joins > 200 && figures.loads > 10, "{figures:?}");
+    assert!(overlapping > 600 && misses > 1000, "{overlapping} overlapping histories, {misses} misses");
+    assert!(figures.splits > 100 && figures.joins > 100 && figures.loads > 10, "{figures:?}");
     assert!(figures.restarts > 5 && figures.lost_races > 50, "{figures:?}");
 }
 
