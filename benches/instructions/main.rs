@@ -13,13 +13,17 @@
 
 #[path = "../common/mod.rs"]
 mod common;
+#[path = "../../examples/ordered_kv/tree/mod.rs"]
+mod tree;
 
 use std::collections::BTreeMap;
 use std::fs;
+use std::ops::ControlFlow;
 use std::process::{Command, ExitCode};
 
 use common::{Bytes, Place, Random, allocate, link, replace, setting};
 use pagelog::{Config, PageCache, PageId, Version};
+use tree::{Direction, Forest, Range, Tree, Tuning};
 
 const ROLE: &str = "PAGELOG_COUNTED_CELL";
 const RECORDED: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/benches/instructions/recorded.txt");
@@ -39,7 +43,7 @@ struct Cell {
     run: fn(usize),
 }
 
-const CELLS: [Cell; 9] = [
+const CELLS: [Cell; 12] = [
     Cell { name: "version", operations: 100_000, run: version },
     Cell { name: "link", operations: 200_000, run: link_or_cut },
     Cell { name: "replace", operations: 40_000, run: replace_pages },
@@ -49,6 +53,9 @@ const CELLS: [Cell; 9] = [
     Cell { name: "commit", operations: 2000, run: commit },
     Cell { name: "allocate_and_free", operations: 20_000, run: allocate_and_free },
     Cell { name: "open", operations: PAGES, run: open_again },
+    Cell { name: "tree_get", operations: 100_000, run: tree_get },
+    Cell { name: "tree_put", operations: 100_000, run: tree_put },
+    Cell { name: "tree_scan", operations: 10_000, run: tree_scan },
 ];
 
 type Pages = Vec<(PageId, Version)>;
@@ -223,6 +230,63 @@ fn open_again(operations: usize) {
         let guard = cache.pin();
         for (page_id, _) in pages.iter().take(operations) {
             assert!(guard.get(*page_id).expect("a read").is_some());
+        }
+    });
+}
+
+/// Records of the ordered store in `examples/ordered_kv`: keys of 16 bytes in no order, values of 100.
+const RECORDS: usize = 50_000;
+/// How many of them a scan visits.
+const SCANNED: usize = 50;
+
+fn key(number: usize) -> [u8; 16] {
+    let mixed = (number as u64 + 1).wrapping_mul(0x9E37_79B9_7F4A_7C15);
+    let digit = |at: usize| b"0123456789abcdef"[(mixed >> (60 - 4 * at)) as usize % 16];
+    std::array::from_fn(digit)
+}
+
+fn grown(place: &Place) -> Tree {
+    let forest = Forest::open(config(place), Tuning::default()).expect("a store");
+    let tree = forest.tree("records").expect("a tree");
+    (0..RECORDS).for_each(|number| tree.put(&key(number), &[1; 100]).expect("a put"));
+    tree
+}
+
+fn tree_get(operations: usize) {
+    let place = Place::new("instructions");
+    let tree = grown(&place);
+    let mut random = Random::new(7);
+    counted(&mut || {
+        for _ in 0..operations {
+            let value = tree.get_with(&key(random.below(RECORDS)), |value| value[99]);
+            assert_eq!(value.expect("a read"), Some(1));
+        }
+    });
+}
+
+fn tree_put(operations: usize) {
+    let place = Place::new("instructions");
+    let tree = grown(&place);
+    let mut random = Random::new(8);
+    let mut some = |count: usize| {
+        (0..count).for_each(|_| tree.put(&key(random.below(RECORDS)), &[1; 100]).expect("a put"));
+    };
+    some(operations);
+    counted(&mut || some(operations));
+}
+
+fn tree_scan(operations: usize) {
+    let place = Place::new("instructions");
+    let tree = grown(&place);
+    let mut random = Random::new(9);
+    counted(&mut || {
+        for _ in 0..operations {
+            let (from, mut left) = (key(random.below(RECORDS)), SCANNED);
+            let visit = |_: &[u8], _: &[u8]| {
+                left -= 1;
+                if left == 0 { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
+            };
+            tree.visit(Range::new(&from[..]..), Direction::Up, visit).expect("a scan");
         }
     });
 }

@@ -1,19 +1,11 @@
-//! Is there an order?
+//! What a page may answer.
 //!
-//! A history of a page is linearizable if its operations can be put in an order, one at a time, in which each gives the answer that
-//! it gave, and in which none comes after one that was invoked when it had answered already. This looks for such an order by trying
-//! (Wing and Gong, "Testing and Verifying Concurrent Objects", 1993), and remembers what it has tried (Lowe, "Testing for
-//! linearizability", 2017). Pages are independent of each other, and a set of independent objects is linearizable if each of them is
-//! (Herlihy and Wing, 1990), so each page is looked at by itself.
-//!
-//! The search knows nothing about how versions are made. It takes from the promise that a change gives a version above all before it,
-//! and that a compare-and-swap happens if and only if the page has the version that it names. Since few operations are possible in a given
-//! state, it hardly ever has to go back.
+//! This knows nothing about how versions are made. It takes from the promise that a change gives a version above all before it,
+//! and that a compare-and-swap happens if and only if the page has the version that it names. The order is looked for in
+//! [`order`].
 
-use std::collections::HashSet;
-use std::fmt;
-
-use crate::history::{Event, Operation, Outcome, Serial, Verb};
+use crate::history::{Operation, Outcome, Serial, Verb};
+use crate::order;
 
 /// What a page is between two operations.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
@@ -101,120 +93,26 @@ impl Life {
     }
 }
 
-/// Which events have their place in the order already.
-#[derive(Clone, PartialEq, Eq, Hash)]
-struct Placed(Vec<u64>);
+impl order::Operation for Operation {
+    type State = State;
 
-impl Placed {
-    fn none(of: usize) -> Self {
-        Self(vec![0; of.div_ceil(64)])
+    fn after(&self, state: &State) -> Result<State, &'static str> {
+        state.after(self)
     }
 
-    fn has(&self, index: usize) -> bool {
-        self.0[index / 64] >> (index % 64) & 1 == 1
-    }
-
-    fn put(&mut self, index: usize) {
-        self.0[index / 64] |= 1 << (index % 64);
-    }
-
-    fn count(&self) -> u32 {
-        self.0.iter().map(|word| word.count_ones()).sum()
-    }
-
-    /// The events that can come next: nothing that is not placed had answered when they were invoked. The history is sorted by
-    /// invocation.
-    fn candidates<'a>(&'a self, history: &'a [Event]) -> impl Iterator<Item = usize> + 'a {
-        let open = || (0..history.len()).filter(|index| !self.has(*index));
-        let mut first_answer = u64::MAX;
-        for index in open() {
-            if history[index].invoked > first_answer {
-                break;
-            }
-            first_answer = first_answer.min(history[index].answered);
+    fn is_change(&self) -> bool {
+        match self {
+            Self::Get(_) | Self::Version(_) => false,
+            Self::Allocate(..) => true,
+            Self::Change { outcome, .. } => matches!(outcome, Outcome::Done(_)),
         }
-        open().take_while(move |index| history[*index].invoked <= first_answer)
-    }
-}
-
-/// The page after all of a history, or how far one can get.
-pub fn check(initial: &State, mut history: Vec<Event>) -> Result<State, Rejection> {
-    history.sort_by_key(|event| event.invoked);
-    let history = &history;
-    let mut tried = HashSet::new();
-    let mut to_try = vec![(Placed::none(history.len()), initial.clone())];
-    let mut farthest = to_try[0].clone();
-    while let Some((mut placed, state)) = to_try.pop() {
-        place_what_changes_nothing(&mut placed, &state, history);
-        if placed.count() as usize == history.len() {
-            return Ok(state);
-        }
-        if placed.count() > farthest.0.count() {
-            farthest = (placed.clone(), state.clone());
-        }
-        if !tried.insert((placed.clone(), state.clone())) {
-            continue;
-        }
-        for index in placed.candidates(history) {
-            if let Ok(after) = state.after(&history[index].operation) {
-                let mut with_it = placed.clone();
-                with_it.put(index);
-                to_try.push((with_it, after));
-            }
-        }
-    }
-    Err(Rejection::new(history, &farthest.0, farthest.1))
-}
-
-/// If an operation that leaves the page as it is can come next, it may as well: whatever order there is without it first, there
-/// is the same with it first.
-fn place_what_changes_nothing(placed: &mut Placed, state: &State, history: &[Event]) {
-    loop {
-        let fits = |index: &usize| {
-            let event = &history[*index];
-            !event.is_change() && state.after(&event.operation).is_ok()
-        };
-        let Some(index) = placed.candidates(history).find(fits) else { return };
-        placed.put(index);
-    }
-}
-
-/// A history for which there is no order.
-#[derive(Debug)]
-pub struct Rejection {
-    /// The page, at the end of the longest order that there is.
-    state: State,
-    /// The events, whether each is in that order, and if not, and if it could come next in time, why it can't.
-    events: Vec<(Event, bool, Option<&'static str>)>,
-}
-
-impl Rejection {
-    fn new(history: &[Event], placed: &Placed, state: State) -> Self {
-        let candidates: Vec<usize> = placed.candidates(history).collect();
-        let explain = |(index, event): (usize, &Event)| {
-            let why_not = state.after(&event.operation).err().filter(|_| candidates.contains(&index));
-            (event.clone(), placed.has(index), why_not)
-        };
-        Self { events: history.iter().enumerate().map(explain).collect(), state }
-    }
-}
-
-impl fmt::Display for Rejection {
-    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        writeln!(formatter, "there is no order; + is in the longest one, which ends with {:?}", self.state)?;
-        for (event, placed, why_not) in &self.events {
-            let mark = if *placed { '+' } else { ' ' };
-            let Event { thread, invoked, answered, operation } = event;
-            write!(formatter, "{mark} {invoked:6} - {answered:6}  thread {thread}  {operation:?}")?;
-            writeln!(formatter, "{}", why_not.map_or_else(String::new, |why| format!("  <- {why}")))?;
-        }
-        Ok(())
     }
 }
 
 mod tests {
-    use super::{State, check};
+    use super::State;
     use crate::history::{Event, Operation, Outcome, Verb};
+    use crate::order::check;
     use Operation::{Allocate, Get, Version};
     use Outcome::{Changed, Done, Gone};
     use Verb::{Free, Link, Replace};

@@ -1,7 +1,5 @@
 //! What was done to a page, by whom, and between which moments.
 
-use std::sync::atomic::{AtomicU64, Ordering};
-
 /// The number of a fragment. No two are alike, so contents say which changes they are made of.
 pub type Serial = u32;
 
@@ -35,50 +33,5 @@ pub enum Outcome {
     Gone,
 }
 
-/// An operation and its interval. It took effect at one moment in between, if the page is linearizable.
-#[derive(Clone, Debug)]
-pub struct Event {
-    pub thread: u64,
-    pub invoked: u64,
-    pub answered: u64,
-    pub operation: Operation,
-}
-
-impl Event {
-    fn overlaps(&self, other: &Self) -> bool {
-        self.invoked < other.answered && other.invoked < self.answered
-    }
-
-    /// Whether the page is another one afterwards.
-    pub fn is_change(&self) -> bool {
-        match self.operation {
-            Operation::Get(_) | Operation::Version(_) => false,
-            Operation::Allocate(..) => true,
-            Operation::Change { outcome, .. } => matches!(outcome, Outcome::Done(_)),
-        }
-    }
-}
-
-/// Whether a change of the page happened at the same time as something else. If not, real time says all about the order, and the
-/// history proves little.
-pub fn is_overlapping(history: &[Event]) -> bool {
-    let mut changes = history.iter().filter(|event| event.is_change());
-    changes.any(|change| history.iter().any(|other| other.thread != change.thread && other.overlaps(change)))
-}
-
-/// One clock for all threads. Each moment is given once.
-#[derive(Debug, Default)]
-pub struct Clock(AtomicU64);
-
-impl Clock {
-    pub fn now(&self) -> u64 {
-        self.0.fetch_add(1, Ordering::SeqCst)
-    }
-
-    /// Does something, and notes when.
-    pub fn record(&self, thread: u64, work: impl FnOnce() -> Operation) -> Event {
-        let invoked = self.now();
-        let operation = work();
-        Event { thread, invoked, answered: self.now(), operation }
-    }
-}
+/// An operation on a page and its interval.
+pub type Event = crate::order::Event<Operation>;

@@ -16,6 +16,7 @@ mod faults;
 mod history;
 #[path = "../support/observed.rs"]
 mod observed;
+mod order;
 mod workload;
 
 use faults::Fault;

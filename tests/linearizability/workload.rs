@@ -10,11 +10,12 @@ use std::thread;
 
 use pagelog::{Cas, Codec, CodecError, Config, Counts, Fragment, MemoryStorage, PageCache, PageId, Version};
 
-use crate::checker::{Rejection, State, check};
+use crate::checker::State;
 use crate::common::{Dice, tiny};
 use crate::faults::{Fault, Liar};
-use crate::history::{Clock, Event, Operation, Outcome, Serial, Verb, is_overlapping};
+use crate::history::{Event, Operation, Outcome, Serial, Verb};
 use crate::observed::{Observed, Observer};
+use crate::order::{Clock, Rejection, check, is_overlapping};
 
 const THREADS: u64 = 3;
 /// Ids above this are given back at once, so that everybody meets on these.
@@ -396,7 +397,9 @@ fn judge(
         };
         summary.lost_races += history.iter().filter(is_lost).count() as u64;
         let state = states.entry(page_id).or_default();
-        let explain = |rejection: Rejection| format!("page {page_id}, which began as {state:?}: {rejection}");
+        let explain = |rejection: Rejection<Operation>| {
+            format!("page {page_id}, which began as {state:?}: {rejection}")
+        };
         *state = check(state, history).map_err(explain)?;
     }
     Ok(())

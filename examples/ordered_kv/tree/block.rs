@@ -22,6 +22,7 @@
 //! few cache lines. The layout is checked once, when the bytes are decoded; what reads it later is total all the same.
 
 use std::cmp::Ordering;
+use std::ops::Range;
 
 use pagelog::{CodecError, PageId};
 
@@ -119,6 +120,18 @@ fn shown(tail: &[u8]) -> u32 {
     u32::from_be_bytes(four)
 }
 
+/// The same, as they are written in a slot.
+#[inline]
+fn shown_in(slot: &[u8; SLOT]) -> u32 {
+    u32_at(slot, 0)
+}
+
+/// Where the entry of a slot begins.
+#[inline]
+fn begin_in(slot: &[u8; SLOT]) -> usize {
+    u32_at(slot, 4) as usize
+}
+
 impl<'a> Block<'a> {
     /// A view of bytes that were decoded, or built, as a whole node.
     #[inline]
@@ -200,19 +213,46 @@ impl<'a> Block<'a> {
     /// The entry at an index below [`count`](Self::count).
     #[inline]
     pub fn entry(self, index: usize) -> Entry<'a> {
-        let end = if index + 1 < self.count { self.begin(index + 1) } else { self.bytes.len() };
-        let entry = self.bytes.get(self.begin(index)..end).unwrap_or_default();
-        from(entry, 2).split_at_checked(u16_at(entry, 0)).unwrap_or_default()
+        self.entry_of(self.slots(), index)
     }
 
-    pub fn entries(self) -> impl Iterator<Item = Entry<'a>> {
-        (0..self.count).map(move |index| self.entry(index))
+    #[inline]
+    fn entry_of(self, slots: &[[u8; SLOT]], index: usize) -> Entry<'a> {
+        let begin = |index: usize| slots.get(index).map_or(self.bytes.len(), begin_in);
+        let entry = self.bytes.get(begin(index)..begin(index + 1)).unwrap_or_default();
+        let Some((length, rest)) = entry.split_first_chunk() else { return Entry::default() };
+        rest.split_at_checked(u16::from_le_bytes(*length).into()).unwrap_or_default()
+    }
+
+    pub fn entries(self) -> impl DoubleEndedIterator<Item = Entry<'a>> {
+        self.entries_in(0..self.count)
+    }
+
+    /// The entries from one index to before another.
+    #[inline]
+    pub fn entries_in(self, range: Range<usize>) -> impl DoubleEndedIterator<Item = Entry<'a>> {
+        let slots = self.slots();
+        range.map(move |index| self.entry_of(slots, index))
+    }
+
+    /// The bytes of the entries from one index to before another, as they lie there, and where they begin.
+    fn stretch(self, range: Range<usize>) -> (usize, &'a [u8]) {
+        let at = |index| if index < self.count { self.begin(index) } else { self.bytes.len() };
+        let (begin, end) = (at(range.start), at(range.end));
+        (begin, self.bytes.get(begin..end).unwrap_or_default())
+    }
+
+    /// The slots, one for each entry.
+    #[inline]
+    fn slots(self) -> &'a [[u8; SLOT]] {
+        from(self.bytes, HEADER).as_chunks().0.get(..self.count).unwrap_or_default()
     }
 
     /// Where a key is, or where it would be.
     #[inline]
     pub fn search(self, key: &[u8]) -> Result<usize, usize> {
-        if self.count == 0 {
+        let slots = self.slots();
+        if slots.is_empty() {
             return Err(0);
         }
         let prefix = u16_at(self.bytes, 32);
@@ -223,11 +263,26 @@ impl<'a> Block<'a> {
             Ordering::Equal => {}
         }
         let sought = shown(tail);
-        let (mut low, mut high) = (0, self.count);
+        let low = slots.partition_point(|slot| shown_in(slot) < sought);
+        if slots.get(low).is_none_or(|slot| shown_in(slot) != sought) {
+            return Err(low);
+        }
+        let alike = slots.get(low + 1..).unwrap_or_default().partition_point(|slot| shown_in(slot) == sought);
+        self.search_among(low, low + 1 + alike, prefix, tail)
+    }
+
+    /// Where a key is among those whose slots show the same four bytes.
+    #[inline]
+    fn search_among(
+        self,
+        mut low: usize,
+        mut high: usize,
+        prefix: usize,
+        tail: &[u8],
+    ) -> Result<usize, usize> {
         while low < high {
             let middle = low.midpoint(high);
-            let order = u32_at(self.bytes, HEADER + SLOT * middle).cmp(&sought);
-            match order.then_with(|| from(self.key(middle), prefix).cmp(tail)) {
+            match from(self.key(middle), prefix).cmp(tail) {
                 Ordering::Less => low = middle + 1,
                 Ordering::Greater => high = middle,
                 Ordering::Equal => return Ok(middle),
@@ -303,26 +358,125 @@ pub fn build(title: &Title<'_>, entries: &[Entry<'_>]) -> Vec<u8> {
         [(first, _), .., (last, _)] => common_prefix(first, last),
         [(only, _)] => only.len(),
     };
+    let mut begin = put_header(&mut bytes, title, entries.len(), prefix);
+    for (key, value) in entries {
+        put_slot(&mut bytes, shown(from(key, prefix)), &mut begin, 2 + key.len() + value.len());
+    }
+    put_bounds(&mut bytes, title);
+    entries.iter().for_each(|entry| put_entry(&mut bytes, entry));
+    bytes
+}
+
+/// A change to a block: what it has at these indices goes, an entry comes in its place, or both.
+pub struct Splice<'a> {
+    /// One index, or none.
+    pub replaced: Range<usize>,
+    pub entry: Option<Entry<'a>>,
+}
+
+/// The same as [`build`] of a block's entries with changes, which are in order. Copies what lies between them as it is.
+pub fn rebuild(title: &Title<'_>, base: Block<'_>, changes: &[Splice<'_>]) -> Vec<u8> {
+    let prefix = u16_at(base.bytes, 32);
+    let count = match ends_with(base, changes) {
+        Some((first, last, count)) if common_prefix(first, last) == prefix => count,
+        // The slots show other bytes of the keys.
+        _ => return build(title, &spliced(base, changes)),
+    };
+    let ends = || changes.iter().map(|change| change.replaced.start).chain([base.count]);
+    let starts = || std::iter::once(0).chain(changes.iter().map(|change| change.replaced.end));
+    let entries = || changes.iter().map(|change| change.entry.as_ref()).chain([None]);
+    let kept: usize = starts().zip(ends()).map(|(start, end)| base.stretch(start..end).1.len()).sum();
+    let new: usize =
+        changes.iter().filter_map(|change| Some(entry_size(change.entry.as_ref()?) - SLOT)).sum();
+    let mut bytes = Vec::with_capacity(size_of(title, &[]) + SLOT * count + kept + new);
+    let mut begin = put_header(&mut bytes, title, count, prefix);
+    for ((start, end), entry) in starts().zip(ends()).zip(entries()) {
+        let (old, stretch) = base.stretch(start..end);
+        for slot in base.slots().get(start..end).unwrap_or_default() {
+            bytes.extend_from_slice(&moved(slot, old, begin));
+        }
+        begin += stretch.len();
+        if let Some((key, value)) = entry {
+            put_slot(&mut bytes, shown(from(key, prefix)), &mut begin, 2 + key.len() + value.len());
+        }
+    }
+    put_bounds(&mut bytes, title);
+    for ((start, end), entry) in starts().zip(ends()).zip(entries()) {
+        bytes.extend_from_slice(base.stretch(start..end).1);
+        entry.into_iter().for_each(|entry| put_entry(&mut bytes, entry));
+    }
+    bytes
+}
+
+/// The first and the last key that a block has after changes, and how many entries. `None` if that takes a closer look.
+fn ends_with<'a>(base: Block<'a>, changes: &[Splice<'a>]) -> Option<(&'a [u8], &'a [u8], usize)> {
+    let end = base.count;
+    let first = match changes.first() {
+        Some(Splice { replaced, entry }) if replaced.start == 0 => entry.as_ref()?.0,
+        _ => base.key(0),
+    };
+    let last = match changes.last() {
+        Some(Splice { replaced, entry }) if replaced.end == end => entry.as_ref()?.0,
+        _ => base.key(end.checked_sub(1)?),
+    };
+    let added = changes.iter().filter(|change| change.entry.is_some()).count();
+    let removed: usize = changes.iter().map(|change| change.replaced.len()).sum();
+    let count = (end + added).checked_sub(removed)?;
+    (count > 1).then_some((first, last, count))
+}
+
+fn spliced<'a>(base: Block<'a>, changes: &[Splice<'a>]) -> Vec<Entry<'a>> {
+    let mut entries = Vec::with_capacity(base.count + changes.len());
+    let mut next = 0;
+    for Splice { replaced, entry } in changes {
+        entries.extend((next..replaced.start).map(|index| base.entry(index)));
+        entries.extend(*entry);
+        next = replaced.end;
+    }
+    entries.extend((next..base.count).map(|index| base.entry(index)));
+    entries
+}
+
+/// Returns where the first entry will begin.
+fn put_header(bytes: &mut Vec<u8>, title: &Title<'_>, count: usize, prefix: usize) -> usize {
     let high = title.high.unwrap_or_default();
     bytes.extend_from_slice(&[WHOLE, title.level, title.sealed.into(), title.high.is_some().into()]);
-    put_u32(&mut bytes, entries.len());
+    put_u32(bytes, count);
     bytes.extend_from_slice(&title.serial.to_le_bytes());
     bytes.extend_from_slice(&title.right.to_bytes());
     for length in [prefix, title.low.len(), high.len(), 0] {
-        put_u16(&mut bytes, length);
+        put_u16(bytes, length);
     }
-    let mut begin = HEADER + SLOT * entries.len() + title.low.len() + high.len();
-    for (key, value) in entries {
-        bytes.extend_from_slice(&shown(from(key, prefix)).to_le_bytes());
-        put_u32(&mut bytes, begin);
-        begin += 2 + key.len() + value.len();
-    }
+    HEADER + SLOT * count + title.low.len() + high.len()
+}
+
+/// Moves `begin` behind the entry.
+fn put_slot(bytes: &mut Vec<u8>, shown: u32, begin: &mut usize, length: usize) {
+    let mut slot = [0; SLOT];
+    let (four, place) = slot.split_at_mut(4);
+    four.copy_from_slice(&shown.to_le_bytes());
+    place.copy_from_slice(&u32::try_from(*begin).unwrap_or(u32::MAX).to_le_bytes());
+    bytes.extend_from_slice(&slot);
+    *begin += length;
+}
+
+/// A slot of an entry that belongs to a stretch which began at `old` and begins at `new` now.
+#[inline]
+fn moved(slot: &[u8; SLOT], old: usize, new: usize) -> [u8; SLOT] {
+    let begin = u32_at(slot, 4).wrapping_sub(old as u32).wrapping_add(new as u32);
+    let mut slot = *slot;
+    let (_, place) = slot.split_at_mut(4);
+    place.copy_from_slice(&begin.to_le_bytes());
+    slot
+}
+
+fn put_bounds(bytes: &mut Vec<u8>, title: &Title<'_>) {
     bytes.extend_from_slice(title.low);
-    bytes.extend_from_slice(high);
-    for (key, value) in entries {
-        put_u16(&mut bytes, key.len());
-        bytes.extend_from_slice(key);
-        bytes.extend_from_slice(value);
-    }
-    bytes
+    bytes.extend_from_slice(title.high.unwrap_or_default());
+}
+
+fn put_entry(bytes: &mut Vec<u8>, (key, value): &Entry<'_>) {
+    put_u16(bytes, key.len());
+    bytes.extend_from_slice(key);
+    bytes.extend_from_slice(value);
 }

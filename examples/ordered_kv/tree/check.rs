@@ -22,8 +22,12 @@ pub struct Report {
     pub bytes: u64,
     /// Nodes without an entry in a parent. They cost a step, until somebody writes to them.
     pub unposted: u64,
+    /// Of these, inner nodes.
+    pub inner_unposted: u64,
     /// Nodes whose join was interrupted.
     pub sealed: u64,
+    /// Of these, inner nodes.
+    pub inner_sealed: u64,
     /// Pages that no tree has. [`Forest::sweep`] frees them.
     pub unused: u64,
     /// What should not be.
@@ -113,6 +117,7 @@ impl Walk<'_> {
             }
             if expected.next_if(|(key, link)| *key == low && *link == next).is_none() {
                 self.report.unposted += 1;
+                self.report.inner_unposted += u64::from(level > 0);
             }
             self.node(&seat, level, &low, &mut children);
             let block = seat.merged();
@@ -131,6 +136,7 @@ impl Walk<'_> {
         let (block, link) = (seat.merged(), seat.link);
         self.report.bytes += block.size() as u64;
         self.report.sealed += u64::from(block.is_sealed());
+        self.report.inner_sealed += u64::from(block.is_sealed() && level > 0);
         if block.level() != level {
             self.fault(link, "is of another level");
         }

@@ -102,6 +102,8 @@ impl Shared {
     pub(super) fn read<'g>(&self, guard: &'g Guard<'_, Node>, link: Link) -> Result<Option<Seat<'g>>> {
         let Some(page) = guard.get(link.page)? else { return Ok(None) };
         let (base, unmerged) = self.base_of(&page);
+        #[cfg(test)]
+        super::tests::hesitate();
         if base.serial() != link.serial {
             return Ok(None);
         }

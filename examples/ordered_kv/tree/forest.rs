@@ -53,6 +53,12 @@ macro_rules! figures {
         #[derive(Clone, Copy, Debug, Default)]
         pub struct Figures { $($(#[$doc])* pub $name: u64,)* }
 
+        impl std::ops::AddAssign for Figures {
+            fn add_assign(&mut self, more: Self) {
+                $(self.$name += more.$name;)*
+            }
+        }
+
         #[derive(Debug, Default)]
         pub(super) struct Counters { $(pub(super) $name: AtomicU64,)* }
 
@@ -67,6 +73,8 @@ macro_rules! figures {
 figures! {
     /// Nodes made by splitting others.
     splits,
+    /// Of these, inner nodes.
+    inner_splits,
     /// Times that a root got a level more.
     growths,
     /// Leaves that were loaded as a whole.
@@ -77,6 +85,8 @@ figures! {
     late_posts,
     /// Nodes joined to their left sibling.
     joins,
+    /// Of these, inner nodes.
+    inner_joins,
     /// Of these, such that were found half-done.
     late_joins,
     /// Sealed nodes that were unsealed.

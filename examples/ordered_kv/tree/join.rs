@@ -3,7 +3,7 @@
 
 use super::block::{Block, Entry, HEADER, Link, Title};
 use super::error::{Error, Result};
-use super::find::{Seat, Target};
+use super::find::{Post, Seat, Target};
 use super::forest::{Structure, Tree, count};
 use super::node::Node;
 
@@ -13,6 +13,17 @@ pub(super) enum Step {
     Again,
     /// This one first.
     Sealed(Link, Vec<u8>),
+}
+
+/// Two neighbours below one parent.
+#[derive(Debug)]
+pub(super) enum Pair {
+    /// One of them, or the parent, is sealed, just now or before: the join of that node, of that low bound and level, is to be finished.
+    Sealed(Link, Vec<u8>, u8),
+    /// The right one has no entry in the parent.
+    Unposted(Post),
+    /// They are not to be joined, or there are no two.
+    Apart,
 }
 
 impl Tree {
@@ -43,43 +54,58 @@ impl Tree {
     }
 
     /// Joins the node of that level that covers a key to its left sibling, or its right sibling to it, if they have the same
-    /// parent. Whether it did.
+    /// parent. What a crash has interrupted there comes first. Whether it did something.
     fn join(&self, structure: &mut Structure, key: &[u8], level: u8) -> Result<bool> {
         for right_one in [0, 1] {
-            if let Some((link, low)) = self.seal_for_join(key, level, right_one)? {
-                self.finish(structure, link, &low, level)?;
-                return Ok(true);
+            match self.seal_for_join(key, level, right_one)? {
+                Pair::Sealed(link, low, level) => {
+                    self.finish(structure, link, &low, level)?;
+                    return Ok(true);
+                }
+                Pair::Unposted(post) => {
+                    let posted = self.post_under(structure, vec![post])?;
+                    (0..posted).for_each(|_| count(&self.shared.counters.late_posts));
+                    if posted > 0 {
+                        return Ok(true);
+                    }
+                }
+                Pair::Apart => {}
             }
         }
         Ok(false)
     }
 
-    /// Seals the right one of two nodes that can be joined: the node that covers a key, or the one that many to the right of it. Returns it
-    /// and its low bound.
-    pub(super) fn seal_for_join(
-        &self,
-        key: &[u8],
-        level: u8,
-        further: usize,
-    ) -> Result<Option<(Link, Vec<u8>)>> {
+    /// Seals the right one of two nodes that can be joined: the node that covers a key, or the one that many to the right of it.
+    pub(super) fn seal_for_join(&self, key: &[u8], level: u8, further: usize) -> Result<Pair> {
         let guard = self.shared.cache.pin();
-        let Some(parent) = self.find(&guard, Target::At(key), level + 1)? else { return Ok(None) };
-        let parent = parent.seat.merged();
+        let Some(parent) = self.find(&guard, Target::At(key), level + 1)? else { return Ok(Pair::Apart) };
+        let (above, parent) = (parent.seat.link, parent.seat.merged());
+        if parent.is_sealed() {
+            return Ok(Pair::Sealed(above, parent.low().to_vec(), level + 1));
+        }
         let index = Target::At(key).index_in(parent).unwrap_or(0) + further;
-        if index == 0 || index >= parent.count() || parent.is_sealed() {
-            return Ok(None);
+        if index == 0 || index > parent.count() {
+            return Ok(Pair::Apart);
         }
-        let (low, link) = (parent.key(index), parent.child(index));
-        let left = self.shared.read(&guard, parent.child(index - 1))?;
-        let (Some(left), Some(right)) = (left, self.shared.read(&guard, link)?) else { return Ok(None) };
-        let (one, other) = (left.merged(), right.merged());
-        let together = (one.size() + other.size()).saturating_sub(HEADER);
+        let Some(left) = self.shared.read(&guard, parent.child(index - 1))? else { return Ok(Pair::Apart) };
+        if left.base.is_sealed() {
+            return Ok(Pair::Sealed(left.link, left.base.low().to_vec(), level));
+        }
+        let right = self.shared.read(&guard, left.base.right())?;
+        let Some(right) = right.filter(|_| left.base.high() != parent.high()) else {
+            return Ok(Pair::Apart);
+        };
+        let (link, low) = (right.link, right.base.low().to_vec());
+        if right.base.is_sealed() {
+            return Ok(Pair::Sealed(link, low, level));
+        }
+        if index == parent.count() || parent.child(index) != link {
+            return Ok(Pair::Unposted(Post { level, low, link }));
+        }
+        let together = (left.merged().size() + right.merged().size()).saturating_sub(HEADER);
         let fits = together <= self.shared.tuning.most_joined(level);
-        if !fits || one.is_sealed() || other.is_sealed() || one.right() != link {
-            return Ok(None);
-        }
-        let sealed = self.shared.cache.link(link.page, right.version, Node::seal())?.is_done();
-        Ok(sealed.then(|| (link, low.to_vec())))
+        let is_sealed = fits && self.shared.cache.link(link.page, right.version, Node::seal())?.is_done();
+        Ok(if is_sealed { Pair::Sealed(link, low, level) } else { Pair::Apart })
     }
 
     /// Finishes what was begun with a sealed node, perhaps before the store was opened.
@@ -186,6 +212,9 @@ impl Tree {
         if self.shared.cache.replace(left.page_id(), left.version, union)?.is_done() {
             structure.to_free.push((node.page_id(), node.version));
             count(&self.shared.counters.joins);
+            if title.level > 0 {
+                count(&self.shared.counters.inner_joins);
+            }
         }
         Ok(Step::Again)
     }

@@ -47,7 +47,7 @@
 //! Allocate the right half, whose right link is the node's; then replace the node by its left half, whose right link is the new one. The second step puts
 //! the right half on the chain and cuts the left one in a single compare-and-swap. The entry in the parent is posted afterwards;
 //! until then, and if it never is because of a crash, (B) holds. A writer that had to take a right link posts
-//! what is missing. A root that splits gets two new children, and becomes their parent in one replacement.
+//! what is missing, at any level, and so does a join beside it. A root that splits gets two new children, and becomes their parent in one replacement.
 //!
 //! # Joins ([`join`])
 //!
@@ -56,8 +56,8 @@
 //!
 //! | after | what readers find | what finishes it |
 //! |---|---|---|
-//! | sealed | all of it | a write to it: goes on, or unseals it if it has become its parent's first child |
-//! | entry removed | all of it, through the left sibling | a write to it |
+//! | sealed | all of it | a write to it: goes on, or unseals it if it has become its parent's first child; or a join beside or below it |
+//! | entry removed | all of it, through the left sibling | a write to it, or a join beside or below it |
 //! | contents moved | the left sibling; the node is on no chain | [`sweep`](Forest::sweep) |
 //!
 //! Posting and joining take one lock, the [`Structure`](forest::Structure): else an entry could be posted for a node that

@@ -9,7 +9,7 @@
 
 use pagelog::{Codec, CodecError, Fragment};
 
-use super::block::{Block, Entry, Title, WHOLE, build, u16_at};
+use super::block::{Block, Entry, Splice, Title, WHOLE, build, rebuild, u16_at};
 
 const PUT: u8 = 2;
 const DELETE: u8 = 3;
@@ -99,24 +99,23 @@ impl Fragment for Node {
         let mut changes: Vec<&Self> = newer.iter().filter(|node| node.is_change_of_key()).copied().collect();
         // Stable, so of two changes to one key the newer comes later.
         changes.sort_by(|one, other| one.changed_key().cmp(other.changed_key()));
-        let mut entries = Vec::with_capacity(base.count() + changes.len());
-        let mut next = 0;
+        let mut splices = Vec::with_capacity(changes.len());
         let mut changes = changes.into_iter().peekable();
         while let Some(change) = changes.next() {
             let key = change.changed_key();
             if changes.peek().is_some_and(|newer| newer.changed_key() == key) {
                 continue;
             }
-            let (at, after) = match base.search(key) {
-                Ok(at) => (at, at + 1),
-                Err(at) => (at, at),
+            let replaced = match base.search(key) {
+                Ok(at) => at..at + 1,
+                Err(at) => at..at,
             };
-            entries.extend((next..at).map(|index| base.entry(index)));
-            entries.extend(change.changed_value().map(|value| (key, value)));
-            next = after;
+            let entry = change.changed_value().map(|value| (key, value));
+            if entry.is_some() || !replaced.is_empty() {
+                splices.push(Splice { replaced, entry });
+            }
         }
-        entries.extend((next..base.count()).map(|index| base.entry(index)));
-        Self::whole(&title, &entries)
+        Self(rebuild(&title, base, &splices).into())
     }
 
     fn heap_size(&self) -> Option<usize> {
@@ -145,6 +144,8 @@ impl Codec<Node> for Raw {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeMap;
+
     use pagelog::{Codec, Fragment};
 
     use super::super::block::{Link, Title};
@@ -175,6 +176,38 @@ mod tests {
             assert_eq!(Node::merge(&rest), merged, "any oldest part may be merged first");
         }
         assert!(Node::merge(&[&whole, &Node::seal()]).block().is_sealed());
+    }
+
+    /// Whatever is copied from the older node, the result is the one that is built from all entries.
+    #[test]
+    fn a_merger_is_what_would_be_built_anew() {
+        let mut state = 1u64;
+        let mut below = |bound: u64| {
+            state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+            (state >> 33) % bound
+        };
+        for round in 0..3000 {
+            let width = below(3) as usize;
+            let mut key = || format!("{}{:0width$}", ["k", "key", ""][round % 3], below(30)).into_bytes();
+            let keys: Vec<_> = (0..round % 20).map(|_| key()).collect();
+            let mut map: BTreeMap<Vec<u8>, Vec<u8>> = keys.into_iter().map(|key| (key, vec![1; 3])).collect();
+            let whole = |map: &BTreeMap<Vec<u8>, Vec<u8>>| {
+                let entries: Vec<_> = map.iter().map(|(key, value)| (&key[..], &value[..])).collect();
+                Node::whole(&title(), &entries)
+            };
+            let mut nodes = vec![whole(&map)];
+            for number in 0..round % 7 {
+                let key = key();
+                if (number + round) % 3 == 0 {
+                    nodes.push(Node::delete(&key));
+                    map.remove(&key);
+                } else {
+                    nodes.push(Node::put(&key, &vec![2; number]));
+                    map.insert(key, vec![2; number]);
+                }
+            }
+            assert_eq!(Node::merge(&nodes.iter().collect::<Vec<_>>()), whole(&map));
+        }
     }
 
     #[test]

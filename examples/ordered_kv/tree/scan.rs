@@ -6,7 +6,7 @@
 use std::collections::VecDeque;
 use std::ops::{Bound, ControlFlow, RangeBounds};
 
-use super::block::{Block, Link};
+use super::block::{Block, Entry, Link};
 use super::error::Result;
 use super::find::Target;
 use super::forest::Tree;
@@ -120,7 +120,7 @@ impl Cursor {
             None => tree.find(&guard, Target::At(&self.left.from), 0)?.ok_or_else(no_leaf)?.seat,
         };
         let leaf = seat.merged();
-        if visit_all(leaf, self.entries_of(leaf), visit).is_break() {
+        if visit_all(self.entries_of(leaf), visit).is_break() {
             return Ok(ControlFlow::Break(()));
         }
         match leaf.high() {
@@ -143,7 +143,7 @@ impl Cursor {
         let guard = tree.shared.cache.pin();
         let target = Target::Before(self.left.to.as_deref());
         let leaf = tree.find(&guard, target, 0)?.ok_or_else(no_leaf)?.seat.merged();
-        if visit_all(leaf, self.entries_of(leaf).rev(), visit).is_break() {
+        if visit_all(self.entries_of(leaf).rev(), visit).is_break() {
             return Ok(ControlFlow::Break(()));
         }
         self.left.to = Some(leaf.low().to_vec());
@@ -152,21 +152,17 @@ impl Cursor {
     }
 
     /// Which entries of a leaf are in the range.
-    fn entries_of(&self, leaf: Block<'_>) -> std::ops::Range<usize> {
+    fn entries_of<'a>(&self, leaf: Block<'a>) -> impl DoubleEndedIterator<Item = Entry<'a>> + use<'a> {
         let end = self.left.to.as_ref().map_or(leaf.count(), |to| position(leaf, to));
-        position(leaf, &self.left.from)..end
+        leaf.entries_in(position(leaf, &self.left.from)..end)
     }
 }
 
-fn visit_all(
-    leaf: Block<'_>,
-    mut entries: impl Iterator<Item = usize>,
+fn visit_all<'a>(
+    mut entries: impl Iterator<Item = Entry<'a>>,
     visit: &mut impl FnMut(&[u8], &[u8]) -> ControlFlow<()>,
 ) -> ControlFlow<()> {
-    entries.try_for_each(|index| {
-        let (key, value) = leaf.entry(index);
-        visit(key, value)
-    })
+    entries.try_for_each(|(key, value)| visit(key, value))
 }
 
 /// Where the first entry at or above a key is.

@@ -10,7 +10,8 @@ use super::node::Node;
 
 /// What came of trying to post.
 enum Posted {
-    Done,
+    /// It is done; and if the parent itself was reached by a right link, that seems to have been forgotten.
+    Done(Option<Post>),
     /// It is there, or is not to be posted.
     Needless,
     /// The parent was changed meanwhile.
@@ -90,7 +91,12 @@ impl Tree {
             count(&self.shared.counters.lost_races);
             return Ok(None);
         }
-        posts.iter().for_each(|_| count(&self.shared.counters.splits));
+        for _ in &posts {
+            count(&self.shared.counters.splits);
+            if old.level > 0 {
+                count(&self.shared.counters.inner_splits);
+            }
+        }
         if grows {
             count(&self.shared.counters.growths);
             posts.clear();
@@ -118,13 +124,14 @@ impl Tree {
     }
 
     /// Returns how many were posted.
-    fn post_under(&self, structure: &mut Structure, mut posts: Vec<Post>) -> Result<u64> {
+    pub(super) fn post_under(&self, structure: &mut Structure, mut posts: Vec<Post>) -> Result<u64> {
         let mut posted = 0;
         while let Some(post) = posts.pop() {
             match self.post_once(&post)? {
-                Posted::Done => {
+                Posted::Done(forgotten) => {
                     count(&self.shared.counters.posts);
                     posted += 1;
+                    posts.extend(forgotten);
                 }
                 Posted::Needless => {}
                 Posted::Again => posts.push(post),
@@ -165,7 +172,11 @@ impl Tree {
         }
         let change = Node::put(&post.low, &post.link.to_bytes());
         match self.shared.cache.link(parent.page_id(), parent.version, change)? {
-            Cas::Done { .. } => Ok(Posted::Done),
+            Cas::Done { .. } => Ok(Posted::Done(found.by_right.then(|| Post {
+                level: post.level + 1,
+                low: parent.base.low().to_vec(),
+                link: parent.link,
+            }))),
             Cas::Changed { .. } | Cas::Gone { .. } => Ok(Posted::Again),
         }
     }
