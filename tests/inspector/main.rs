@@ -485,7 +485,7 @@ fn a_backup_opens_and_holds_the_same() {
     // Not on top of something, and not into itself.
     for to in [copy.clone(), sample.path(), sample.path().join("inside")] {
         let refused = run(&format!("backup @ {}", to.display()), &sample.path());
-        assert!(refused.code == 3 && refused.err.contains("no backup to"), "{refused:?}");
+        assert!(refused.code == 3 && refused.err.contains("nothing can be copied to"), "{refused:?}");
     }
     assert_eq!(state(&sample.path()), before);
     // A damaged record is not copied.
