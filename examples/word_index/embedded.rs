@@ -69,6 +69,7 @@ embed! {
     "src/log/ring/drain.rs",
     "src/log/ring/mod.rs",
     "src/log/ring/registry.rs",
+    "src/log/ring/tests.rs",
     "src/log/ring/words.rs",
     "src/log/scan.rs",
     "src/log/supply/length.rs",
