@@ -116,6 +116,8 @@ pub mod docs {
     pub mod durability {}
     #[doc = include_str!("docs/format.md")]
     pub mod format {}
+    #[doc = include_str!("docs/reliability.md")]
+    pub mod reliability {}
     #[doc = include_str!("docs/glossary.md")]
     pub mod glossary {}
 }

@@ -20,8 +20,11 @@ use support::random::Random;
 use support::session::{Op, Session, Setting, Trouble};
 use support::{Bytes, contents, look};
 
-/// Fails with what `current` says if the work takes so long that it must be hanging.
-fn within_minutes(work: impl FnOnce(&Mutex<String>) + Send + 'static) {
+/// Longer than any step takes, also on a machine that has much else to do.
+const PATIENCE: Duration = Duration::from_secs(100);
+
+/// Fails with what `current` says if that stays the same for so long that it must be hanging.
+fn watched(patience: Duration, work: impl FnOnce(&Mutex<String>) + Send + 'static) {
     let current = Arc::new(Mutex::new(String::new()));
     let (sender, receiver) = channel();
     let (shown, said) = (Arc::clone(&current), sender);
@@ -29,10 +32,13 @@ fn within_minutes(work: impl FnOnce(&Mutex<String>) + Send + 'static) {
         work(&shown);
         let _ = said.send(());
     });
-    match receiver.recv_timeout(Duration::from_secs(300)) {
-        Err(RecvTimeoutError::Timeout) => panic!("it hangs: {}", current.lock().unwrap()),
-        _ => worker.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)),
+    let mut before = String::new();
+    while let Err(RecvTimeoutError::Timeout) = receiver.recv_timeout(patience) {
+        let now = current.lock().unwrap().clone();
+        assert!(now != before, "it hangs: {now}");
+        before = now;
     }
+    worker.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic));
 }
 
 fn setting(random: &mut Random) -> Setting {
@@ -181,7 +187,7 @@ fn check_survivor(setting: &Setting, disk: &SimStorage, journal: &Journal, seed:
 
 #[test]
 fn whatever_call_fails_nothing_acknowledged_is_lost() {
-    within_minutes(|current| {
+    watched(PATIENCE, |current| {
         let (mut runs, mut poisoned_open) = (0_u64, 0_u64);
         for seed in 0..6 {
             let mut random = Random::new(seed);
@@ -215,7 +221,7 @@ fn whatever_call_fails_nothing_acknowledged_is_lost() {
 
 #[test]
 fn a_failed_sync_wakes_all_who_wait_and_stays_failed() {
-    within_minutes(|current| {
+    watched(PATIENCE, |current| {
         for round in 0..200 {
             *current.lock().unwrap() = format!("round {round}");
             let disk = SimStorage::new(round);
@@ -247,7 +253,7 @@ fn a_failed_sync_wakes_all_who_wait_and_stays_failed() {
 
 #[test]
 fn a_failure_wakes_those_who_wait_for_a_batch() {
-    within_minutes(|current| {
+    watched(PATIENCE / 5, |current| {
         for round in 0..200 {
             *current.lock().unwrap() = format!("round {round}");
             let disk = SimStorage::new(round);
@@ -345,7 +351,7 @@ fn done_soon(session: &mut Session, op: &Op) {
 
 #[test]
 fn a_full_disk_passes() {
-    within_minutes(|current| {
+    watched(PATIENCE, |current| {
         // More with `PAGELOG_SEEDS`.
         let seeds = std::env::var("PAGELOG_SEEDS").ok().and_then(|seeds| seeds.parse().ok()).unwrap_or(60);
         for seed in 0..seeds {
@@ -391,7 +397,7 @@ fn a_full_disk_passes() {
 /// tests, for a manifest that is written anew in time never runs out.
 #[test]
 fn a_manifest_that_can_not_grow_keeps_room_for_those_who_make_space() {
-    within_minutes(|current| {
+    watched(PATIENCE, |current| {
         for seed in 0..20 {
             *current.lock().unwrap() = format!("seed {seed}");
             let disk = SimStorage::new(seed as u64);

@@ -21,6 +21,7 @@ embed! {
     "src/docs/format.md",
     "src/docs/glossary.md",
     "src/docs/log.md",
+    "src/docs/reliability.md",
     "src/error.rs",
     "src/failpoints.rs",
     "src/format/checksum.rs",

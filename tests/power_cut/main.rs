@@ -85,6 +85,10 @@ use tally::Tally;
 
 /// The seeds that `cargo test` runs.
 const SEEDS: u64 = 24;
+/// And those that have failed once, by a fault of this test. In 703 a hook replaced a page in the middle of a write of fresh records, and
+/// waited for a buffer until that write was over, on the same thread. In 759 one sync at the end made more durable than was
+/// asked for, which was taken for two syncs, the second of which would prove the first.
+const FAILED_ONCE: [u64; 2] = [703, 759];
 /// The images that it has to examine.
 const IMAGES: u64 = 100_000;
 /// From so many images on, all must have been reached a hundred times.
@@ -191,9 +195,9 @@ fn check_reached(tally: &Tally) -> Result<(), String> {
 fn short(wish: &Wish) -> Result<Tally, String> {
     let [parts, seeds, same] = TESTS.map(|test| wish.wants(test));
     let parts = if parts { PARTS } else { 0 };
-    let seeds = if seeds { SEEDS } else { 0 };
-    let began = Instant::now();
-    let jobs = (0..parts).map(Job::Part).chain((1..=seeds).map(Job::Seed));
+    let seeds: Vec<u64> = if seeds { (1..=SEEDS).chain(FAILED_ONCE).collect() } else { Vec::new() };
+    let (all, began) = (parts > 0 && !seeds.is_empty(), Instant::now());
+    let jobs = (0..parts).map(Job::Part).chain(seeds.into_iter().map(Job::Seed));
     let tally = Run { jobs, until: None, cores: wish.cores(), state: None, talkative: false }.run()?;
     if same {
         let run = |_| {
@@ -206,7 +210,7 @@ fn short(wish: &Wish) -> Result<Tally, String> {
             return Err(format!("one seed, two runs:\n{}\n{}", one.lines(), other.lines()));
         }
     }
-    if parts > 0 && seeds > 0 {
+    if all {
         check_reached(&tally)?;
         if tally.images() < IMAGES {
             return Err(format!("only {} images", tally.images()));
