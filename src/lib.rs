@@ -138,6 +138,8 @@ pub mod docs {
     pub mod format {}
     #[doc = include_str!("docs/inspector.md")]
     pub mod inspector {}
+    #[doc = include_str!("docs/reliability.md")]
+    pub mod reliability {}
     #[doc = include_str!("docs/glossary.md")]
     pub mod glossary {}
 }

@@ -23,7 +23,9 @@ pub(crate) mod atomic {
 pub(crate) mod atomic {
     pub(crate) use std::sync::atomic::{Ordering, fence};
 
-    pub(crate) use super::jitter::{AtomicBool, AtomicI64, AtomicPtr, AtomicU8, AtomicU32, AtomicU64};
+    pub(crate) use super::jitter::{
+        AtomicBool, AtomicI64, AtomicPtr, AtomicU8, AtomicU32, AtomicU64, AtomicUsize,
+    };
 }
 
 #[cfg(loom)]

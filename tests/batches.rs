@@ -110,6 +110,32 @@ fn what_would_wait_for_the_own_batch_is_an_error_and_no_hang() {
 }
 
 #[test]
+fn a_second_batch_is_not_begun_before_the_first_has_ended() {
+    for _ in 0..50 {
+        let log = Arc::new(Log::open(tiny(&Arc::new(MemoryStorage::new()))).unwrap());
+        let batch = log.pin_log().unwrap();
+        let (begun, got) = (Arc::new(Barrier::new(2)), Arc::new(AtomicBool::new(false)));
+        let (other, others_begun, others_got) = (Arc::clone(&log), Arc::clone(&begun), Arc::clone(&got));
+        let second = thread::spawn(move || {
+            others_begun.wait();
+            let batch = other.pin_log().unwrap();
+            others_got.store(true, Ordering::SeqCst);
+            batch.seal_batch().unwrap();
+        });
+        begun.wait();
+        (0..50).for_each(|_| thread::yield_now());
+        if got.load(Ordering::SeqCst) {
+            // Neither is dropped nor waited for: there is no telling what would end.
+            std::mem::forget((batch, Arc::clone(&log)));
+            panic!("two batches are open");
+        }
+        batch.seal_batch().unwrap();
+        second.join().unwrap();
+        assert!(got.load(Ordering::SeqCst));
+    }
+}
+
+#[test]
 fn a_second_batch_waits_for_the_first() {
     let storage = Arc::new(MemoryStorage::new());
     let log = Log::open(tiny(&storage)).unwrap();
@@ -188,6 +214,11 @@ fn a_panic_inside_a_batch_poisons() {
         std::panic::resume_unwind(Box::new("in the middle of a split"));
     }));
     assert!(panicked.is_err());
+    if cache.allocate(Bytes(vec![])).is_ok() {
+        // It is not dropped, for closing would wait for the end of the batch.
+        std::mem::forget(cache.clone());
+        panic!("writing goes on");
+    }
     assert!(is_poisoned_by_a_batch(cache.flush()));
     drop(cache);
     assert_eq!(read(&open(tiny(&storage)), page.page_id).unwrap(), b"old");

@@ -1,10 +1,16 @@
 //! Every option of [`Config`] has an effect that can be seen. A test's name begins with its option's.
 
 mod common;
+#[path = "support/observed.rs"]
+mod observed;
 
-use std::sync::Arc;
+use std::io;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock};
+use std::thread;
 
 use common::{Bytes, Dice, alone, link, open, read, replace};
+use observed::{Observed, Observer};
 use pagelog::{Config, Error, Log, MemoryStorage, PageCache, PageId, Stats, Storage, Version, VictimPolicy};
 
 fn config(storage: &Arc<MemoryStorage>) -> Config {
@@ -57,7 +63,7 @@ fn background_leaves_the_housekeeping_to_a_thread_of_the_stores_own() {
     let eventually = |is_so: &dyn Fn() -> bool| {
         let began = std::time::Instant::now();
         while !is_so() && began.elapsed().as_secs() < 20 {
-            std::thread::sleep(std::time::Duration::from_millis(1));
+            thread::sleep(std::time::Duration::from_millis(1));
         }
         is_so()
     };
@@ -199,6 +205,65 @@ fn io_buffers_sets_how_many_buffers_fill_before_one_is_written() {
     let (few, _) = writes(2);
     assert!(few > 18, "{few} writes");
     assert!(writes(32).0 < few);
+}
+
+/// A disk that is slow with one write of the log: it is not done before somebody waits for a buffer, or has appended so much
+/// that nobody ever will.
+#[derive(Debug, Default)]
+struct Slow {
+    log: OnceLock<Log>,
+    is_slow: AtomicBool,
+    appended: AtomicU64,
+    /// How much was appended behind the slow write before anybody waited.
+    ahead: AtomicU64,
+}
+
+impl Slow {
+    const TOO_MUCH: u64 = 5000;
+
+    fn waits(&self) -> u64 {
+        self.log.get().map_or(0, |log| log.counts().back_pressure_waits)
+    }
+}
+
+impl Observer for Slow {
+    fn before_write(&self, name: &str, bytes: &[u8], _offset: u64) -> io::Result<()> {
+        let is_record = name == "log" && bytes.iter().any(|byte| *byte != 0);
+        if is_record && self.is_slow.swap(false, Ordering::Relaxed) {
+            while self.waits() == 0 && self.appended.load(Ordering::Relaxed) < Self::TOO_MUCH {
+                thread::yield_now();
+            }
+            self.ahead.store(self.appended.load(Ordering::Relaxed), Ordering::Relaxed);
+        }
+        Ok(())
+    }
+}
+
+/// A ring that took new memory whenever its buffers were full passed all tests: none had a disk that was slower than who appends.
+#[test]
+fn io_buffers_bounds_what_is_appended_before_a_slow_disk() {
+    let _turn = alone();
+    let slow = Arc::new(Slow::default());
+    let storage = Observed::shared(MemoryStorage::new(), Arc::clone(&slow));
+    let config = Config::with_storage(Arc::new(storage)).io_buffer_size(1024).io_buffers(4);
+    let log = slow.log.get_or_init(|| Log::open(config).unwrap());
+    log.append(&[1; 200]).unwrap();
+    assert_eq!(log.counts().back_pressure_waits, 0);
+    slow.is_slow.store(true, Ordering::Relaxed);
+    thread::scope(|scope| {
+        scope.spawn(|| log.flush().unwrap());
+        while slow.is_slow.load(Ordering::Relaxed) {
+            thread::yield_now();
+        }
+        while slow.appended.fetch_add(1, Ordering::Relaxed) < Slow::TOO_MUCH {
+            log.append(&[1; 200]).unwrap();
+        }
+    });
+    // Four buffers of 1024 bytes, one of which is being written, and the append that waits.
+    let ahead = slow.ahead.load(Ordering::Relaxed);
+    assert!(ahead <= 4 * 1024 / 200, "{ahead} entries were appended before anybody waited");
+    assert!(log.counts().back_pressure_waits > 0);
+    log.close().unwrap();
 }
 
 fn overwritten(config: Config) -> Stats {

@@ -64,7 +64,7 @@ macro_rules! jittery {
     )*};
 }
 
-jittery!(AtomicBool bool, AtomicI64 i64, AtomicU8 u8, AtomicU32 u32, AtomicU64 u64);
+jittery!(AtomicBool bool, AtomicI64 i64, AtomicU8 u8, AtomicU32 u32, AtomicU64 u64, AtomicUsize usize);
 
 #[derive(Debug)]
 #[repr(transparent)]

@@ -85,11 +85,15 @@ use tally::Tally;
 
 /// The seeds that `cargo test` runs.
 const SEEDS: u64 = 24;
+/// And those that have failed once, by a fault of this test. In 703 a hook replaced a page in the middle of a write of fresh records, and
+/// waited for a buffer until that write was over, on the same thread. In 759 one sync at the end made more durable than was
+/// asked for, which was taken for two syncs, the second of which would prove the first.
+const FAILED_ONCE: [u64; 2] = [703, 759];
 /// The images that it has to examine.
 const IMAGES: u64 = 100_000;
 /// From so many images on, all must have been reached a hundred times.
 const MANY_IMAGES: u64 = 3_000_000;
-/// A job that takes longer hangs.
+/// A job that takes longer hangs, not counting the time in which it waits for a processor.
 const PATIENCE: Duration = Duration::from_secs(240);
 
 const TESTS: [&str; 3] = [
@@ -161,11 +165,20 @@ fn number(text: &str) -> Result<u64, String> {
     text.parse().map_err(|_| format!("{text} is no number"))
 }
 
+/// How long the first thread has waited for a processor. A long run is in nobody's way, so others may be in its.
+fn spent_in_line() -> Duration {
+    let figures = std::fs::read_to_string("/proc/self/schedstat").unwrap_or_default();
+    Duration::from_nanos(figures.split(' ').nth(1).and_then(|waited| waited.parse().ok()).unwrap_or(0))
+}
+
 /// One job, in this process.
 fn alone(job: Job) -> Result<Tally, String> {
     // Nobody waits for this thread. A store that waits for itself would wait for ever.
+    let began = Instant::now();
     std::thread::spawn(move || {
-        std::thread::sleep(PATIENCE);
+        while began.elapsed().saturating_sub(spent_in_line()) < PATIENCE {
+            std::thread::sleep(Duration::from_secs(1));
+        }
         eprintln!("{job:?} hangs");
         std::process::exit(3);
     });
@@ -191,9 +204,9 @@ fn check_reached(tally: &Tally) -> Result<(), String> {
 fn short(wish: &Wish) -> Result<Tally, String> {
     let [parts, seeds, same] = TESTS.map(|test| wish.wants(test));
     let parts = if parts { PARTS } else { 0 };
-    let seeds = if seeds { SEEDS } else { 0 };
-    let began = Instant::now();
-    let jobs = (0..parts).map(Job::Part).chain((1..=seeds).map(Job::Seed));
+    let seeds: Vec<u64> = if seeds { (1..=SEEDS).chain(FAILED_ONCE).collect() } else { Vec::new() };
+    let (all, began) = (parts > 0 && !seeds.is_empty(), Instant::now());
+    let jobs = (0..parts).map(Job::Part).chain(seeds.into_iter().map(Job::Seed));
     let tally = Run { jobs, until: None, cores: wish.cores(), state: None, talkative: false }.run()?;
     if same {
         let run = |_| {
@@ -206,7 +219,7 @@ fn short(wish: &Wish) -> Result<Tally, String> {
             return Err(format!("one seed, two runs:\n{}\n{}", one.lines(), other.lines()));
         }
     }
-    if parts > 0 && seeds > 0 {
+    if all {
         check_reached(&tally)?;
         if tally.images() < IMAGES {
             return Err(format!("only {} images", tally.images()));

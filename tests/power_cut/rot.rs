@@ -129,7 +129,7 @@ pub fn rotting_workload(seed: u64, tally: &mut Tally) -> Result<(), String> {
         let (file, offset, _) = anywhere(&image, &mut random)?;
         let bit = random.below(8) as u8;
         image.flip_bit(&file, offset, bit).map_err(|error| error.to_string())?;
-        examine(&setting, &journal, &image, journal.acknowledged_before(1), tally)
+        examine(&setting, &journal, &image, journal.acknowledged_before_the_last_time(), tally)
             .map_err(|text| said(format!("bit {bit} of byte {offset} of {file}: {text}")))?;
     }
     for _ in 0..GARBAGE {

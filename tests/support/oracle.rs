@@ -193,9 +193,11 @@ impl Journal {
         state.view()
     }
 
-    /// How many steps must survive a crash at any time if the last `last` acknowledgements do not count.
-    pub fn acknowledged_before(&self, last: usize) -> usize {
-        self.acknowledged.len().checked_sub(last + 1).map_or(0, |index| self.acknowledged[index].1)
+    /// How many steps were acknowledged before the disk's last operation that something was acknowledged after. What one sync has made
+    /// durable may be acknowledged bit by bit: first what was asked for, then the rest.
+    pub fn acknowledged_before_the_last_time(&self) -> usize {
+        let last = self.acknowledged.last().map_or(0, |(when, _)| *when);
+        self.acknowledged.iter().rfind(|(when, _)| *when < last).map_or(0, |(_, steps)| *steps)
     }
 
     /// The longest prefix of what was done, without a torn batch, after which the state is as wanted. How many steps it has is the answer.

@@ -25,9 +25,14 @@
 //!   the oldest is held by an open reservation, the ring grows instead; so one thread may hold any number of
 //!   reservations, and a thread that is stopped between its reservation and its completion stops nobody.
 //! * **(F) Memory of buffer headers is never freed while the ring lives**, so a sleeper may look at any of them.
+//! * **(G) A segment is armed only behind one that is linked**, or the one that was armed before is never begun, though it is claimed: a hole
+//!   in the log. So what a buffer says of its segment counts only if the buffer was still current when it was read: a
+//!   buffer is linked, and ceases to be current, before it is recycled.
 
 mod drain;
 mod registry;
+#[cfg(all(test, not(loom)))]
+mod tests;
 mod words;
 
 use crossbeam_utils::CachePadded;
@@ -239,22 +244,29 @@ impl Ring {
             if state.incarnation != from.incarnation || !state.sealed {
                 return Ok(());
             }
-            let Some(stretch) = self.next_stretch(host, buffer, state, length)? else { continue };
+            let Some(stretch) = self.next_stretch(host, from, state, length)? else { continue };
             let next = self.take_buffer(host, patience)?;
             self.offer(host, from, buffer, next, stretch)?;
         }
     }
 
-    /// The stretch behind a sealed buffer (invariant A). `None` if the armed segment has to be looked at again.
+    /// The stretch behind a sealed buffer (invariant A). `None` if the buffer or the armed segment has to be looked at again.
     fn next_stretch(
         &self,
         host: &impl RingHost,
-        buffer: &Buffer,
+        from: BufferRef,
         state: BufferState,
         length: u32,
     ) -> Result<Option<Stretch>> {
+        let Some(buffer) = self.registry.get(from.index) else { return Ok(None) };
         let before = buffer.stretch();
         let previous_end = buffer.end(self.geometry, state.offset);
+        // It may be recycled by now, and have been prepared for a stretch that nobody has linked: to arm a segment behind that one would
+        // be to lose it (G).
+        fence(Ordering::Acquire);
+        if self.current() != from {
+            return Ok(None);
+        }
         let (slot, segment, start, predecessor) = if state.last {
             let Some(armed) = self.armed_after(before.segment) else {
                 host.arm(self, before.segment)?;
