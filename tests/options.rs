@@ -8,6 +8,7 @@ use std::io;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::thread;
+use std::time::Duration;
 
 use common::{Bytes, Dice, alone, link, open, read, replace};
 use observed::{Observed, Observer};
@@ -63,7 +64,7 @@ fn background_leaves_the_housekeeping_to_a_thread_of_the_stores_own() {
     let eventually = |is_so: &dyn Fn() -> bool| {
         let began = std::time::Instant::now();
         while !is_so() && began.elapsed().as_secs() < 20 {
-            thread::sleep(std::time::Duration::from_millis(1));
+            thread::sleep(Duration::from_millis(1));
         }
         is_so()
     };
@@ -97,18 +98,18 @@ fn background_leaves_the_housekeeping_to_a_thread_of_the_stores_own() {
 #[test]
 fn flush_every_makes_stable_what_nobody_flushes() {
     let _turn = alone();
-    let cache = open(new().flush_every(std::time::Duration::from_millis(1)));
+    let cache = open(new().flush_every(Duration::from_millis(1)));
     let began = std::time::Instant::now();
     for _ in 0..3 {
         let page = cache.allocate(Bytes(vec![1; 100])).unwrap();
         while cache.stable_lsn() <= page.lsn {
             assert!(began.elapsed().as_secs() < 20, "it is never flushed");
-            std::thread::sleep(std::time::Duration::from_millis(1));
+            thread::sleep(Duration::from_millis(1));
         }
     }
     let by_itself = open(new());
     let page = by_itself.allocate(Bytes(vec![1; 100])).unwrap();
-    std::thread::sleep(std::time::Duration::from_millis(10));
+    thread::sleep(Duration::from_millis(10));
     assert!(by_itself.stable_lsn() <= page.lsn);
 }
 

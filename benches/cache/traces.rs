@@ -1,36 +1,16 @@
 //! What is read, and how large it is. Every trace is made from a seed and is the same in every run.
 
+#[path = "../common/random.rs"]
+mod random;
+
+use random::Random;
+
 /// Bytes of a page's payload, where pages are all of one size.
 const ONE_SIZE: usize = 256;
 /// The skew of popularity.
 const SKEW: f64 = 0.99;
 /// How many leaves an inner page of the tree has.
 const FAN_OUT: usize = 100;
-
-/// A small generator of random numbers.
-pub struct Random(u64);
-
-impl Random {
-    pub fn new(seed: u64) -> Self {
-        Self(seed.wrapping_mul(0x9E37_79B9_7F4A_7C15) | 1)
-    }
-
-    fn next(&mut self) -> u64 {
-        self.0 ^= self.0 << 13;
-        self.0 ^= self.0 >> 7;
-        self.0 ^= self.0 << 17;
-        self.0.wrapping_mul(0x2545_F491_4F6C_DD1D) >> 11
-    }
-
-    /// At least 0 and below 1.
-    fn unit(&mut self) -> f64 {
-        self.next() as f64 / (1u64 << 53) as f64
-    }
-
-    fn below(&mut self, bound: usize) -> usize {
-        (self.unit() * bound as f64) as usize
-    }
-}
 
 /// Chooses pages by popularity: the page of rank n is read in proportion to 1 / n^0.99.
 struct Zipf {
@@ -55,9 +35,7 @@ impl Zipf {
 
     /// Gives all ranks to other pages.
     fn shuffle(&mut self, random: &mut Random) {
-        for at in (1..self.pages.len()).rev() {
-            self.pages.swap(at, random.below(at + 1));
-        }
+        random.shuffle(&mut self.pages);
     }
 
     fn choose(&self, random: &mut Random) -> u32 {

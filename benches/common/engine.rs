@@ -5,8 +5,13 @@
 
 #![allow(dead_code, reason = "each bench uses a part of it")]
 
+#[path = "random.rs"]
+mod random;
+
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::time::{Duration, Instant};
+
+pub use random::Random;
 
 /// A page when it is new or was cut back.
 pub const BASE: usize = 1024;
@@ -31,24 +36,6 @@ pub trait Engine: Sync {
     fn whole(&self, page: usize) -> Vec<u8>;
     /// Makes everything durable.
     fn flush(&self);
-}
-
-/// A small generator of random numbers, the same for all engines.
-#[derive(Clone, Debug)]
-pub struct Random(u64);
-
-impl Random {
-    /// That of a thread.
-    pub fn of(thread: usize) -> Self {
-        Self(0x9E37_79B9_7F4A_7C15 ^ (thread as u64 + 1))
-    }
-
-    pub fn below(&mut self, bound: usize) -> usize {
-        self.0 ^= self.0 << 13;
-        self.0 ^= self.0 >> 7;
-        self.0 ^= self.0 << 17;
-        (self.0.wrapping_mul(0x2545_F491_4F6C_DD1D) >> 33) as usize % bound
-    }
 }
 
 /// Runs `work(thread, random)` on some threads until time is up; returns operations per second.

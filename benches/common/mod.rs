@@ -4,6 +4,7 @@
 
 #[path = "../../tests/support/bytes.rs"]
 mod bytes;
+mod random;
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -11,6 +12,7 @@ use std::process::{Child, Command, Stdio};
 
 pub use bytes::Bytes;
 use pagelog::{PageCache, PageId, Version};
+pub use random::Random;
 
 /// A number, a path or a word from the environment.
 pub fn setting<T: std::str::FromStr>(name: &str, default: T) -> T {
@@ -26,34 +28,6 @@ pub fn numbers(name: &str, default: &[usize]) -> Vec<usize> {
     let number =
         |word: &str| word.trim().parse().unwrap_or_else(|_| panic!("{name}={text} is no list of numbers"));
     text.split(',').map(number).collect()
-}
-
-/// A generator of numbers that look random and are the same in every run.
-#[derive(Clone, Debug)]
-pub struct Random(u64);
-
-impl Random {
-    pub fn new(seed: u64) -> Self {
-        Self(seed.wrapping_mul(0x9E37_79B9_7F4A_7C15) | 1)
-    }
-
-    pub fn next(&mut self) -> u64 {
-        self.0 ^= self.0 << 13;
-        self.0 ^= self.0 >> 7;
-        self.0 ^= self.0 << 17;
-        self.0.wrapping_mul(0x2545_F491_4F6C_DD1D) >> 16
-    }
-
-    /// A number below `bound`.
-    pub fn below(&mut self, bound: usize) -> usize {
-        (self.next() % bound as u64) as usize
-    }
-
-    pub fn shuffle<T>(&mut self, items: &mut [T]) {
-        for index in (1..items.len()).rev() {
-            items.swap(index, self.below(index + 1));
-        }
-    }
 }
 
 /// The middle one.

@@ -15,12 +15,16 @@
 //!
 //! Pages of 100 bytes are replaced, one at a time, by one thread; a flush comes every 256 writes.
 
+#[path = "../common/random.rs"]
+mod random;
+
 use std::sync::Arc;
 use std::time::Instant;
 
 use pagelog::{
     Cas, Codec, CodecError, Config, Fragment, MemoryStorage, PageCache, PageId, Version, VictimPolicy,
 };
+use random::Random;
 
 const LENGTH: usize = 100;
 
@@ -45,26 +49,6 @@ impl Fragment for Block {
 
     fn merge(_: &[&Self]) -> Self {
         Self
-    }
-}
-
-/// A small generator of random numbers.
-struct Random(u64);
-
-impl Random {
-    fn next(&mut self) -> u64 {
-        self.0 ^= self.0 << 13;
-        self.0 ^= self.0 >> 7;
-        self.0 ^= self.0 << 17;
-        self.0.wrapping_mul(0x2545_F491_4F6C_DD1D) >> 16
-    }
-
-    fn below(&mut self, bound: usize) -> usize {
-        self.next() as usize % bound
-    }
-
-    fn fraction(&mut self) -> f64 {
-        (self.next() & ((1 << 40) - 1)) as f64 / (1_u64 << 40) as f64
     }
 }
 
@@ -105,7 +89,7 @@ impl Writes {
             Distribution::EightyTwenty if random.below(5) > 0 => random.below(self.pages / 5),
             Distribution::EightyTwenty => self.pages / 5 + random.below(self.pages - self.pages / 5),
             Distribution::Zipf => {
-                let share = random.fraction();
+                let share = random.unit();
                 self.cumulative.partition_point(|up_to| *up_to < share).min(self.pages - 1)
             }
         }
@@ -142,7 +126,7 @@ fn measure(settings: &Settings, distribution: Distribution, policy: VictimPolicy
         .space_target((1.0 / fill - beside).max(1.05))
         .victim_policy(policy);
     let cache: PageCache<Block> = config.open().unwrap();
-    let mut random = Random(0x9E37_79B9_7F4A_7C15);
+    let mut random = Random::new(1);
     let mut all: Vec<(PageId, Version)> = (0..pages)
         .map(|_| cache.allocate(Block).map(|page| (page.page_id, page.version)))
         .collect::<Result<_, _>>()

@@ -1,6 +1,11 @@
 //! The core workloads of YCSB (Cooper et al., "Benchmarking Cloud Serving Systems with YCSB", 2010), and the keys and random
 //! numbers that they take: Zipf with the exponent 0.99.
 
+#[path = "../../benches/common/random.rs"]
+mod random;
+
+pub use random::Random;
+
 const SKEW: f64 = 0.99;
 /// The most records that a scan visits.
 pub const LONGEST_SCAN: u64 = 100;
@@ -39,28 +44,6 @@ pub fn key(number: u64) -> [u8; 16] {
     mixed ^= mixed >> 31;
     let digit = |at: usize| b"0123456789abcdef".get((mixed >> (60 - 4 * at)) as usize % 16).copied();
     std::array::from_fn(|at| digit(at).unwrap_or(b'0'))
-}
-
-/// A generator of numbers that look random and are the same in every run.
-pub struct Random(u64);
-
-impl Random {
-    /// That of a thread.
-    pub fn of(thread: usize) -> Self {
-        Self((thread as u64 + 1).wrapping_mul(0x9E37_79B9_7F4A_7C15))
-    }
-
-    pub fn next(&mut self) -> u64 {
-        self.0 ^= self.0 << 13;
-        self.0 ^= self.0 >> 7;
-        self.0 ^= self.0 << 17;
-        self.0.wrapping_mul(0x2545_F491_4F6C_DD1D) >> 11
-    }
-
-    /// At least 0, below 1.
-    fn unit(&mut self) -> f64 {
-        self.next() as f64 / (1u64 << 53) as f64
-    }
 }
 
 /// Numbers below a bound, the small ones more often (Gray et al., "Quickly Generating Billion-Record Synthetic Databases", 1994).
