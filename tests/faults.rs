@@ -18,7 +18,7 @@ use pagelog::{Cas, Config, Error, Log, PageCache, PageId, Version};
 use support::oracle::{Journal, State, observe};
 use support::random::Random;
 use support::session::{Op, Session, Setting, Trouble};
-use support::{Bytes, contents, look};
+use support::{Bytes, alone, contents, look};
 
 /// Longer than any step takes, also on a machine that has much else to do.
 const PATIENCE: Duration = Duration::from_secs(100);
@@ -187,6 +187,7 @@ fn check_survivor(setting: &Setting, disk: &SimStorage, journal: &Journal, seed:
 
 #[test]
 fn whatever_call_fails_nothing_acknowledged_is_lost() {
+    let _alone = alone();
     watched(PATIENCE, |current| {
         let (mut runs, mut poisoned_open) = (0_u64, 0_u64);
         for seed in 0..6 {
@@ -221,6 +222,7 @@ fn whatever_call_fails_nothing_acknowledged_is_lost() {
 
 #[test]
 fn a_failed_sync_wakes_all_who_wait_and_stays_failed() {
+    let _alone = alone();
     watched(PATIENCE, |current| {
         for round in 0..200 {
             *current.lock().unwrap() = format!("round {round}");
@@ -253,6 +255,7 @@ fn a_failed_sync_wakes_all_who_wait_and_stays_failed() {
 
 #[test]
 fn a_failure_wakes_those_who_wait_for_a_batch() {
+    let _alone = alone();
     watched(PATIENCE / 5, |current| {
         for round in 0..200 {
             *current.lock().unwrap() = format!("round {round}");
@@ -351,6 +354,7 @@ fn done_soon(session: &mut Session, op: &Op) {
 
 #[test]
 fn a_full_disk_passes() {
+    let _alone = alone();
     watched(PATIENCE, |current| {
         // More with `PAGELOG_SEEDS`.
         let seeds = std::env::var("PAGELOG_SEEDS").ok().and_then(|seeds| seeds.parse().ok()).unwrap_or(60);
@@ -397,6 +401,7 @@ fn a_full_disk_passes() {
 /// tests, for a manifest that is written anew in time never runs out.
 #[test]
 fn a_manifest_that_can_not_grow_keeps_room_for_those_who_make_space() {
+    let _alone = alone();
     watched(PATIENCE, |current| {
         for seed in 0..20 {
             *current.lock().unwrap() = format!("seed {seed}");

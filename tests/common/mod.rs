@@ -1,24 +1,20 @@
 //! What the tests share: two kinds of fragments, tiny stores, and a look at the bytes of a directory.
 
-#![allow(dead_code, reason = "each test uses a part of it")]
+#![allow(dead_code, unused_imports, reason = "each test uses a part of it")]
 
+#[path = "../support/alone.rs"]
+mod alone;
 #[path = "../support/bytes.rs"]
 mod bytes;
 
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::Path;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 
+pub use alone::alone;
 pub use bytes::{Bytes, Raw};
 use pagelog::{Codec, CodecError, Config, Fragment, PageCache, PageId, Storage, Version};
-
-/// One test of a file at a time. All stores of a process share one collector, so a thread of another test that is
-/// descheduled with a guard keeps memory and segments from being used again: figures would depend on the machine's load.
-pub fn alone() -> MutexGuard<'static, ()> {
-    static TURN: Mutex<()> = Mutex::new(());
-    TURN.lock().unwrap_or_else(PoisonError::into_inner)
-}
 
 /// A page that is the sum of its fragments.
 #[derive(Debug, PartialEq, Eq)]

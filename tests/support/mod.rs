@@ -1,8 +1,9 @@
 //! What the tests of whole stores share: a fragment, a random number generator, and an oracle.
 //!
 //! Each test file is a crate of its own and uses a part of this.
-#![allow(dead_code)]
+#![allow(dead_code, unused_imports)]
 
+mod alone;
 mod bytes;
 pub mod hook;
 mod observed;
@@ -12,6 +13,7 @@ pub mod random;
 pub mod session;
 mod setting;
 
+pub use alone::alone;
 pub use bytes::Bytes;
 use pagelog::{Fragment, Page, PageCache, PageId};
 
