@@ -308,12 +308,13 @@ fn stopped_evictor() {
     pages[1].link(&cache, 1);
     assert!(start.elapsed() >= Duration::from_millis(1));
     drop(stopped);
-    pages[0].link(&cache, 1);
-    let after = cache.stats();
-    assert!(
-        after.resident_bytes + after.buffer_bytes <= after.cache_capacity.max(after.buffer_bytes),
-        "{after:?}"
-    );
+    // One verb does as much as it has time for.
+    let is_kept = (0..100).any(|round| {
+        pages[0].link(&cache, round);
+        let after = cache.stats();
+        after.resident_bytes + after.buffer_bytes <= after.cache_capacity.max(after.buffer_bytes)
+    });
+    assert!(is_kept, "{:?}", cache.stats());
     pages.iter().for_each(|page| page.check(&cache));
 }
 
