@@ -85,7 +85,8 @@ fn background_leaves_the_housekeeping_to_a_thread_of_the_stores_own() {
         assert_eq!(read(&clone, pages[0].0).unwrap().len(), 500);
         clone.close().unwrap();
         if cfg!(target_os = "linux") {
-            assert_eq!(threads(), 0);
+            // The system lists a thread for a moment after it was joined.
+            assert!(eventually(&|| threads() == 0));
         }
         // The lock is free, and the last drop does the same as closing.
         for _ in 0..20 {
