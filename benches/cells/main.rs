@@ -15,6 +15,8 @@
 #[path = "../common/engine.rs"]
 mod engine;
 mod plain;
+#[path = "../common/random.rs"]
+mod random;
 mod subject;
 
 use std::path::{Path, PathBuf};
@@ -161,7 +163,7 @@ fn in_memory(settings: &Settings, run: &dyn Fn(&str) -> bool) {
         }
         cells.iter().for_each(Cell::print);
     }
-    subject.report();
+    println!("pagelog: {}", subject.report());
 }
 
 /// Durable commits, with the raw loop of a write and a sync beside them.
@@ -246,5 +248,5 @@ fn latencies(settings: &Settings) {
             median(1.0)
         );
     }
-    subject.report();
+    println!("pagelog: {}", subject.report());
 }

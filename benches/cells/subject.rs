@@ -93,18 +93,18 @@ impl Subject {
         assert!(self.cache.free(self.pages[page], version).expect("a write").is_done());
     }
 
-    /// Prints what was going on beside the measured work.
-    pub fn report(&self) {
+    /// What was going on beside the measured work.
+    pub fn report(&self) -> String {
         let stats = self.cache.stats();
-        println!(
-            "pagelog: {} consolidations, {} bytes relocated, {} syncs, {} snapshots, {} evictions, space {:.2}",
+        format!(
+            "{} consolidations, {} bytes relocated, {} syncs, {} snapshots, {} evictions, space {:.2}",
             stats.counts.consolidations,
             stats.counts.relocated_bytes,
             stats.counts.syncs,
             stats.counts.snapshots,
             stats.counts.evictions,
             stats.space_amplification()
-        );
+        )
     }
 
     fn write(&self, page: usize, mut fragment: Bytes, whole: bool) -> pagelog::Lsn {

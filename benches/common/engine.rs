@@ -5,13 +5,10 @@
 
 #![allow(dead_code, reason = "each bench uses a part of it")]
 
-#[path = "random.rs"]
-mod random;
-
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
-pub use random::Random;
+pub use super::random::Random;
 
 /// A page when it is new or was cut back.
 pub const BASE: usize = 1024;

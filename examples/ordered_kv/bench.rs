@@ -11,7 +11,7 @@ use crate::demo::place;
 use crate::failure::{Failure, Result};
 use crate::options::Options;
 use crate::tree::{Direction, Forest, Range, Tree};
-use crate::ycsb::{LONGEST_SCAN, Random, WORKLOADS, Workload, Zipf, key};
+use crate::ycsb::{Operation, Random, WORKLOADS, Workload, Zipf, key};
 
 const VALUE: [u8; 100] = [b'v'; 100];
 
@@ -85,34 +85,27 @@ fn operation(
     inserted: &AtomicU64,
     random: &mut Random,
 ) -> Result<()> {
-    let mut dice = random.next() % 100;
-    let mut falls = |share: u64| {
-        let hit = dice < share;
-        dice = dice.wrapping_sub(share);
-        hit
-    };
-    if falls(workload.insert) {
-        return Ok(tree.put(&key(inserted.fetch_add(1, Ordering::Relaxed)), &VALUE)?);
-    }
-    let rank = zipf.draw(random);
-    let number = if workload.latest { inserted.load(Ordering::Relaxed) - 1 - rank } else { rank };
-    let key = key(number);
-    if falls(workload.read) {
-        std::hint::black_box(tree.get_with(&key, |value| value.first().copied())?);
-    } else if falls(workload.update) {
-        tree.put(&key, &VALUE)?;
-    } else if falls(workload.read_modify_write) {
-        let mut value = tree.get(&key)?.unwrap_or_default();
-        value.iter_mut().for_each(|byte| *byte = byte.wrapping_add(1));
-        tree.put(&key, &value)?;
-    } else {
-        let (mut left, mut sum) = (1 + random.next() % LONGEST_SCAN, 0u64);
-        tree.visit(Range::new(&key[..]..), Direction::Up, |_, value| {
-            sum += value.len() as u64;
-            left -= 1;
-            if left == 0 { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
-        })?;
-        std::hint::black_box(sum);
+    match workload.draw(zipf, inserted.load(Ordering::Relaxed), random) {
+        Operation::Insert => tree.put(&key(inserted.fetch_add(1, Ordering::Relaxed)), &VALUE)?,
+        Operation::Read(number) => {
+            std::hint::black_box(tree.get_with(&key(number), |value| value.first().copied())?);
+        }
+        Operation::Update(number) => tree.put(&key(number), &VALUE)?,
+        Operation::ReadModifyWrite(number) => {
+            let key = key(number);
+            let mut value = tree.get(&key)?.unwrap_or_default();
+            value.iter_mut().for_each(|byte| *byte = byte.wrapping_add(1));
+            tree.put(&key, &value)?;
+        }
+        Operation::Scan(number, count) => {
+            let (key, mut left, mut sum) = (key(number), count, 0u64);
+            tree.visit(Range::new(&key[..]..), Direction::Up, |_, value| {
+                sum += value.len() as u64;
+                left -= 1;
+                if left == 0 { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
+            })?;
+            std::hint::black_box(sum);
+        }
     }
     Ok(())
 }

@@ -17,6 +17,8 @@ mod command;
 mod demo;
 mod failure;
 mod options;
+#[path = "../../benches/common/random.rs"]
+mod random;
 mod tree;
 mod ycsb;
 

@@ -1,10 +1,7 @@
 //! The core workloads of YCSB (Cooper et al., "Benchmarking Cloud Serving Systems with YCSB", 2010), and the keys and random
 //! numbers that they take: Zipf with the exponent 0.99.
 
-#[path = "../../benches/common/random.rs"]
-mod random;
-
-pub use random::Random;
+pub use super::random::Random;
 
 const SKEW: f64 = 0.99;
 /// The most records that a scan visits.
@@ -71,5 +68,41 @@ impl Zipf {
             return 1;
         }
         (self.bound * (self.eta * unit - self.eta + 1.0).powf(1.0 / (1.0 - SKEW))) as u64 % self.bound as u64
+    }
+}
+
+/// What is to be done, and to which record.
+pub enum Operation {
+    Insert,
+    Read(u64),
+    Update(u64),
+    ReadModifyWrite(u64),
+    /// So many records from this one on.
+    Scan(u64, usize),
+}
+
+impl Workload {
+    /// Draws an operation; `inserted` records are there.
+    pub fn draw(&self, zipf: &Zipf, inserted: u64, random: &mut Random) -> Operation {
+        let mut dice = random.next() % 100;
+        let mut falls = |share: u64| {
+            let hit = dice < share;
+            dice = dice.wrapping_sub(share);
+            hit
+        };
+        if falls(self.insert) {
+            return Operation::Insert;
+        }
+        let rank = zipf.draw(random);
+        let number = if self.latest { inserted - 1 - rank } else { rank };
+        if falls(self.read) {
+            Operation::Read(number)
+        } else if falls(self.update) {
+            Operation::Update(number)
+        } else if falls(self.read_modify_write) {
+            Operation::ReadModifyWrite(number)
+        } else {
+            Operation::Scan(number, (1 + random.next() % LONGEST_SCAN) as usize)
+        }
     }
 }

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use loom::thread;
 
 use super::explore;
-use super::ring::{Host, LENGTH, append, ring};
+use super::ring::{HOST, LENGTH, append, ring};
 use crate::ids::Lsn;
 use crate::log::batch::Batches;
 
@@ -19,10 +19,10 @@ fn the_stable_point_is_never_inside_a_batch() {
             let (ring, batches) = (Arc::clone(&ring), Arc::clone(&batches));
             thread::spawn(move || {
                 batches.take(|| Ok(())).unwrap();
-                let (buffer, offset) = ring.reserve(&Host, LENGTH).unwrap();
+                let (buffer, offset) = ring.reserve(&HOST, LENGTH).unwrap();
                 let begin = super::ring::geometry().lsn(buffer.segment(), buffer.place(offset).offset);
                 batches.begun(begin, || ring.leave(buffer));
-                let (buffer, offset) = ring.reserve(&Host, LENGTH).unwrap();
+                let (buffer, offset) = ring.reserve(&HOST, LENGTH).unwrap();
                 let end = super::ring::geometry().lsn(buffer.segment(), buffer.place(offset).offset);
                 let end = Lsn(end.0 + u64::from(LENGTH));
                 batches.ended(end, || ring.leave(buffer));
@@ -30,14 +30,14 @@ fn the_stable_point_is_never_inside_a_batch() {
             })
         };
         ring.seal_below(Lsn(u64::MAX));
-        ring.try_drain(&Host).unwrap();
+        ring.try_drain(&HOST).unwrap();
         let written = ring.written();
         let stable = batches.stable_point(written);
         let (begin, end) = batch.join().unwrap();
         assert!(stable <= written && (stable <= begin || stable >= end), "{stable} in {begin}..{end}");
         let tail = append(&ring, |_| {});
         ring.seal_below(Lsn(u64::MAX));
-        ring.wait_written(&Host, Lsn(tail.0 + 1)).unwrap();
+        ring.wait_written(&HOST, Lsn(tail.0 + 1)).unwrap();
         assert!(batches.stable_point(ring.written()) > tail);
     });
 }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use loom::thread;
 
-use super::ring::{Host, append, ring};
+use super::ring::{HOST, append, ring};
 use super::{Number, explore};
 use crate::ids::{Lsn, PageId, RangeId, SlotId, Version};
 use crate::location::Place;
@@ -49,7 +49,7 @@ fn head(table: &PageTable<Number>) -> (Version, Option<Place>) {
 type Taken = (Lsn, Option<(Version, Option<Place>)>);
 
 fn snapshot(ring: &Ring, table: &PageTable<Number>) -> Taken {
-    let (begin, changed) = table.take_changes(|| ring.settle(&Host)).unwrap();
+    let (begin, changed) = table.take_changes(|| ring.settle(&HOST)).unwrap();
     (begin, (!changed.is_empty()).then(|| head(table)))
 }
 

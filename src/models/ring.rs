@@ -1,40 +1,16 @@
 //! A ring for models: small, on a log that swallows what is written to it.
 
-use crate::error::Result;
 use crate::geometry::Geometry;
 use crate::ids::{HeadId, Lsn, SegmentId, SlotId};
-use crate::log::buffer::{Buffer, Stretch};
-use crate::log::buffer_state::BufferState;
-use crate::log::ring::{Armed, Ring, RingHost};
+use crate::log::ring::silent::Silent;
+use crate::log::ring::{Armed, Ring};
 
 /// The length of each record.
 pub(super) const LENGTH: u32 = 100;
 
-/// A log without a file.
-pub(super) struct Host;
-
-impl RingHost for Host {
-    fn arm(&self, ring: &Ring, after: SegmentId) -> Result<()> {
-        ring.set_armed(Armed { slot: SlotId(0), segment: SegmentId(after.0 + 1) });
-        Ok(())
-    }
-
-    fn cover(&self, _: SlotId, _: u32) -> Result<()> {
-        Ok(())
-    }
-
-    fn opened(&self, _: &Ring, _: Stretch) {}
-
-    fn write(&self, _: &Ring, _: &Buffer, _: BufferState) -> Result<()> {
-        Ok(())
-    }
-
-    fn check(&self) -> Result<()> {
-        Ok(())
-    }
-
-    fn pressed(&self) {}
-}
+/// Arms a segment as soon as one is asked for.
+pub(super) const HOST: Silent<fn(&Ring, SegmentId)> =
+    Silent(|ring, after| ring.set_armed(Armed { slot: SlotId(0), segment: SegmentId(after.0 + 1) }));
 
 pub(super) fn geometry() -> Geometry {
     Geometry::new(512)
@@ -49,7 +25,7 @@ pub(super) fn ring() -> Ring {
 
 /// Appends a record; `install` runs between its reservation and its completion. Returns where it begins.
 pub(super) fn append(ring: &Ring, install: impl FnOnce(Lsn)) -> Lsn {
-    let (buffer, offset) = ring.reserve(&Host, LENGTH).unwrap();
+    let (buffer, offset) = ring.reserve(&HOST, LENGTH).unwrap();
     let lsn = geometry().lsn(buffer.segment(), buffer.place(offset).offset);
     install(lsn);
     ring.leave(buffer);

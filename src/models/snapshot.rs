@@ -6,7 +6,7 @@ use std::sync::Arc;
 use loom::thread;
 
 use super::explore;
-use super::ring::{Host, append, ring};
+use super::ring::{HOST, append, ring};
 use crate::sync::atomic::{AtomicU64, Ordering};
 
 #[test]
@@ -17,7 +17,7 @@ fn what_lies_below_a_snapshots_begin_is_in_the_table_when_the_walk_starts() {
         let snapshot = {
             let (ring, table) = (Arc::clone(&ring), Arc::clone(&table));
             thread::spawn(move || {
-                let begin = ring.settle(&Host).unwrap();
+                let begin = ring.settle(&HOST).unwrap();
                 (begin, table.load(Ordering::Acquire))
             })
         };

@@ -19,6 +19,8 @@ mod bytes;
 mod engine;
 #[path = "../../cells/plain.rs"]
 mod plain;
+#[path = "../../common/random.rs"]
+mod random;
 #[path = "../../cells/subject.rs"]
 mod subject;
 #[path = "../../../examples/ordered_kv/tree/mod.rs"]

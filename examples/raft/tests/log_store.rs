@@ -1,15 +1,17 @@
 //! The log store through openraft's traits, with the thread that writes.
 
+#[path = "../../../tests/support/observed.rs"]
+mod observed;
 mod support;
 
-use std::io;
 use std::sync::{Arc, Condvar, Mutex};
 use std::time::Duration;
 
+use observed::{Observed, Observer};
 use openraft::RaftLogReader;
 use openraft::storage::{RaftLogStorage, RaftLogStorageExt, RaftStateMachine};
+use pagelog::Config;
 use pagelog::sim::{CallKind, Fault, SimStorage, When};
-use pagelog::{Access, Config, Storage, StorageFile, StorageLock};
 use pagelog_raft::{Command, DurablePoint, Entry, Journal, LogStore, Store, StoreConfig, Vote};
 use support::{config, log_id, normal, open_journal};
 
@@ -47,74 +49,18 @@ impl Gate {
     }
 }
 
-#[derive(Clone, Debug)]
-struct SlowDisk {
-    disk: SimStorage,
-    gate: Arc<Gate>,
-}
-
-#[derive(Debug)]
-struct SlowFile {
-    file: Arc<dyn StorageFile>,
-    gate: Arc<Gate>,
-}
-
-impl StorageFile for SlowFile {
-    fn read_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<()> {
-        self.file.read_at(buffer, offset)
-    }
-    fn write_at(&self, bytes: &[u8], offset: u64) -> io::Result<()> {
-        self.file.write_at(bytes, offset)
-    }
-    fn sync(&self) -> io::Result<()> {
-        self.gate.pass();
-        self.file.sync()
-    }
-    fn len(&self) -> io::Result<u64> {
-        self.file.len()
-    }
-    fn set_len(&self, length: u64) -> io::Result<()> {
-        self.file.set_len(length)
+impl Observer for Gate {
+    fn before_sync(&self, _name: &str) {
+        self.pass();
     }
 }
 
-impl SlowDisk {
-    fn slow(&self, file: Arc<dyn StorageFile>) -> Arc<dyn StorageFile> {
-        Arc::new(SlowFile { file, gate: self.gate.clone() })
-    }
-}
-
-impl Storage for SlowDisk {
-    fn open(&self, name: &str, access: Access) -> io::Result<Arc<dyn StorageFile>> {
-        Ok(self.slow(self.disk.open(name, access)?))
-    }
-    fn create(&self, name: &str) -> io::Result<Arc<dyn StorageFile>> {
-        Ok(self.slow(self.disk.create(name)?))
-    }
-    fn rename(&self, from: &str, to: &str) -> io::Result<()> {
-        self.disk.rename(from, to)
-    }
-    fn remove(&self, name: &str) -> io::Result<()> {
-        self.disk.remove(name)
-    }
-    fn list(&self) -> io::Result<Vec<String>> {
-        self.disk.list()
-    }
-    fn create_directory(&self) -> io::Result<()> {
-        self.disk.create_directory()
-    }
-    fn sync_directory(&self) -> io::Result<()> {
-        self.disk.sync_directory()
-    }
-    fn lock(&self, name: &str, access: Access) -> io::Result<Option<Box<dyn StorageLock>>> {
-        self.disk.lock(name, access)
-    }
-    fn remove_directory(&self) -> io::Result<()> {
-        self.disk.remove_directory()
-    }
-    fn describe(&self, name: &str) -> String {
-        self.disk.describe(name)
-    }
+/// A disk whose syncs wait for the gate, what is below it, and the gate.
+fn slow_disk() -> (Observed<SimStorage, Gate>, SimStorage, Arc<Gate>) {
+    let disk = SimStorage::new(1);
+    let slow = Observed::new(disk.clone(), Gate::default());
+    let gate = Arc::clone(&slow.observer);
+    (slow, disk, gate)
 }
 
 // ------------------------------------------------------------------------------------------- tests
@@ -122,47 +68,45 @@ impl Storage for SlowDisk {
 /// On an executor of one thread: were it the one that waits for the disk, nothing would go on here.
 #[tokio::test(flavor = "current_thread")]
 async fn an_append_is_readable_at_once_and_acknowledged_behind_the_sync() {
-    let slow = SlowDisk { disk: SimStorage::new(1), gate: Arc::default() };
-    let journal =
-        Journal::open(Config::with_storage(Arc::new(slow.clone())), DurablePoint::default()).unwrap();
+    let (slow, disk, gate) = slow_disk();
+    let journal = Journal::open(Config::with_storage(Arc::new(slow)), DurablePoint::default()).unwrap();
     let mut log = LogStore::new(journal).unwrap();
     log.blocking_append([put(0)]).await.unwrap();
     let mut reader = log.get_log_reader().await;
-    slow.gate.close();
-    let syncs = slow.disk.syncs();
+    gate.close();
+    let syncs = disk.syncs();
     let mut appending = Box::pin(log.blocking_append([put(1)]));
     let early = tokio::time::timeout(Duration::from_millis(200), &mut appending).await;
     assert!(early.is_err(), "acknowledged while the disk had not synced");
     assert_eq!(reader.try_get_log_entries(0..9).await.unwrap(), [put(0), put(1)]);
-    assert_eq!(slow.disk.syncs(), syncs);
-    slow.gate.open();
+    assert_eq!(disk.syncs(), syncs);
+    gate.open();
     appending.await.unwrap();
-    assert!(slow.disk.syncs() > syncs);
-    slow.gate.close();
+    assert!(disk.syncs() > syncs);
+    gate.close();
     let early = tokio::time::timeout(Duration::from_millis(200), log.save_vote(&Vote::new(2, 1))).await;
     assert!(early.is_err(), "a vote was acknowledged while the disk had not synced");
-    slow.gate.open();
+    gate.open();
 }
 
 #[tokio::test(flavor = "current_thread")]
 async fn what_comes_while_the_disk_is_busy_shares_a_sync() {
-    let slow = SlowDisk { disk: SimStorage::new(1), gate: Arc::default() };
-    let journal =
-        Journal::open(Config::with_storage(Arc::new(slow.clone())), DurablePoint::default()).unwrap();
+    let (slow, disk, gate) = slow_disk();
+    let journal = Journal::open(Config::with_storage(Arc::new(slow)), DurablePoint::default()).unwrap();
     let mut log = LogStore::new(journal).unwrap();
     log.blocking_append([put(0)]).await.unwrap();
-    slow.gate.close();
-    let syncs = slow.disk.syncs();
+    gate.close();
+    let syncs = disk.syncs();
     for index in 1..50 {
         // Given up while it waits: what it asked for is on its way all the same.
         let appending = log.blocking_append([put(index)]);
         assert!(tokio::time::timeout(Duration::from_millis(1), appending).await.is_err());
     }
-    slow.gate.open();
+    gate.open();
     log.blocking_append([put(50)]).await.unwrap();
-    let syncs = slow.disk.syncs() - syncs;
+    let syncs = disk.syncs() - syncs;
     assert!(syncs <= 4, "{syncs} syncs for 50 appends");
-    let config = Config::with_storage(Arc::new(slow.disk.after_power_cut(5)));
+    let config = Config::with_storage(Arc::new(disk.after_power_cut(5)));
     let after = Journal::open(config, DurablePoint::default()).unwrap();
     assert_eq!(after.read(&..).unwrap().len(), 51);
 }

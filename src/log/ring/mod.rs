@@ -31,6 +31,8 @@
 
 mod drain;
 mod registry;
+#[cfg(test)]
+pub(crate) mod silent;
 #[cfg(all(test, not(loom)))]
 mod tests;
 mod words;

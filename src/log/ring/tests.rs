@@ -1,39 +1,16 @@
+//! Steps of the ring that threads come to seldom.
+
 use std::sync::Mutex;
 
-use super::*;
-
-/// A log without a file, which arms the next segment as the supply does, and notes it.
-#[derive(Default)]
-struct Host {
-    armed: Mutex<Vec<SegmentId>>,
-}
-
-impl RingHost for Host {
-    fn arm(&self, ring: &Ring, after: SegmentId) -> Result<()> {
-        let mut armed = self.armed.lock().unwrap();
-        if ring.armed_after(after).is_none() {
-            let segment = SegmentId(armed.len() as u64 + 1);
-            armed.push(segment);
-            ring.set_armed(Armed { slot: SlotId(0), segment });
-        }
-        Ok(())
-    }
-    fn cover(&self, _: SlotId, _: u32) -> Result<()> {
-        Ok(())
-    }
-    fn opened(&self, _: &Ring, _: Stretch) {}
-    fn write(&self, _: &Ring, _: &Buffer, _: BufferState) -> Result<()> {
-        Ok(())
-    }
-    fn check(&self) -> Result<()> {
-        Ok(())
-    }
-    fn pressed(&self) {}
-}
+use super::silent::Silent;
+use super::{Armed, Ring, RingHost, Stretch};
+use crate::geometry::Geometry;
+use crate::ids::{HeadId, Lsn, SegmentId, SlotId};
+use crate::log::buffer_state::BufferState;
 
 const LENGTH: u32 = 100;
 
-fn append(ring: &Ring, host: &Host) -> SegmentId {
+fn append(ring: &Ring, host: &impl RingHost) -> SegmentId {
     let (buffer, _) = ring.reserve(host, LENGTH).unwrap();
     let segment = buffer.segment();
     ring.leave(buffer);
@@ -46,7 +23,16 @@ fn append(ring: &Ring, host: &Host) -> SegmentId {
 /// armed the one behind it, in place of one that nobody had linked.
 #[test]
 fn who_comes_late_arms_no_segment_in_place_of_one_that_is_not_begun() {
-    let host = Host::default();
+    // As the supply does: once for each segment.
+    let armed = Mutex::new(Vec::new());
+    let host = Silent(|ring: &Ring, after: SegmentId| {
+        let mut armed = armed.lock().unwrap();
+        if ring.armed_after(after).is_none() {
+            let segment = SegmentId(armed.len() as u64 + 1);
+            armed.push(segment);
+            ring.set_armed(Armed { slot: SlotId(0), segment });
+        }
+    });
     let ring = Ring::new(HeadId::FRESH, Geometry::new(512), 512, 2, Lsn(0), SegmentId(0));
     append(&ring, &host);
     // The sleeper has seen this buffer full, and nothing linked behind it.
@@ -69,9 +55,9 @@ fn who_comes_late_arms_no_segment_in_place_of_one_that_is_not_begun() {
     let next = ring.armed_after(last).unwrap();
     let before = buffer.stretch();
     buffer.prepare(Stretch { slot: next.slot, segment: next.segment, start: 0, ..before });
-    let armed = host.armed.lock().unwrap().clone();
+    let before_waking = armed.lock().unwrap().clone();
     // The sleeper wakes.
     assert_eq!(ring.next_stretch(&host, from, seen, LENGTH).unwrap(), None);
-    assert_eq!(*host.armed.lock().unwrap(), armed);
+    assert_eq!(*armed.lock().unwrap(), before_waking);
     assert_eq!(ring.armed_after(last).map(|armed| armed.segment), Some(next.segment));
 }

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use super::{KEY, Map, Writes, check, open, record, value_of};
 use crate::child::{Role, say};
 use crate::settings::Settings;
-use crate::ycsb::{LONGEST_SCAN, Random, WORKLOADS, Workload, Zipf, key};
+use crate::ycsb::{LONGEST_SCAN, Operation, Random, WORKLOADS, Workload, Zipf, key};
 
 /// A store, and what is known of its records.
 struct Field {
@@ -64,28 +64,15 @@ fn run(threads: usize, time: Duration, operation: &(dyn Fn(&mut Random) + Sync))
 
 impl Field {
     fn operation(&self, workload: &Workload, random: &mut Random) {
-        let mut dice = random.next() % 100;
-        let mut falls = |share: u64| {
-            let hit = dice < share;
-            dice = dice.wrapping_sub(share);
-            hit
-        };
-        if falls(workload.insert) {
-            return self.insert();
-        }
-        let rank = self.zipf.draw(random);
-        let newest = self.inserted.load(Ordering::Relaxed) - 1;
-        let number = if workload.latest { newest - rank } else { rank };
-        if falls(workload.read) {
-            self.read(number);
-        } else if falls(workload.update) {
-            let (key, value) = record(number);
-            self.map.put(&key, &value);
-        } else if falls(workload.read_modify_write) {
-            self.read_modify_write(number);
-        } else {
-            let count = 1 + random.next() % LONGEST_SCAN;
-            self.scan_from(number, count as usize);
+        match workload.draw(&self.zipf, self.inserted.load(Ordering::Relaxed), random) {
+            Operation::Insert => self.insert(),
+            Operation::Read(number) => self.read(number),
+            Operation::Update(number) => {
+                let (key, value) = record(number);
+                self.map.put(&key, &value);
+            }
+            Operation::ReadModifyWrite(number) => self.read_modify_write(number),
+            Operation::Scan(number, count) => self.scan_from(number, count),
         }
     }
 

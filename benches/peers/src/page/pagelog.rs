@@ -28,16 +28,7 @@ impl Store for Subject {
     }
 
     fn report(&self) -> String {
-        let stats = self.cache.stats();
-        format!(
-            "{} consolidations, {} bytes relocated, {} syncs, {} snapshots, {} evictions, space {:.2}",
-            stats.counts.consolidations,
-            stats.counts.relocated_bytes,
-            stats.counts.syncs,
-            stats.counts.snapshots,
-            stats.counts.evictions,
-            stats.space_amplification()
-        )
+        Self::report(self)
     }
 
     fn close(self: Box<Self>) {

@@ -24,7 +24,7 @@ pub fn measure(role: &Role, settings: &Settings) {
 
 /// Pages by Zipf's law; those that are read often lie anywhere.
 fn zipf(pages: usize, thread: usize) -> Vec<u32> {
-    let (zipf, mut random) = (Zipf::new(pages as u64), crate::ycsb::Random::of(thread));
+    let (zipf, mut random) = (Zipf::new(pages as u64), Random::of(thread));
     // A prime, so that it maps different ranks to different pages.
     let page = |rank: u64| (rank * 2_147_483_647 % pages as u64) as u32;
     (0..DRAWS).map(|_| page(zipf.draw(&mut random))).collect()
