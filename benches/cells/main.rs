@@ -23,7 +23,7 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::AtomicU32;
 use std::time::{Duration, Instant};
 
-use engine::{BASE, Engine, FRAGMENT, Random, lengths, link_or_cut, rate, read_some};
+use engine::{BASE, Engine, FRAGMENT, Random, grow, link_or_cut, rate, read_some};
 use pagelog::Config;
 use plain::Plain;
 use subject::Subject;
@@ -131,8 +131,8 @@ fn in_memory(settings: &Settings, run: &dyn Fn(&str) -> bool) {
         cells.iter().for_each(Cell::print);
     }
     if run("link") {
-        let lengths = both.map(|_| lengths(settings.pages));
-        // Towards a steady state: pages of all lengths, memory and segments used before.
+        let lengths = both.map(|engine| grow(engine, settings.pages));
+        // Towards a steady state: memory and segments used before.
         for (engine, lengths) in both.iter().zip(&lengths) {
             rate(2, time * 8, |_, random| _ = link_or_cut(*engine, lengths, random));
         }
@@ -209,7 +209,8 @@ fn latencies(settings: &Settings) {
     let idle = Subject::create(idle, settings.pages);
     let engines: [(&str, &dyn Engine); 3] =
         [("pagelog", &subject), ("pagelog, no GC, no snapshots", &idle), ("plain", &plain)];
-    let lengths: Vec<Vec<AtomicU32>> = engines.iter().map(|_| lengths(settings.pages)).collect();
+    let lengths: Vec<Vec<AtomicU32>> =
+        engines.iter().map(|(_, engine)| grow(*engine, settings.pages)).collect();
     for ((_, engine), lengths) in engines.iter().zip(&lengths) {
         rate(2, settings.time * 8, |_, random| _ = link_or_cut(*engine, lengths, random));
     }

@@ -62,9 +62,16 @@ pub fn rate(threads: usize, time: Duration, work: impl Fn(usize, &mut Random) + 
     total as f64 / start.elapsed().as_secs_f64()
 }
 
-/// The lengths of new pages.
-pub fn lengths(pages: usize) -> Vec<AtomicU32> {
-    (0..pages).map(|_| AtomicU32::new(BASE as u32)).collect()
+/// Grows new pages, each by as many links as chance says, and returns their lengths: at any later time about as many are cut back
+/// as at any other. Pages that all begin short grow in step, and so do the garbage in the log and the work of collecting it.
+pub fn grow(engine: &dyn Engine, pages: usize) -> Vec<AtomicU32> {
+    let mut random = Random::of(0);
+    let mut grow = |page: usize| {
+        let links = random.below((LIMIT as usize - BASE) / FRAGMENT + 1);
+        (0..links).for_each(|_| engine.link(page, [page as u8; FRAGMENT]));
+        AtomicU32::new((BASE + links * FRAGMENT) as u32)
+    };
+    (0..pages).map(&mut grow).collect()
 }
 
 /// Links to a random page, and cuts it back when it has grown too long. True if it did.

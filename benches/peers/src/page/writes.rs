@@ -1,14 +1,14 @@
 //! Links and replacements, on pages that are all in memory.
 //!
 //! In the steady state each page was cut back five times. An engine that does not get there in the time for it is measured as far as it
-//! got, and a note says so: its pages then are of all lengths and its segments were used before, but its garbage is young.
+//! got, and a note says so: its segments were used before then, but its garbage is young.
 
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use super::{Store, create};
 use crate::child::{Role, note, say};
-use crate::engine::{BASE, FRAGMENT, LIMIT, lengths, link_or_cut, rate};
+use crate::engine::{BASE, FRAGMENT, LIMIT, grow, link_or_cut, rate};
 use crate::settings::Settings;
 
 const CUTS: usize = 5;
@@ -19,7 +19,7 @@ const CHECKED: usize = 20;
 pub fn measure(role: &Role, settings: &Settings) {
     let store = create(&role.engine, &role.place, settings.pages, BASE);
     let (store, pages, time) = (&*store, settings.pages, settings.time);
-    let lengths = lengths(pages);
+    let lengths = grow(store, pages);
     warm_up(store, &lengths, settings.warm_up);
     for (cell, threads) in [("link_1", 1), ("link_2", 2)] {
         say(cell, rate(threads, time, |_, random| _ = link_or_cut(store, &lengths, random)) / 1e3);
