@@ -33,7 +33,9 @@ pub(crate) use large::{
     large_header_fault, value_check,
 };
 pub(crate) use manifest::{ManifestState, Voided};
-pub(crate) use manifest_entry::{Claim, ENTRY_LENGTH, Entry as ManifestEntry, StoreKind, encode_entry};
+pub(crate) use manifest_entry::{
+    Claim, ENTRY_LENGTH, Entry as ManifestEntry, MAX_CLAIMS, StoreKind, encode_entry,
+};
 #[cfg(feature = "cli")]
 pub(crate) use manifest_reader::read_first_entry;
 pub(crate) use manifest_reader::{ReadManifest, damaged_copies, may_be_manifest, read_manifest};

@@ -38,7 +38,7 @@ use super::manifest_file::RESERVE_ENTRIES;
 use super::ring::{Armed, Ring};
 use crate::error::{Error, Result};
 use crate::failpoints::failpoint;
-use crate::format::{Claim, ManifestEntry};
+use crate::format::{Claim, MAX_CLAIMS, ManifestEntry};
 use crate::geometry::Geometry;
 use crate::ids::{HeadId, SegmentId, SlotId};
 use crate::stats::Counter;
@@ -48,8 +48,9 @@ use crate::sync::{Mutex, epoch};
 /// Free slots that ordinary writes leave to those who make space.
 pub(crate) const RESERVE: usize = 3;
 
-/// The most segments that one claim takes ahead.
+/// The most segments of a head that one claim takes.
 const MAX_AHEAD: u32 = 8;
+const _: () = assert!(MAX_AHEAD as usize * HeadId::COUNT <= MAX_CLAIMS);
 
 #[derive(Debug, Default)]
 struct State {
@@ -358,42 +359,54 @@ impl State {
         }
     }
 
-    /// Claims segments for a head, in one manifest entry.
+    /// Claims a segment for a head, in one manifest entry with those that are taken ahead.
     fn claim(&mut self, core: &LogCore, head: HeadId, privilege: Privilege) -> Result<()> {
         core.make_manifest_room(match privilege {
             Privilege::Ordinary => RESERVE_ENTRIES,
             Privilege::Free | Privilege::Relocation | Privilege::Reserve => 1,
         })?;
-        // What comes out of the reserve is not taken ahead of need.
-        let ahead = head == HeadId::FRESH && privilege == Privilege::Ordinary;
-        let count = if ahead { claimed_at_once(self.slots) } else { 1 };
-        let mut claims: Vec<(SlotId, Claim)> = Vec::new();
-        for _ in 0..count {
-            if !claims.is_empty() && self.free.len() <= self.reserve() {
-                break;
-            }
-            match self.take_slot(core, privilege) {
-                Ok(slot) => claims.push((slot, self.assign(core, slot, head))),
-                Err(error) if claims.is_empty() => return Err(error),
-                Err(_) => break,
-            }
+        let slot = self.take_slot(core, privilege)?;
+        let mut claims = vec![(slot, self.assign(core, slot, head))];
+        if matches!(privilege, Privilege::Ordinary | Privilege::Relocation) {
+            self.take_ahead(core, head, &mut claims);
         }
-        let armed: Vec<Armed> =
-            claims.iter().map(|(slot, claim)| Armed { slot: *slot, segment: claim.segment }).collect();
+        let taken: Vec<(HeadId, Armed)> = claims
+            .iter()
+            .map(|(slot, claim)| (claim.head, Armed { slot: *slot, segment: claim.segment }))
+            .collect();
         let stable = core.durability().all_stable();
         if let Err(error) = core.append_manifest(&ManifestEntry::Claims { stable, claims }) {
             // Nobody heard of these segments; their ids are spent.
-            for armed in armed {
+            for (_, armed) in taken {
                 core.accountant().withdraw(armed.slot);
                 self.free.insert(armed.slot);
             }
             return Err(error);
         }
         failpoint!("segment::claimed");
-        if let Some(ahead) = self.ahead.get_mut(head.index()) {
-            ahead.extend(armed);
+        for (head, armed) in taken {
+            if let Some(ahead) = self.ahead.get_mut(head.index()) {
+                ahead.push_back(armed);
+            }
         }
         Ok(())
+    }
+
+    /// Adds to the claim of a segment for `claiming` what the heads will need next, as long as it takes neither the reserve nor a longer
+    /// file: each entry of the manifest costs a sync, however much it says.
+    fn take_ahead(&mut self, core: &LogCore, claiming: HeadId, claims: &mut Vec<(SlotId, Claim)>) {
+        let wanted = claimed_at_once(self.slots) as usize;
+        for head in (0..HeadId::COUNT).map(|head| HeadId(head as u8)) {
+            let had = self.ahead.get(head.index()).map_or(0, VecDeque::len) + usize::from(head == claiming);
+            let is_used = self.newest.get(head.index()).is_some_and(|newest| newest.0 > 0);
+            for _ in had..if is_used { wanted } else { 0 } {
+                if self.free.len() <= self.reserve() {
+                    return;
+                }
+                let Ok(slot) = self.take_slot(core, Privilege::Ordinary) else { return };
+                claims.push((slot, self.assign(core, slot, head)));
+            }
+        }
     }
 
     fn assign(&mut self, core: &LogCore, slot: SlotId, head: HeadId) -> Claim {
@@ -434,7 +447,7 @@ impl State {
     }
 }
 
-/// How many segments of the fresh head one claim takes in a file of so many slots.
+/// How many segments of each head one claim takes, if they are free, in a file of so many slots.
 pub(crate) fn claimed_at_once(slots: u32) -> u32 {
     (slots / 64).clamp(1, MAX_AHEAD)
 }
