@@ -145,12 +145,12 @@ impl Inner<Opaque> {
             match blocks.next()? {
                 BlockKind::Pages if !has_roots => {
                     let taken = self.take_pages(blocks.body(), start, &mut last, &mut found)?;
-                    taken.ok_or_else(|| blocks.damage("holds a page that can't be"))?;
+                    taken.ok_or_else(|| blocks.damage("holds an impossible page"))?;
                 }
                 BlockKind::Roots if !has_roots => {
                     has_roots = true;
-                    let roots = decode_roots(blocks.body())
-                        .ok_or_else(|| blocks.damage("holds roots that can't be"))?;
+                    let roots =
+                        decode_roots(blocks.body()).ok_or_else(|| blocks.damage("holds impossible roots"))?;
                     if !roots.is_empty() {
                         self.admit(PageId::FIRST, Privilege::Ordinary)?;
                         self.log_roots(&encode_roots(&roots))?;
@@ -173,7 +173,7 @@ impl Inner<Opaque> {
         Ok(found)
     }
 
-    /// The pages of a block. `None` if one of them can't be.
+    /// The pages of a block. `None` if one of them is impossible.
     fn take_pages(
         &self,
         body: &[u8],
