@@ -19,7 +19,7 @@ pub enum Error {
         operation: &'static str,
         /// The file or directory.
         path: String,
-        /// The system's own word.
+        /// The system's own error.
         source: Arc<io::Error>,
     },
     /// Bytes that were once valid are not any more.
@@ -29,11 +29,11 @@ pub enum Error {
         /// The store's directory.
         path: String,
     },
-    /// The directory holds something else than a store. Nothing in it was changed.
+    /// The directory holds something other than a store. Nothing in it was changed.
     NotAStore {
         /// The directory or file.
         path: String,
-        /// What was found or missed.
+        /// What was found there, or is missing.
         reason: String,
     },
     /// The store was written by a newer version of this library.
@@ -52,7 +52,8 @@ pub enum Error {
         /// Its range, or the contradiction.
         reason: String,
     },
-    /// An earlier failure may have lost data, so nothing can be written any more. Reading intact data goes on.
+    /// An earlier failure may have lost data, so nothing can be written any more until the store is opened again. Reading intact data
+    /// goes on.
     Poisoned {
         /// The first failure.
         cause: Arc<Error>,
@@ -63,14 +64,14 @@ pub enum Error {
     ReadOnly,
     /// A fragment could not be encoded. Nothing was logged; the fragment is dropped.
     Encode {
-        /// The codec's word.
+        /// Why, in the codec's own words.
         reason: String,
     },
     /// A record passed its checksum, but its payload could not be decoded as a fragment.
     Decode {
         /// The page.
         page_id: PageId,
-        /// The codec's word.
+        /// Why, in the codec's own words.
         reason: String,
     },
     /// A value is longer than [`Config::max_value_size`](crate::Config::max_value_size), or a record that can't be stored outside of the log
@@ -198,7 +199,7 @@ impl fmt::Display for Error {
                 write!(formatter, "invalid configuration: {option} {reason}")
             }
             Self::Poisoned { cause } => {
-                write!(formatter, "writing has stopped after an earlier failure: {cause}")
+                write!(formatter, "writing has stopped, until the store is opened again: {cause}")
             }
             Self::Closed => formatter.write_str("the store is closed"),
             Self::ReadOnly => formatter.write_str("the store is open read-only"),
@@ -212,17 +213,21 @@ impl fmt::Display for Error {
             Self::DiskFull { path } => write!(formatter, "the disk has no space for {path} to grow"),
             Self::ReservedPageId => formatter.write_str("page id 0 is reserved for the store"),
             Self::TooManyPages => formatter.write_str("all page ids are in use"),
-            Self::TooManyDictionaries => formatter.write_str("the store has had 255 dictionaries"),
-            Self::BatchOpen => formatter.write_str("this thread has a batch open"),
-            Self::UnsealedBatch => formatter.write_str("a batch was dropped unsealed"),
+            Self::TooManyDictionaries => {
+                formatter.write_str("the store has had 255 dictionaries, and can have no more")
+            }
+            Self::BatchOpen => formatter.write_str("this thread would wait for the end of its own batch"),
+            Self::UnsealedBatch => formatter.write_str("a batch was dropped before it was sealed"),
             Self::ReservationOpen { lsn } => {
-                write!(formatter, "this thread holds an open reservation at LSN {lsn}")
+                write!(formatter, "this thread might wait for its own open reservation, at LSN {lsn}")
             }
             Self::TooManyReservations => formatter.write_str("too many reservations are open"),
             Self::BackupTarget { path, reason } => {
                 write!(formatter, "nothing can be copied to {path}: {reason}")
             }
-            Self::Truncated { first } => write!(formatter, "the log begins at LSN {first}"),
+            Self::Truncated { first } => {
+                write!(formatter, "the log no longer reaches back that far: it begins at LSN {first}")
+            }
             Self::Cancelled => formatter.write_str("cancelled by the caller"),
         }
     }

@@ -33,7 +33,7 @@
 //! | [`Config`] | options, and [opening](Config::open) a store |
 //! | [`PageCache`] | the verbs: [`allocate`](PageCache::allocate), [`link`](PageCache::link), [`replace`](PageCache::replace), [`free`](PageCache::free), [`pin`](PageCache::pin) to read |
 //! | [`Guard`], [`Page`] | reading |
-//! | [`Cas`] | what a compare-and-swap can come to; a lost race is not an error |
+//! | [`Cas`] | how a compare-and-swap can end; a lost race is not an error |
 //! | [`Fragment`], [`Codec`] | your pages |
 //! | [`VerifyReport`], [`BackupReport`] | checking and copying a store that is in use |
 //! | [`ExportReport`], [`ImportReport`] | a store as a stream, for other versions |
@@ -57,7 +57,8 @@
 //! [pagelog and others](docs::comparison): when to take something else.
 //!
 //! In depth: [architecture](docs::architecture), [the log](docs::log), [durability](docs::durability),
-//! [the files byte by byte](docs::format), [the inspector](docs::inspector), [glossary](docs::glossary).
+//! [the files byte by byte](docs::format), [the inspector](docs::inspector), [what stands behind the promises](docs::reliability),
+//! [glossary](docs::glossary).
 //!
 //! # Features
 //!

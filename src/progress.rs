@@ -12,9 +12,9 @@ use crate::error::{Error, Result};
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Progress {
-    /// What is behind.
+    /// How much of it is done.
     pub done: u64,
-    /// What was to be done when the work began.
+    /// How much there was to do when the work began.
     pub total: u64,
 }
 
@@ -26,7 +26,7 @@ impl Progress {
     }
 }
 
-/// Who is told.
+/// The user's callback.
 pub(crate) type Tell<'a> = &'a mut dyn FnMut(Progress) -> ControlFlow<()>;
 
 /// Tells somebody how far it is, and hears whether it is to go on.
@@ -40,7 +40,7 @@ impl<'a> Reporter<'a> {
         Self { tell, progress: Progress::default() }
     }
 
-    /// Begins, or begins anew.
+    /// Begins, or begins anew, with so much to do.
     ///
     /// # Errors
     /// Here and below, `Cancelled`.

@@ -3,7 +3,7 @@
 //! In a normal build these are std's atomics, parking_lot's locks and crossbeam's epochs. Built with `--cfg loom` they
 //! are the model checker's, so that the models in `src/models` explore the product's own modules rather than copies
 //! of them. With `--cfg jitter` they lose time now and then, so that what can overlap does. Nothing else in the crate names
-//! `std::sync`, except `Arc` and `OnceLock` where no race is at stake.
+//! `std::sync`, except `Arc` and `OnceLock` where no race is at stake, and plain atomics that number threads (`stats`, `log/batch`).
 //!
 //! Epochs come from one private collector for the process, never from crossbeam's default one: no other crate's
 //! long-held guard can delay ours. The consequence: a guard that is held on one store delays the freeing of
@@ -56,7 +56,7 @@ mod locks {
 
     pub(crate) use parking_lot::MutexGuard;
 
-    /// A mutex without poisoning: a panic in user code never runs under one.
+    /// A mutex without poisoning: no user code, which might panic, runs under one.
     #[derive(Debug, Default)]
     pub(crate) struct Mutex<T>(parking_lot::Mutex<T>);
 
@@ -92,7 +92,7 @@ mod locks {
             guard
         }
 
-        /// Waits for so long at most. Returns what is left of that.
+        /// Waits for `patience` at most. Returns how much of it is left.
         pub(crate) fn wait_for<'a, T>(
             &self,
             mut guard: MutexGuard<'a, T>,
@@ -228,8 +228,8 @@ pub(crate) mod epoch {
         HANDLE.try_with(LocalHandle::pin).unwrap_or_else(|_| COLLECTOR.register().pin())
     }
 
-    /// Waits until every thread that is pinned now has moved on, for some time at most. Whether they have is the answer; never
-    /// to a thread that is pinned itself.
+    /// Waits until every thread that is pinned now has moved on, but not for longer than `patience`. Returns whether they have. A thread
+    /// that is pinned itself is told `false` at once, for it would wait for itself.
     pub(crate) fn outlasted(patience: Duration) -> bool {
         if is_pinned() {
             return false;

@@ -47,6 +47,7 @@ impl Counted {
     }
 
     /// Syncs, and entries of the manifest, by the writer and by others.
+    #[cfg(target_os = "linux")]
     fn seen(&self) -> [[u64; 2]; 2] {
         [&self.syncs, &self.entries].map(|both| both.each_ref().map(|one| one.load(Ordering::Relaxed)))
     }

@@ -181,10 +181,10 @@ impl ManifestState {
     pub(super) fn from_head(store_id: StoreId, head: &ManifestHead) -> Result<Self, Reason> {
         let sizes = Geometry::MIN_SEGMENT_SIZE..=Geometry::MAX_SEGMENT_SIZE;
         if !sizes.contains(&head.segment_size) {
-            return Err("names a segment size that can't be");
+            return Err("names an impossible segment size");
         }
         if !(1..=HeadId::MAXIMUM).contains(&usize::from(head.heads)) {
-            return Err("names a number of heads that can't be");
+            return Err("names an impossible number of heads");
         }
         Ok(Self {
             store_id,
@@ -218,10 +218,10 @@ impl ManifestState {
 
     fn begin_life(&mut self, slot: SlotId, claim: Claim) -> Result<(), Reason> {
         if slot.0 >= Place::SLOT_LIMIT {
-            return Err("claims a slot that can't be");
+            return Err("claims an impossible slot");
         }
         if claim.head.0 >= self.heads {
-            return Err("claims for a head that can't be");
+            return Err("claims for an impossible head");
         }
         if claim.end > self.segment_size {
             return Err("claims more than a segment");
@@ -248,16 +248,16 @@ impl ManifestState {
     pub(super) fn check(&self) -> Result<(), Reason> {
         // No LSN of a segment that was given out may overflow; then none below is out of reach either.
         let Some(beyond) = self.next_segment.0.checked_mul(u64::from(self.segment_size)).map(Lsn) else {
-            return Err("leads to a segment that can't be");
+            return Err("leads to an impossible segment");
         };
         if self.next_segment.0 == 0 {
-            return Err("leads to a segment that can't be");
+            return Err("leads to an impossible segment");
         }
         if self.stable.iter().chain([&self.first_lsn]).any(|&lsn| lsn > beyond) {
             return Err("leads to an LSN beyond the log");
         }
         if self.next_page_id.0 > PageId::LIMIT {
-            return Err("leads to a page id that can't be");
+            return Err("leads to an impossible page id");
         }
         let lives: BTreeSet<_> = self.claims.values().map(|claim| claim.segment).collect();
         if lives.len() != self.claims.len() {

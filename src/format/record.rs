@@ -214,7 +214,7 @@ impl RecordFault {
     }
 }
 
-/// Whether a mark may begin here: a quick look for who searches every byte for one.
+/// Whether a mark may begin here: a quick look for those who search every byte for one.
 pub(crate) fn may_be_mark(bytes: &[u8]) -> bool {
     // The length is looked at too: else bytes chosen for it would have most of a segment checksummed, again and again.
     let is_length =
@@ -222,7 +222,7 @@ pub(crate) fn may_be_mark(bytes: &[u8]) -> bool {
     bytes.get(TAG_AT) == Some(&MARK) && bytes.get(TAG_AT + 1).is_some_and(is_length)
 }
 
-/// How long the record that begins here says it is, if it can be one: a quick look for who searches every byte for one.
+/// How long the record that begins here says it is, if it can be one: a quick look for those who search every byte for one.
 pub(crate) fn claimed_length(bytes: &[u8]) -> Option<usize> {
     bytes.get(TAG_AT).filter(|tag| (REPLACE..=END).contains(&(**tag & KIND_MASK)))?;
     let (body, length) = varint::read(bytes.get(TAG_AT + 1..)?)?;

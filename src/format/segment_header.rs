@@ -113,7 +113,7 @@ impl SegmentHeader {
         };
         let (header, reserved) = parse().ok_or(SegmentHeaderFault::TooShort)?;
         if header.head.index() >= HeadId::MAXIMUM {
-            return Err(SegmentHeaderFault::Invalid("names a head that can't be"));
+            return Err(SegmentHeaderFault::Invalid("names an impossible head"));
         }
         if header.predecessor.map_or(0, |segment| segment.0) >= header.segment.0 {
             return Err(SegmentHeaderFault::Invalid("names a predecessor that is not older"));

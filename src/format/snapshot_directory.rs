@@ -61,7 +61,7 @@ pub(super) fn decode_directory(body: &[u8], serial: u64, offset: u64) -> Result<
         let previous = places.last().map_or(0, |place: &BlockPlace| place.range.0);
         let place = decode_place(&mut fields, serial, previous);
         let place = place.filter(|place| u64::from(place.range.0) >= lowest);
-        let place = place.ok_or("the directory names a block that can't be")?;
+        let place = place.ok_or("the directory names an impossible block")?;
         if place.serial == serial {
             if place.offset != filled {
                 return Err("the file's own blocks do not follow one another");

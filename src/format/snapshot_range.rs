@@ -25,7 +25,7 @@ use crate::ids::{Lsn, PageId, RangeId, Version};
 
 type Reason = &'static str;
 
-const IMPOSSIBLE: Reason = "a range holds a page that can't be";
+const IMPOSSIBLE: Reason = "a range holds an impossible page";
 
 /// Maps differences, which are small in either direction, to small numbers.
 const fn zigzag(from: Lsn, to: Lsn) -> u64 {

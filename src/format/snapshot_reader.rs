@@ -91,7 +91,7 @@ impl SnapshotReader {
                 let directory_end = footer.directory_offset.checked_add(footer.directory_length.into());
                 directory_end == Some(offset) && footer.next_page_id.0 <= PageId::LIMIT
             };
-            parse().filter(is_possible).ok_or("the footer says what can't be")
+            parse().filter(is_possible).ok_or("the footer says what is impossible")
         };
         footer().map_err(|reason| SnapshotFault { offset, reason })
     }

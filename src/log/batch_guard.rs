@@ -59,7 +59,7 @@ impl<'a> Batch<'a> {
     fn finish(&mut self) -> Result<Lsn> {
         self.open = false;
         let kind = RecordKind::BatchEnd { begin: self.begin };
-        // An end that can't be made durable is none: who seals must hear of it.
+        // An end that can't be made durable is none: whoever seals must hear of it.
         let admitted = self.core.gate().check_poison();
         let claim = admitted
             .and_then(|()| self.core.reserve(HeadId::FRESH, Privilege::Reserve, &kind, Payload::NONE));

@@ -58,7 +58,7 @@ pub(crate) struct Buffer {
     start: AtomicU32,
     capacity: AtomicU32,
     previous_end: AtomicU64,
-    /// Its bytes are in the file; it waits for a successor to be recycled.
+    /// Its bytes are in the file; it is recycled once it has a successor.
     written: AtomicBool,
     data: AtomicPtr<u8>,
     allocated: AtomicU32,
@@ -82,10 +82,10 @@ impl Buffer {
         }
     }
 
-    /// Describes the next stretch and makes sure that there is memory for it. Only for who has the buffer alone, which
+    /// Describes the next stretch and makes sure that there is memory for it. Only for whoever has the buffer alone, and
     /// opens the word afterwards. Returns by how many bytes the memory grew.
     pub(crate) fn prepare(&self, stretch: Stretch) -> u32 {
-        // Who reads one of the new values, and then fences, also sees that the buffer was no longer current.
+        // Whoever reads one of the new values, and then fences, also sees that the buffer was no longer current.
         fence(Ordering::Release);
         self.slot.store(stretch.slot.0, Ordering::Relaxed);
         self.segment.store(stretch.segment.0, Ordering::Relaxed);
@@ -111,7 +111,7 @@ impl Buffer {
         wanted - before
     }
 
-    /// Gives the memory back. Only for who has the buffer alone. Returns how many bytes it was.
+    /// Gives the memory back. Only for whoever has the buffer alone. Returns how many bytes it was.
     pub(crate) fn release_memory(&self) -> u32 {
         let length = self.allocated.swap(0, Ordering::Relaxed);
         let memory = self.data.swap(ptr::null_mut(), Ordering::Relaxed);

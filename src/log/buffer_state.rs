@@ -12,7 +12,7 @@
 //!   incarnation lasts.
 //! * **(B) Sealed is for good.** Once `sealed` is set nobody can enter: every entry is a compare-exchange from an unsealed
 //!   word. `offset` is then final, and `writers` only falls.
-//! * **(C) Alone.** Who sees `sealed` and `writers == 0` with acquire sees all bytes that any writer wrote, since each
+//! * **(C) Alone.** Whoever sees `sealed` and `writers == 0` with acquire sees all bytes that any writer wrote, since each
 //!   left with release after its last write, and every step on the word is a read-modify-write, so the release
 //!   sequence is unbroken. The buffer is that thread's alone (the log's drain lock makes it one thread).
 //! * **(D) No stranger.** A buffer is opened again only under a new incarnation, so a thread that slept since it read the
@@ -45,7 +45,7 @@ pub(crate) struct BufferState {
     pub(crate) writers: u32,
     /// Nobody enters any more.
     pub(crate) sealed: bool,
-    /// The segment ends with this buffer. Decided by who seals.
+    /// The segment ends with this buffer. Decided by whoever seals it.
     pub(crate) last: bool,
     /// Which life of the buffer this is.
     pub(crate) incarnation: u32,
@@ -112,7 +112,7 @@ impl AtomicBufferState {
         BufferState::unpack(self.0.load(Ordering::Acquire))
     }
 
-    /// Begins a new life. Only for who has the buffer alone.
+    /// Begins a new life. Only for whoever has the buffer alone.
     pub(crate) fn open(&self, incarnation: u32, offset: u32) {
         let state = BufferState { offset, writers: 0, sealed: false, last: false, incarnation };
         self.0.store(state.pack(), Ordering::Release);

@@ -1,11 +1,11 @@
 //! The thread that syncs for commits, and now and then for nobody: see [`Config::flush_every`](crate::Config::flush_every).
 //!
-//! - **(A) It waits for no batch.** Of a wish that lies in a batch that is open, what lies before the batch is granted, and the rest when it
-//!   ends. So who wants less does not wait for a batch on behalf of who wants more.
-//! - **(B) What is regular waits for nobody.** At its time it writes what can be written without waiting for a writer. Only for a commit it waits
-//!   for the reservations before it, as a thread would that flushes.
+//! - **(A) It waits for no batch.** If a commit's bound lies in an open batch, what lies before the batch is synced at once, and the rest
+//!   when the batch ends. So a commit whose bound is lower never waits for a batch on behalf of one whose bound is higher.
+//! - **(B) The regular sync waits for nobody.** At its time it writes what can be written without waiting for a writer. Only for a commit does
+//!   the thread wait for the reservations before it, as any thread that flushes would.
 //! - **(C) It ends with the instance**, which stops the log and wakes it, and then waits for its end; or when writing has stopped.
-//! - **(D) A failure that is not final is not repeated in a hurry**: the next try is at its next time.
+//! - **(D) A failure that is not final is not retried at once**: the next try is at the time of the next regular sync.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};

@@ -1,7 +1,7 @@
 //! Who syncs, and who waits: one leader, one sync for all.
 //!
 //! Whoever needs a higher stable LSN and finds nobody leading leads: it writes what is sealed, syncs once, and moves the
-//! stable LSNs. Who comes meanwhile waits and finds its LSN covered, or leads the next round, for all who came in between. No
+//! stable LSNs. Whoever comes meanwhile waits and finds its LSN covered, or leads the next round, for all who came in between. No
 //! timer delays a commit: a sync begins as soon as the device is free. A thread that commits alone passes one
 //! uncontended lock and nothing else.
 //!
@@ -12,7 +12,7 @@
 //! A [`Commit`](super::commit::Commit) is polled. It leaves a waker instead of blocking, under the lock under which leadership is given
 //! back:
 //!
-//! - **(A) No wake-up is lost.** A leader moves the stable LSNs, *then* takes the lock, gives leadership back and takes the wakers. Who
+//! - **(A) No wake-up is lost.** A leader moves the stable LSNs, *then* takes the lock, gives leadership back and takes the wakers. Whoever
 //!   leaves a waker takes the lock, *then* looks whether there still is something to wait for. So either it sees what the leader has
 //!   done, or its waker is there when the leader takes them. The same holds for poison, for the end of the instance and for the end of
 //!   a batch: each is noted first, and then passes the lock.

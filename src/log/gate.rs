@@ -9,10 +9,15 @@ use crate::error::{Error, Result};
 use crate::sync::Mutex;
 use crate::sync::atomic::{AtomicU32, Ordering};
 
+/// An earlier failure may have lost data.
 const POISONED: u32 = 1;
+/// `close` was called. What it still has to write, it may.
 const CLOSED: u32 = 2;
+/// The store was opened read-only.
 const READ_ONLY: u32 = 4;
+/// Only the last free segments are left.
 const RESERVE: u32 = 8;
+/// `close` has written what it had to.
 const STOPPED: u32 = 16;
 
 /// Who asks to write.
@@ -60,8 +65,8 @@ impl Gate {
         if flags == 0 { Ok(()) } else { Err(self.refusal(flags)) }
     }
 
-    /// Fails if the instance is poisoned, or closed to the end; what `close` does after it has shut the gate looks at this
-    /// only.
+    /// Fails if the instance is poisoned or stopped. The only check for what `close` itself writes, which comes after it has shut the gate
+    /// to everybody else.
     #[inline]
     pub(crate) fn check_poison(&self) -> Result<()> {
         let flags = self.flags.load(Ordering::Acquire) & (POISONED | STOPPED);

@@ -124,7 +124,7 @@ impl ManifestFile {
         Ok(())
     }
 
-    /// Waits for who is appending now; nobody can after this.
+    /// Waits for whoever is appending now; nobody can after this.
     pub(crate) fn close(&self) {
         self.open.lock().file = None;
     }

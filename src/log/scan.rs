@@ -30,9 +30,9 @@ pub(crate) fn next_record(bytes: &[u8], seed: RecordSeed, segment: SegmentId, fr
 /// offset of the record that has it, and ends the walk: nothing says how long a damaged record is.
 #[derive(Debug)]
 pub(crate) struct Records<'a> {
-    /// A part of the segment, up to the end of what may be valid,
+    /// A part of the segment, up to the end of what may be valid.
     bytes: &'a [u8],
-    /// and where it begins.
+    /// Where that part begins in the segment.
     start: usize,
     seed: RecordSeed,
     segment: SegmentId,

@@ -4,12 +4,12 @@
 //!
 //! - **(A) Stable only.** Nothing at or behind the stable LSN is read. What a trail has shown survives every crash. Since that LSN
 //!   is never inside a batch, a batch whose begin is shown is there as a whole.
-//! - **(B) No gap.** Segments of the fresh head that hold nothing live are used again. So from one segment the trail goes on to the next
-//!   one that is there only if that one's header names a segment that the trail has left behind as its predecessor. If not, something is
-//!   missing, and the answer is `Truncated`, for good.
+//! - **(B) No gap.** Segments of the fresh head that hold nothing live are used again, so the next one that is there need not be the next one
+//!   that was written. Its header names its predecessor: if the trail has left that behind, it goes on; if not, something is missing,
+//!   and the answer is `Truncated`, from then on.
 //! - **(C) A segment is held while it is read**, so what is read is of that segment. Between two reads it is kept by the trail's *mark* (see
 //!   `supply/followers`), up to a bound; without one it may be lost, which (B) notices.
-//! - **(D) When a segment is over.** What is stable lies behind the segment's last byte. Then all of it that counts has been written, also if recovery
+//! - **(D) A segment is over** when the stable LSN lies behind its last byte. Then all of it that counts has been written, also if recovery
 //!   has cut it short.
 
 use std::ops::Range;

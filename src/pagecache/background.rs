@@ -20,9 +20,9 @@ use crate::pages::Fragment;
 use crate::sync::thread::{self, JoinHandle};
 use crate::sync::{Condvar, Mutex};
 
-/// With so many steps due, writers lend a hand,
+/// How many steps are due when writers lend a hand (A).
 const HELP: u32 = 8;
-/// and with so many they wait for their turn (A).
+/// How many steps are due when writers wait for their turn (A).
 const WAIT: u32 = 16;
 
 /// What is due and not done.

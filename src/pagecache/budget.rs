@@ -41,28 +41,28 @@ const FLOOR_SHARE: u64 = 16;
 const YIELDS: u32 = 16;
 
 thread_local! {
-    /// Whether this thread has paged in while much was dead.
-    static OWES_A_HURRY: Cell<bool> = const { Cell::new(false) };
+    /// Whether this thread has paged in while much memory was dead, and so owes help in freeing it.
+    static OWES_HELP: Cell<bool> = const { Cell::new(false) };
 }
 
-/// Whether this thread should help dead memory along before it takes a guard.
+/// Whether this thread should help to free dead memory before it takes a guard.
 #[inline]
-pub(super) fn owes_a_hurry() -> bool {
-    OWES_A_HURRY.try_with(Cell::get).unwrap_or(false)
+pub(super) fn owes_help() -> bool {
+    OWES_HELP.try_with(Cell::get).unwrap_or(false)
 }
 
 impl<F: Fragment> Inner<F> {
-    /// Does what [`owes_a_hurry`] says is to be done.
+    /// Does what [`owes_help`] says is to be done.
     #[cold]
-    pub(super) fn pay_the_hurry(&self) {
+    pub(super) fn give_owed_help(&self) {
         let dead = self.budget.dead();
         if !epoch::is_pinned() {
-            self.hurry_the_dead();
+            self.help_free_the_dead();
         }
         let left = self.budget.dead();
         // If it did not help, somebody holds a guard for long, and the thread does not try again before it pages in.
         let goes_on = left < dead && left > self.budget.capacity() / DEAD_SHARE;
-        let _ = OWES_A_HURRY.try_with(|owes| owes.set(goes_on));
+        let _ = OWES_HELP.try_with(|owes| owes.set(goes_on));
     }
 
     /// All bytes that the budget covers.
@@ -71,7 +71,8 @@ impl<F: Fragment> Inner<F> {
         self.budget.used() + self.core.buffer_memory()
     }
 
-    /// The bytes of contents that are to be evicted.
+    /// The bytes of contents that are to be evicted: what is over the budget with nodes, but on their account not below the floor of contents;
+    /// and in any case what would be over it without nodes.
     fn excess(&self) -> u64 {
         let (budget, capacity) = (&self.budget, self.budget.capacity());
         let nodes = budget.nodes();
@@ -84,7 +85,7 @@ impl<F: Fragment> Inner<F> {
     #[inline]
     pub(super) fn keep_budget(&self) {
         if self.memory() > self.budget.capacity() {
-            self.shrink();
+            self.come_down();
         }
         if self.table.has_many_arrivals() {
             self.evictor.take_arrivals(&self.table);
@@ -92,9 +93,9 @@ impl<F: Fragment> Inner<F> {
     }
 
     #[cold]
-    fn shrink(&self) {
+    fn come_down(&self) {
         self.evict_excess();
-        self.hurry_the_dead();
+        self.help_free_the_dead();
         if self.memory() > self.budget.capacity() {
             self.core.counters().one(Counter::OverBudget);
         }
@@ -132,7 +133,8 @@ impl<F: Fragment> Inner<F> {
         self.core.write_out()
     }
 
-    fn hurry_the_dead(&self) {
+    /// Helps to free dead memory, if there is much; under a guard only by a step.
+    fn help_free_the_dead(&self) {
         let limit = self.budget.capacity() / DEAD_SHARE;
         if self.budget.dead() <= limit {
             return;
@@ -141,7 +143,7 @@ impl<F: Fragment> Inner<F> {
             // A reader that pages in. Under its guard the epoch can move by one step and no further; the rest is for the moment
             // before its next guard.
             epoch::pin().flush();
-            let _ = OWES_A_HURRY.try_with(|owes| owes.set(true));
+            let _ = OWES_HELP.try_with(|owes| owes.set(true));
             return;
         }
         for _ in 0..YIELDS {

@@ -58,27 +58,27 @@ const USUAL_LENGTH: u32 = 128;
 const SHORT_CHAIN: f64 = 2.0;
 /// See (C).
 const MOST_LINKS: u32 = 4096;
-/// See (D): the share of the budget that nodes may take before chains get shorter,
+/// See (D): the share of the budget that nodes may take before chains get shorter.
 const EASE: f64 = 0.25;
-/// and where they are shortest.
+/// See (D): the share of the budget at which chains are shortest.
 const STRESS: f64 = 0.5;
 /// See (D): with fewer links than this, pages are written anew for the ratio of (A) only.
 const FEWEST_LINKS: u32 = 4;
 /// See (D): what [`SHORT_CHAIN`] becomes.
 const SHORT_CHAIN_UNDER_STRESS: f64 = 8.0;
 
-/// The rule.
+/// The rules above, as this store's options set them.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Consolidation {
     usual_length: u32,
     most_links: u32,
     max_ratio: f64,
     capacity: f64,
-    /// In bytes.
+    /// [`EASE`] in bytes.
     ease: u64,
 }
 
-/// The bounds of chains at a moment.
+/// What bounds a chain while nodes take what they take now.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Bounds {
     length: u32,

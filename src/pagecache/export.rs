@@ -45,8 +45,8 @@ impl<F: Fragment> PageCache<F> {
     /// depend on the format of the store's own files. [`Config::import`](crate::Config::import) makes a store of it, with any version of this library
     /// from this one on. Ids and versions are the same there, so pages can hold them.
     ///
-    /// To read it one needs no more than [its description](crate::docs::format): each page's payload is what the codec made of it. If one goes on
-    /// in the same format, a [backup](Self::backup_to) is quicker.
+    /// To read it one needs no more than [its description](crate::docs::format): each page's payload is what the codec made of it. If the same
+    /// version of this library is to go on with the copy, a [backup](Self::backup_to) is quicker.
     ///
     /// Others go on meanwhile; but then pages are as of different moments, and [`ExportReport::is_consistent`] is false. For one moment of a
     /// store in use, make a backup and export that. Works on read-only stores.
@@ -152,7 +152,7 @@ enum Exported {
 }
 
 impl<F: Fragment> Inner<F> {
-    /// Waits for what is on its way. Whether the state then is one that a batch is not in the midst of.
+    /// Waits for what is on its way. Returns whether the state is one moment's then: nothing came meanwhile, and no batch is open.
     fn settle_for_export(&self) -> Result<bool> {
         if !self.core.gate().is_read_only() && self.core.gate().check_poison().is_ok() {
             let ends = self.core.quiesce()?;

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use super::large::ReadFault;
 use super::meta::Roots;
-use super::shared::{Inner, PageCache};
+use super::shared::{Inner, PageCache, compression_is_missing};
 use crate::compression::UnpackFault;
 use crate::error::{Corruption, Error, Result};
 use crate::format::{LARGEST_VALUE, Payload, RecordKind, decode_roots};
@@ -22,7 +22,7 @@ pub enum Event<F> {
     /// A change of a page, or of the named roots.
     Change(Change<F>),
     /// What follows, up to the end, is one [batch](crate::Batch), with what other threads did meanwhile. All of it is stable, so
-    /// it comes without a wait; who applies it should do so as a whole.
+    /// it comes without a wait; it should be applied as a whole.
     BatchBegins,
     /// The end of the batch that began last.
     BatchEnds,
@@ -77,11 +77,11 @@ impl<F: Fragment> PageCache<F> {
     /// Only what users do is a change: eviction and garbage collection are not. Nothing is made stable by following: see
     /// [`Config::flush_every`](crate::Config::flush_every). [Generated ids](Self::generate_id) are not in the log.
     ///
-    /// **How far back.** The log reaches back as far as its segments were not used again; a segment is, when nothing in it is live. So a
+    /// **How far back.** A segment is used again when nothing in it is live; the log reaches back as far as none was. So a
     /// follower that has fallen behind can find a gap, and is told so by [`Truncated`](Error::Truncated); it then has to begin anew from a copy.
-    /// With `keep` it has up to so many bytes of log (whole segments) kept from being used again until it has read them; the file is longer by that. If more
-    /// would have to be kept, the follower loses its place, and the store goes on. With 0 nothing is kept. When a store is opened, segments without
-    /// live records are given up.
+    /// `keep` is how many bytes of log (whole segments) are kept from being used again until the follower has read them; the file is longer by
+    /// that much. If more would have to be kept, the follower loses its place, and the store goes on. With 0 nothing is kept. When a store is
+    /// opened, segments without live records are given up.
     ///
     /// **A copy, and all that comes after it**: follow first, then copy, and skip what is in the copy.
     ///
@@ -217,10 +217,7 @@ impl<F: Fragment> Follower<F> {
         match self.inner.compression.unpack(payload, LARGEST_VALUE, decode) {
             Ok(decoded) => decoded,
             Err(UnpackFault::Damaged(reason)) => Err(self.damage(step, page_id, &reason)),
-            Err(UnpackFault::Unsupported) => {
-                let reason = "it is compressed, and this build lacks the feature `compression`".into();
-                Err(Error::Decode { page_id, reason })
-            }
+            Err(UnpackFault::Unsupported) => Err(compression_is_missing(page_id)),
         }
     }
 

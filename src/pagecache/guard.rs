@@ -29,8 +29,8 @@ impl<F: Fragment> PageCache<F> {
     #[must_use]
     #[inline]
     pub fn pin(&self) -> Guard<'_, F> {
-        if budget::owes_a_hurry() {
-            self.inner.pay_the_hurry();
+        if budget::owes_help() {
+            self.inner.give_owed_help();
         }
         Guard { inner: &self.inner, epoch: epoch::pin() }
     }

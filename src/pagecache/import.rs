@@ -35,7 +35,7 @@ use crate::recovery::Building;
 use crate::sync::atomic::Ordering;
 use crate::sync::epoch;
 
-/// What an import has brought.
+/// What an import has made.
 #[derive(Clone, Copy, Debug, Default)]
 #[non_exhaustive]
 pub struct ImportReport {
@@ -98,7 +98,7 @@ fn import(config: Config, from: &mut dyn Read, tell: Tell<'_>) -> Result<ImportR
         BlockKind::Start => ExportStart::read(blocks.body()),
         _ => None,
     };
-    let start = start.ok_or_else(|| blocks.damage("does not begin as an export does"))?;
+    let start = start.ok_or_else(|| blocks.damage("the first block is not that of an export"))?;
     let cache: PageCache<Opaque> = config.open()?;
     let taken = cache.inner.take_export(&mut blocks, start, tell);
     let closed = cache.close();
@@ -145,12 +145,12 @@ impl Inner<Opaque> {
             match blocks.next()? {
                 BlockKind::Pages if !has_roots => {
                     let taken = self.take_pages(blocks.body(), start, &mut last, &mut found)?;
-                    taken.ok_or_else(|| blocks.damage("holds a page that can't be"))?;
+                    taken.ok_or_else(|| blocks.damage("holds an impossible page"))?;
                 }
                 BlockKind::Roots if !has_roots => {
                     has_roots = true;
-                    let roots = decode_roots(blocks.body())
-                        .ok_or_else(|| blocks.damage("holds roots that can't be"))?;
+                    let roots =
+                        decode_roots(blocks.body()).ok_or_else(|| blocks.damage("holds impossible roots"))?;
                     if !roots.is_empty() {
                         self.admit(PageId::FIRST, Privilege::Ordinary)?;
                         self.log_roots(&encode_roots(&roots))?;
@@ -173,7 +173,7 @@ impl Inner<Opaque> {
         Ok(found)
     }
 
-    /// The pages of a block. `None` if one of them can't be.
+    /// The pages of a block. `None` if one of them is impossible.
     fn take_pages(
         &self,
         body: &[u8],
@@ -279,7 +279,7 @@ impl Blocks<'_> {
         let [a, b, c, d, e, f, g, h] = bytes;
         let version = u32::from_le_bytes([e, f, g, h]);
         if [a, b, c, d] != EXPORT_MAGIC || version == 0 {
-            return Err(self.damage("is none"));
+            return Err(self.damage("the stream does not begin as an export does"));
         }
         if version > EXPORT_VERSION {
             let path = "the export".into();

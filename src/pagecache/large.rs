@@ -22,9 +22,9 @@ const LEAST_DEFAULT: usize = 16 << 10;
 /// Which values go to files of their own.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct LargeLimits {
-    /// Payloads that are longer.
+    /// Longer payloads go to files.
     inline: usize,
-    /// No value is longer than that.
+    /// The longest value that is taken.
     pub(super) most: usize,
 }
 
@@ -36,7 +36,7 @@ impl LargeLimits {
     }
 }
 
-/// Whose record that is.
+/// The page and the version that a record with a value is of.
 fn owner(kind: &RecordKind) -> Option<(PageId, Version)> {
     match *kind {
         RecordKind::Replace { page_id, version, .. } | RecordKind::Link { page_id, version } => {

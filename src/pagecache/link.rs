@@ -2,7 +2,7 @@
 
 use super::large::bulk_of;
 use super::outcome::Cas;
-use super::shared::{Inner, PageCache, Stale, encode, with_scratch};
+use super::shared::{Inner, PageCache, encode, with_scratch};
 use crate::error::Result;
 use crate::format::RecordKind;
 use crate::ids::{HeadId, PageId, Version};
@@ -92,10 +92,8 @@ impl<F: Fragment> Inner<F> {
         let outcome = self.put(page_id, head, merged, Counter::Consolidation, Some(handed_in))?;
         Ok(match outcome {
             Cas::Done { version, lsn } => Cas::Done { version, lsn },
-            Cas::Changed { .. } | Cas::Gone { .. } => {
-                let stale: Stale = self.lost_to(page_id, version, guard);
-                stale.with(fragment)
-            }
+            // What comes back is the merged page; the user gets the fragment.
+            Cas::Changed { .. } | Cas::Gone { .. } => self.lost_to(page_id, version, guard).with(fragment),
         })
     }
 }

@@ -8,7 +8,7 @@
 //! | `guard`, `get`, `page` | reading |
 //! | `fetch` | reading what is not in memory |
 //! | `consolidation` | when a link is written as the whole page |
-//! | `outcome` | what a compare-and-swap can come to |
+//! | `outcome` | how a compare-and-swap can end |
 //! | `batch`, `flush` | crash atomicity, durability |
 //! | `meta`, `id` | named roots, generated ids |
 //! | `large` | values in files of their own |

@@ -1,4 +1,4 @@
-//! What a verb can come to. A lost race is an outcome, not an error.
+//! How a verb can end. A lost race is an outcome, not an error.
 
 use crate::ids::{Lsn, PageId, Version};
 

@@ -131,10 +131,10 @@ impl Stale {
     }
 }
 
-/// A record that was appended for a page.
+/// A record that supersedes earlier ones of its page.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Killer {
-    /// Where it ends.
+    /// Where it ends: once the log is stable up to there, what it superseded is not needed any more.
     pub(super) end: Lsn,
 }
 
@@ -159,6 +159,13 @@ pub(super) fn with_scratch<R>(work: impl FnOnce(&mut Vec<u8>) -> R) -> R {
 /// Encodes a fragment into an empty buffer.
 pub(super) fn encode<F: Fragment>(fragment: &F, into: &mut Vec<u8>) -> Result<()> {
     F::Codec::encode(fragment, into).map_err(|error| Error::Encode { reason: error.to_string() })
+}
+
+/// What readers of compressed records get from a build that can't read them.
+#[cold]
+pub(super) fn compression_is_missing(page_id: PageId) -> Error {
+    let reason = "it is compressed, and this build lacks the feature `compression`".into();
+    Error::Decode { page_id, reason }
 }
 
 impl<F: Fragment> Inner<F> {
@@ -361,7 +368,7 @@ impl<F: Fragment> Inner<F> {
         match self.compression.unpack(payload, LARGEST_VALUE, decode) {
             Ok(error) => error.map(|error| format!("the record's payload can't be decoded: {error}")),
             Err(UnpackFault::Damaged(reason)) => Some(format!("the record {reason}")),
-            // Nobody can say.
+            // This build can't say.
             Err(UnpackFault::Unsupported) => None,
         }
     }
@@ -370,10 +377,7 @@ impl<F: Fragment> Inner<F> {
     fn cannot_unpack(&self, page_id: PageId, place: Place, fault: UnpackFault) -> Error {
         match fault {
             UnpackFault::Damaged(reason) => self.damage(page_id, place, &reason),
-            UnpackFault::Unsupported => {
-                let reason = "it is compressed, and this build lacks the feature `compression`".into();
-                Error::Decode { page_id, reason }
-            }
+            UnpackFault::Unsupported => compression_is_missing(page_id),
         }
     }
 

@@ -140,7 +140,7 @@ impl Snapshots {
         self.last.lock()
     }
 
-    /// Waits for who is at it now, and gives up what is not complete.
+    /// Waits for whoever is at it now, and gives up what is not complete.
     pub(super) fn end(&self) {
         self.last.lock().abandon();
     }

@@ -65,7 +65,7 @@ impl<F: Fragment> Inner<F> {
                     continue;
                 }
                 let payload = match self.read_node(page_id, node, |payload| Ok(payload.to_vec())) {
-                    // There is enough else to learn from; who reads the page will hear of it.
+                    // There is enough else to learn from; whoever reads the page will hear of it.
                     Err(Error::Corruption(_)) => None,
                     other => other?,
                 };

@@ -12,7 +12,7 @@
 //! D. Locks are advisory locks on an open file (`flock` or its kin). They belong to the open file, not to the process,
 //!    so they also exclude within one process, and the system gives them back when a process dies.
 //! E. A lock counts only if the file still has its name when the lock is ours: else the owner before us removed it,
-//!    and a third one may hold the lock on a new file of that name.
+//!    and a third one may hold the lock on a new file of that name. (Unix only: see `still_named`.)
 
 use std::fs::{self, File, OpenOptions, TryLockError};
 use std::io;
@@ -195,7 +195,8 @@ fn still_named(file: &File, path: &Path) -> io::Result<bool> {
     }
 }
 
-/// Elsewhere a file that is open keeps its name.
+/// Elsewhere std can't tell. Only a temporary store removes its lock file, at its end; so (E) is open for stores that are opened there while one
+/// of the same directory goes.
 #[cfg(not(unix))]
 fn still_named(_file: &File, _path: &Path) -> io::Result<bool> {
     Ok(true)

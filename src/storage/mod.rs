@@ -89,7 +89,7 @@ pub trait StorageFile: fmt::Debug + Send + Sync + 'static {
 /// A lock that is held until it is dropped.
 pub trait StorageLock: fmt::Debug + Send + Sync + 'static {}
 
-/// How a file or a lock is taken.
+/// What a file is opened for, or a lock taken for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Access {
     /// Reading only.

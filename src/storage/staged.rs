@@ -13,11 +13,11 @@ use super::{Access, Storage, StorageFile, StorageLock};
 #[derive(Debug)]
 pub(crate) struct Staged {
     storage: Arc<dyn Storage>,
-    /// The file that makes a store of it,
+    /// The file without which there is no store: the manifest.
     file: &'static str,
-    /// what it is called until then,
+    /// What that file is called until everything else is durable.
     staged: &'static str,
-    /// and the note.
+    /// The file that says that the work is not finished.
     note: &'static str,
 }
 

@@ -174,7 +174,19 @@ fn look<'a>(slots: &[SegmentInfo], live: f64, colour: &'a str) -> Cell<'a> {
 }
 
 fn legend(out: &mut String, info: &StoreInfo, summary: &Summary, grid: &Grid) {
-    let (y, mut x) = (82.0, MARGIN);
+    let y = 82.0;
+    legend_of_cells(out, y);
+    legend_of_ages(out, y, summary.oldest);
+    let what = if grid.group > 1 { format!("{} slots", grid.group) } else { "a slot".into() };
+    let size = text::bytes(u64::from(info.segment_size) * grid.group as u64);
+    let note = format!(
+        "Each square is {what} of the log file, {size}, in order; filled as far as its bytes are live."
+    );
+    label(out, (MARGIN, HEAD - 14.0), "", &note);
+}
+
+fn legend_of_cells(out: &mut String, y: f64) {
+    let mut x = MARGIN;
     let samples = [
         (
             "full, 60 % live",
@@ -214,6 +226,10 @@ fn legend(out: &mut String, info: &StoreInfo, summary: &Summary, grid: &Grid) {
         label(out, (x + 21.0, y + 12.0), "", name);
         x += 45.0 + 7.6 * name.len() as f64;
     }
+}
+
+/// The colours of segments from old to young.
+fn legend_of_ages(out: &mut String, y: f64, oldest: u64) {
     let right = WIDTH - MARGIN;
     let (left, steps) = (right - 160.0, 40_u32);
     for step in 0..steps {
@@ -225,15 +241,9 @@ fn legend(out: &mut String, info: &StoreInfo, summary: &Summary, grid: &Grid) {
             colour(age)
         );
     }
-    let before = format!("begun {} segments ago", text::grouped(summary.oldest));
+    let before = format!("begun {} segments ago", text::grouped(oldest));
     label(out, (left - 8.0, y + 12.0), "text-anchor=\"end\"", &before);
     label(out, (right, y + 28.0), "text-anchor=\"end\"", "just now");
-    let what = if grid.group > 1 { format!("{} slots", grid.group) } else { "a slot".into() };
-    let size = text::bytes(u64::from(info.segment_size) * grid.group as u64);
-    let note = format!(
-        "Each square is {what} of the log file, {size}, in order; filled as far as its bytes are live."
-    );
-    label(out, (MARGIN, HEAD - 14.0), "", &note);
 }
 
 fn draw_grid(out: &mut String, info: &StoreInfo, survey: &Survey, summary: &Summary, grid: &Grid) {

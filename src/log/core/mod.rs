@@ -2,7 +2,7 @@
 //!
 //! A write goes through here in a straight line: [`LogCore::reserve`] → `Ring::reserve` (one compare-exchange) → the record
 //! is encoded in place → [`Claim::complete`](super::claim::Claim::complete). A flush: [`LogCore::make_stable_below`] →
-//! `Durability::reach` → [`LogCore::flush_round`] → `Ring::drain_below` → [`Host::write`] → one sync.
+//! `Durability::lead` → [`LogCore::flush_round`] → `Ring::wait_written` → [`Host::write`] → one sync.
 
 mod host;
 
@@ -196,7 +196,7 @@ impl LogCore {
         (self.geometry.segment_size() as usize).saturating_sub(SegmentHeader::LENGTH + MARK_LENGTH)
     }
 
-    /// What housekeeping is due. Says so once.
+    /// What housekeeping is due. Each piece is reported once, to whoever asks first.
     #[inline]
     pub(crate) fn take_due(&self) -> Due {
         if !self.step_due.load(Ordering::Relaxed) || !self.step_due.swap(false, Ordering::Relaxed) {
@@ -257,7 +257,7 @@ impl LogCore {
         Ok(claim)
     }
 
-    /// The caller fills the claimed bytes before it does anything else with the claim.
+    /// Takes `length` bytes of a head's log. The caller fills them before it does anything else with the claim.
     #[inline]
     fn claim(&self, head: HeadId, privilege: Privilege, length: usize) -> Result<Claim<'_>> {
         let maximum = self.max_record();
@@ -319,10 +319,10 @@ impl LogCore {
             self.gate.check_poison()?;
             // Asked before every round: a batch may have begun below the bound, and be known only now.
             let covered = self.batches.cover(bound, || self.gate.check_poison())?;
+            // Looked at once more: another leader may have got there before this thread became one.
             if let Some(leader) = self.durability.lead()
                 && self.durability.stable(HeadId::FRESH) < bound
             {
-                // It may have been reached between the look and the lead.
                 self.flush_round(&leader, covered)?;
             }
         }
@@ -372,7 +372,9 @@ impl LogCore {
         self.sync_written(leader)
     }
 
+    /// The second half of a round: one sync of what is in the file, then the stable LSNs move up to there.
     pub(crate) fn sync_written(&self, leader: &Leader<'_>) -> Result<()> {
+        // Read before the sync, which covers no more than this.
         let [fresh, relocated, ..] = self.written();
         self.counters.one(Counter::Sync);
         self.file.sync().map_err(|error| self.poison(Error::io("sync", self.log_path(), error)))?;

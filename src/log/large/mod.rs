@@ -16,7 +16,7 @@
 //!   such a node's cell calls [`LargeValues::kill`], once. The key is page and version, not the place: moving a record changes
 //!   neither, so relocation needs to know nothing of files, and no move can be missed. The publisher registers the file *after*
 //!   the node is visible, so the killer can come first. It then leaves a note, and the publisher, who always comes, finds it. (To
-//!   register before would not do: two writers that race for one version have one key, and the loser is to take back his own.)
+//!   register before would not do: two writers that race for one version have one key, and the loser is to take back its own.)
 //! - **(E) Removed late.** A file whose record was killed is needed until the killing record is stable, for a power cut can take the
 //!   killer back; *then* until every thread has moved on that was pinned when that was seen: a reader looks up the place, reads the
 //!   record, then opens the file, all under one guard. The same rule by which slots become free, see `supply`. `stable`

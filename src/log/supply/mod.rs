@@ -205,7 +205,7 @@ impl Supply {
             // Pinned before the lock is taken, for pinning can move the epoch too; dropped after it.
             let guard = epoch::pin();
             let mut state = self.state.lock();
-            state.bury(core, &guard);
+            state.quarantine_emptied(core, &guard);
             !state.quarantine.is_empty()
         };
         if some_wait {
@@ -238,7 +238,7 @@ impl Supply {
         slots.into_iter().for_each(|slot| state.let_go(core, slot));
     }
 
-    /// Waits for who is claiming now.
+    /// Waits for whoever is claiming now.
     pub(crate) fn pass(&self) {
         drop(self.state.lock());
     }
@@ -318,7 +318,7 @@ impl State {
     }
 
     /// Puts slots that are empty and stable in quarantine, until every thread that is pinned now has moved on.
-    fn bury(&mut self, core: &LogCore, guard: &epoch::Guard) {
+    fn quarantine_emptied(&mut self, core: &LogCore, guard: &epoch::Guard) {
         self.emptied.extend(core.accountant().take_empties());
         let stable = core.durability().all_stable();
         let (matured, waiting) =
