@@ -4,8 +4,8 @@
 //!
 //! # Pace
 //!
-//! Writers do the work. Whenever some log has been written, whoever comes by sees whether the file would have to grow beyond what
-//! the live bytes justify. If so he cleans a stretch of a victim: twice as many bytes as were written since the last
+//! Writers do the work. Whenever some log has been written, the next writer to come by sees whether the file would have to grow beyond what
+//! the live bytes justify. If so it cleans a stretch of a victim: twice as many bytes as were written since the last
 //! time, and up to twelve times as many if free segments are nearly used up. So nobody is held up for the length of
 //! a segment. A file that may become longer does so in the same steps. What takes a sync is looked after once for each segment that is begun.
 
@@ -31,9 +31,9 @@ const NEED: usize = 12;
 const GROWTH: usize = 2;
 /// So many segments behind the stable LSN are left alone when there are others to clean.
 const UNSTABLE_SEGMENTS: u64 = 2;
-/// A segment is worth cleaning if so large a share of it is dead,
+/// A segment is worth cleaning if so large a share of it is dead.
 const DEAD_SHARE: f64 = 0.03;
-/// or if so little of it was ever used: its records can share a segment with others, whatever their size.
+/// A segment is also worth cleaning if so little of it was ever used: its records can share a segment with others, whatever their size.
 const LITTLE_SHARE: f64 = 0.25;
 /// The most steps towards a shorter file that one writer takes when it begins a segment.
 const STEPS_OF_SHRINKING: u32 = 4;

@@ -44,7 +44,7 @@ use std::fmt;
 /// assert_eq!(Text::merge(&[&Text("a".into()), &Text("b".into())]).0, "ab");
 /// ```
 pub trait Fragment: Sized + Send + Sync + 'static {
-    /// How fragments become bytes and come back. [`Bincode`] for types that implement serde's traits.
+    /// How fragments become bytes and come back. `Bincode`, of the feature of that name, for types that implement serde's traits.
     type Codec: Codec<Self>;
 
     /// Makes one fragment that stands for the whole page out of the page's contents and all that was linked to them,

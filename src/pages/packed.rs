@@ -6,13 +6,13 @@
 //!
 //! # Invariants
 //!
-//! - **(A) Packed means that all words are null.** Whoever changes a word has looked it up before, and so unpacked its range. So who
-//!   unpacks is alone with the words: he stores them, and nobody has published one in between.
+//! - **(A) Packed means that all words are null.** Whoever changes a word has looked it up before, and so unpacked its range. So whoever
+//!   unpacks is alone with the words, stores them, and nobody has published one in between.
 //! - **(B) Words first.** The words of a range are stored (releases) before its packed bytes are taken away (a release). Whoever finds a
-//!   word null looks whether the range is packed (an acquire); if it is not, he looks at the word *again*: by then it is what
+//!   word null looks whether the range is packed (an acquire), and if it is not, at the word *again*: by then it is what
 //!   unpacking has made of it. A word that is not null needs no second look, and costs nothing more than it did.
 //! - **(C) One unpacks.** Under a lock, which also whoever reads the packed bytes takes. Nothing but memory is done under it: no I/O, no
-//!   user code. So who is stopped there holds up only those who want a range that is still packed under the same lock.
+//!   user code. So whoever is stopped there holds up only those who want a range that is still packed under the same lock.
 //! - **(D) What is packed is possible.** Recovery has read all of it, and has seen that each record lies in a segment that the store has.
 //!   What is live in a segment keeps it from being reused, so the segments that recovery found stay where they were as long as a
 //!   packed record names them.

@@ -27,7 +27,7 @@ pub(crate) fn check_snapshot(storage: &dyn Storage, store_id: StoreId, serial: u
             Ok(pages) if all_possible(pages) => {}
             Ok(_) => {
                 let path = storage.describe(&snapshot_name(place.serial));
-                let fault = Corruption::new(path, "a range holds a page that can't be");
+                let fault = Corruption::new(path, "a range holds an impossible page");
                 faults.push(fault.at_offset(place.offset));
             }
             Err(fault) => faults.push(fault),
