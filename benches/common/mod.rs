@@ -12,6 +12,7 @@ use std::process::{Child, Command, Stdio};
 
 pub use bytes::Bytes;
 use pagelog::{PageCache, PageId, Version};
+#[allow(unused_imports, reason = "each bench uses a part of it")]
 pub use random::Random;
 
 /// A number, a path or a word from the environment.
