@@ -38,7 +38,7 @@
 //!   taken at once. What it finds is older by then, by as long as it takes to clean one segment in so many.
 
 use std::cmp::Ordering;
-use std::collections::{HashSet, VecDeque};
+use std::collections::VecDeque;
 
 use crate::config::VictimPolicy;
 use crate::geometry::Geometry;
@@ -96,8 +96,8 @@ pub(crate) struct Chooser {
     seen: Vec<Seen>,
     /// Chosen in the last look and not yet cleaned, the best first.
     chosen: VecDeque<(SlotId, SegmentId)>,
-    /// Their slots: the next look leaves them out.
-    waiting: HashSet<SlotId>,
+    /// By slot, whether it is one of them: the next look leaves these out.
+    waiting: Vec<bool>,
     /// The next look, as far as it has come.
     look: Look,
 }
@@ -113,7 +113,7 @@ struct Look {
 
 impl Chooser {
     pub(crate) fn new(policy: VictimPolicy, geometry: Geometry) -> Self {
-        let (seen, chosen, waiting) = (Vec::new(), VecDeque::new(), HashSet::new());
+        let (seen, chosen, waiting) = (Vec::new(), VecDeque::new(), Vec::new());
         Self { policy, geometry, seen, chosen, waiting, look: Look::default() }
     }
 
@@ -147,7 +147,7 @@ impl Chooser {
     /// The next one of those that were chosen.
     fn pop(&mut self, accountant: &SegmentAccountant, stable: &HeadLsns) -> Option<Candidate> {
         while let Some((slot, segment)) = self.chosen.pop_front() {
-            self.waiting.remove(&slot);
+            self.set_waiting(slot, false);
             // It may be empty by now, or another segment; but it can't be less worth it.
             let candidate = accountant.candidate(slot, stable);
             if let Some(candidate) = candidate.filter(|candidate| candidate.segment == segment) {
@@ -172,7 +172,7 @@ impl Chooser {
         for candidate in accountant.candidates(from..to, stable) {
             // Also of those that are not worth it: what is seen of them now tells how fast they decline.
             let score = self.score(&candidate, now);
-            if is_worthwhile(&candidate) && !self.waiting.contains(&candidate.slot) {
+            if is_worthwhile(&candidate) && !self.is_waiting(candidate.slot) {
                 self.look.scored.push((score, candidate));
                 // Seldom, so that it costs little for each.
                 if self.look.scored.len() >= 2 * wanted + STRETCH as usize {
@@ -185,14 +185,27 @@ impl Chooser {
 
     /// Ends a look: chooses what is best, and begins anew.
     fn choose(&mut self, slots: u32) {
-        let scored = &mut self.look.scored;
-        keep_best(scored, wanted(slots));
-        scored.sort_unstable_by(best_first);
-        for (_, candidate) in scored.drain(..) {
+        let mut look = std::mem::take(&mut self.look);
+        keep_best(&mut look.scored, wanted(slots));
+        look.scored.sort_unstable_by(best_first);
+        for (_, candidate) in look.scored {
             self.chosen.push_back((candidate.slot, candidate.segment));
-            self.waiting.insert(candidate.slot);
+            self.set_waiting(candidate.slot, true);
         }
-        self.look.next = 0;
+    }
+
+    fn is_waiting(&self, slot: SlotId) -> bool {
+        self.waiting.get(slot.0 as usize).is_some_and(|waiting| *waiting)
+    }
+
+    fn set_waiting(&mut self, slot: SlotId, waiting: bool) {
+        let at = slot.0 as usize;
+        if self.waiting.len() <= at {
+            self.waiting.resize(at + 1, false);
+        }
+        if let Some(flag) = self.waiting.get_mut(at) {
+            *flag = waiting;
+        }
     }
 
     /// How long ago a segment was begun, by the growth of the log.
