@@ -77,15 +77,19 @@ impl Axis {
     }
 }
 
-/// 10k rather than 10000.
+/// 10k rather than 10000, and no more than three digits.
 fn short(value: f64) -> String {
     let (value, unit) = match value {
         value if value >= 1e6 => (value / 1e6, "M"),
         value if value >= 1e3 => (value / 1e3, "k"),
         value => (value, ""),
     };
-    let rounded = (value * 1e3).round() / 1e3;
-    format!("{rounded}{unit}")
+    let grain = match value {
+        value if value >= 100.0 => 1.0,
+        value if value >= 10.0 => 10.0,
+        _ => 100.0,
+    };
+    format!("{}{unit}", (value * grain).round() / grain)
 }
 
 fn escaped(text: &str) -> String {

@@ -3,7 +3,7 @@
 //! `cargo bench --bench stalls` prints two tables, in less than two minutes; with `--features failpoints` the second has one more row.
 //!
 //! 1. How long single operations take on one thread: links (and now and then a replacement, which keeps pages short), reads of pages in
-//!    memory, and durable commits. *pagelog* has its defaults: it collects garbage, and a snapshot comes every 16 MiB of log, so that there
+//!    memory (which are linked to meanwhile, so most reads have something to merge), and durable commits. *pagelog* has its defaults: it collects garbage, and a snapshot comes every 16 MiB of log, so that there
 //!    are some in each turn. Beside it pagelog without these duties, and the baseline of the cells, which never had them. The
 //!    engines take short turns, and each figure is the median of the turns', for whatever else the machine does falls on all of them.
 //! 2. What share of their rate two threads keep, one that links and one that reads, while somebody stands in the way: a batch that is
