@@ -4,7 +4,7 @@
 
 #[path = "../../tests/support/bytes.rs"]
 mod bytes;
-mod random;
+pub mod random;
 
 use std::fs;
 use std::path::{Path, PathBuf};

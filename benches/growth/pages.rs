@@ -9,12 +9,13 @@ use std::time::Instant;
 
 use pagelog::{Config, FileStorage, PageCache, PageId, Version};
 
-use crate::common::{Bytes, Random, allocate, link, memory_of};
+use crate::common::{Bytes, Random, allocate, link, memory_of, replace};
 use crate::observed::{Observed, Observer};
 
 /// The payloads of a page and of a link.
 const PAGE: usize = 64;
 const LINK: usize = 16;
+const MOST_LINKS: u8 = 12;
 const OPERATIONS: usize = 500_000;
 /// A flush comes after so many links, where it does not matter how long they take.
 const FLUSHED: usize = 10_000;
@@ -112,10 +113,18 @@ pub fn measure(directory: &Path, count: usize) -> Measured {
     gets(&cache, &pages, &mut random, count.min(OPERATIONS));
     let get = nanoseconds(OPERATIONS, || gets(&cache, &pages, &mut random, OPERATIONS));
 
+    let mut lengths = vec![0_u8; count];
     let mut links = |times: usize| {
         for _ in 0..times {
             let at = random.below(count);
-            link(&cache, &mut pages[at], vec![0; LINK]);
+            // Cut back when it has many, so that pages stay as long as they are.
+            if lengths[at] == MOST_LINKS {
+                lengths[at] = 0;
+                replace(&cache, &mut pages[at], vec![0; PAGE]);
+            } else {
+                lengths[at] += 1;
+                link(&cache, &mut pages[at], vec![0; LINK]);
+            }
         }
     };
     links(OPERATIONS);
@@ -123,7 +132,7 @@ pub fn measure(directory: &Path, count: usize) -> Measured {
     let (log, snapshots) = (logged(&cache), written.0.load(Ordering::Relaxed));
     let link = nanoseconds(OPERATIONS, || links(OPERATIONS));
     // So many that a snapshot of all pages comes more than once; one is in force only when what it saw is stable.
-    for _ in 0..2 * count / FLUSHED {
+    for _ in 0..2 * count.max(OPERATIONS) / FLUSHED {
         links(FLUSHED);
         cache.flush().expect("a flush");
     }

@@ -22,8 +22,6 @@ mod common;
 mod engine;
 #[path = "../cells/plain.rs"]
 mod plain;
-#[path = "../common/random.rs"]
-mod random;
 #[path = "../cells/subject.rs"]
 mod subject;
 
@@ -31,7 +29,7 @@ use std::path::Path;
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
-use common::{Place, median, setting};
+use common::{Place, median, random, setting};
 use engine::{BASE, Engine, FRAGMENT, Random, lengths, link_or_cut, rate, read_some};
 use pagelog::Config;
 use plain::Plain;

@@ -162,13 +162,12 @@ fn record(verb: &Verb) -> Recorded {
     let turn = AtomicUsize::new(0);
     let work = |thread: usize, mut pages: Pages| {
         let mut records = Vec::new();
-        for operation in 0..OPERATIONS {
+        // Each page once, so that it is as it was prepared.
+        for (operation, page) in pages.iter_mut().enumerate() {
             let mine = 2 * operation + thread;
             while turn.load(Ordering::Acquire) != mine {
                 thread::yield_now();
             }
-            // Each page once, so that it is as it was prepared.
-            let page = &mut pages[operation];
             records.push(recorded(|| (verb.run)(&cache, page)));
             turn.store(mine + 1, Ordering::Release);
         }
