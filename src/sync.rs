@@ -2,7 +2,8 @@
 //!
 //! In a normal build these are std's atomics, parking_lot's locks and crossbeam's epochs. Built with `--cfg loom` they
 //! are the model checker's, so that the models in `src/models` explore the product's own modules rather than copies
-//! of them. With `--cfg jitter` they lose time now and then, so that what can overlap does. Nothing else in the crate names
+//! of them. With `--cfg jitter` they lose time now and then, so that what can overlap does. In the crate's own tests they
+//! can note who touches what, so that a test can count shared cache lines. Nothing else in the crate names
 //! `std::sync`, except `Arc` and `OnceLock` where no race is at stake, and plain atomics that number threads (`stats`, `log/batch`).
 //!
 //! Epochs come from one private collector for the process, never from crossbeam's default one: no other crate's
@@ -11,8 +12,10 @@
 
 #[cfg(all(jitter, not(loom)))]
 mod jitter;
+#[cfg(all(test, not(any(loom, jitter))))]
+pub(crate) mod noted;
 
-#[cfg(not(any(loom, jitter)))]
+#[cfg(not(any(loom, jitter, test)))]
 pub(crate) mod atomic {
     pub(crate) use std::sync::atomic::{
         AtomicBool, AtomicI64, AtomicPtr, AtomicU8, AtomicU32, AtomicU64, AtomicUsize, Ordering, fence,
@@ -24,6 +27,15 @@ pub(crate) mod atomic {
     pub(crate) use std::sync::atomic::{Ordering, fence};
 
     pub(crate) use super::jitter::{
+        AtomicBool, AtomicI64, AtomicPtr, AtomicU8, AtomicU32, AtomicU64, AtomicUsize,
+    };
+}
+
+#[cfg(all(test, not(any(loom, jitter))))]
+pub(crate) mod atomic {
+    pub(crate) use std::sync::atomic::{Ordering, fence};
+
+    pub(crate) use super::noted::{
         AtomicBool, AtomicI64, AtomicPtr, AtomicU8, AtomicU32, AtomicU64, AtomicUsize,
     };
 }
@@ -65,16 +77,30 @@ mod locks {
             Self(parking_lot::Mutex::new(value))
         }
 
+        #[cfg_attr(test, track_caller)]
         pub(crate) fn lock(&self) -> MutexGuard<'_, T> {
+            self.note();
             self.0.lock()
         }
 
+        #[cfg_attr(test, track_caller)]
         pub(crate) fn try_lock(&self) -> Option<MutexGuard<'_, T>> {
+            self.note();
             self.0.try_lock()
         }
 
+        #[cfg_attr(test, track_caller)]
         pub(crate) fn try_lock_for(&self, patience: Duration) -> Option<MutexGuard<'_, T>> {
+            self.note();
             self.0.try_lock_for(patience)
+        }
+
+        /// For tests that count.
+        #[inline]
+        #[cfg_attr(test, track_caller)]
+        fn note(&self) {
+            #[cfg(all(test, not(jitter)))]
+            super::noted::note(&self.0, true);
         }
     }
 
@@ -225,7 +251,18 @@ pub(crate) mod epoch {
     /// Pins the current thread: what it can reach now is not freed until the guard is dropped.
     #[inline]
     pub(crate) fn pin() -> Guard {
+        #[cfg(all(test, not(jitter)))]
+        note();
         HANDLE.try_with(LocalHandle::pin).unwrap_or_else(|_| COLLECTOR.register().pin())
+    }
+
+    /// For tests that count: the first pin of a thread writes its own registration, and reads the epoch.
+    #[cfg(all(test, not(jitter)))]
+    fn note() {
+        if !is_pinned() {
+            let _ = HANDLE.try_with(|handle| super::noted::note(handle, true));
+            super::noted::note(&COLLECTOR, false);
+        }
     }
 
     /// Waits until every thread that is pinned now has moved on, but not for longer than `patience`. Returns whether they have. A thread

@@ -2,7 +2,7 @@
 //!
 //! `cargo bench --bench cells` prints a table: the medians of the rounds and the ratio of the medians. Environment:
 //!
-//! * `CELLS=link,get,commit,replace,latency` which cells (default: all)
+//! * `CELLS=link,get,commit,replace` which cells (default: all); how long single operations take is in `cargo bench --bench stalls`
 //! * `PAGES=100000`, `ROUNDS=5`, `SECONDS=1.0` per measurement
 //! * `GC=false`, `SNAPSHOTS=false`, `CHAIN_RATIO=2`, `SPACE_TARGET=2` to see what each of pagelog's duties costs; the cells are measured with the
 //!   defaults
@@ -20,10 +20,9 @@ mod random;
 mod subject;
 
 use std::path::{Path, PathBuf};
-use std::sync::atomic::AtomicU32;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-use engine::{BASE, Engine, FRAGMENT, Random, grow, link_or_cut, rate, read_some};
+use engine::{BASE, Engine, FRAGMENT, grow, link_or_cut, rate, read_some};
 use pagelog::Config;
 use plain::Plain;
 use subject::Subject;
@@ -65,7 +64,7 @@ impl Cell {
 }
 
 fn main() {
-    let cells: String = setting("CELLS", "link,replace,get,commit,latency".into());
+    let cells: String = setting("CELLS", "link,replace,get,commit".into());
     let settings = Settings {
         pages: setting("PAGES", 100_000),
         rounds: setting("ROUNDS", 5),
@@ -88,9 +87,6 @@ fn main() {
     }
     if run("commit") {
         commits(&settings);
-    }
-    if run("latency") {
-        latencies(&settings);
     }
     let _ = std::fs::remove_dir_all(&settings.directory);
 }
@@ -197,57 +193,4 @@ fn commits(settings: &Settings) {
         "raw pwrite + fdatasync",
         raws.get(raws.len() / 2).copied().unwrap_or(0.0) / 1e6
     );
-}
-
-/// How long single links take on one thread: pagelog with its duties, without them, and the baseline. Interleaved in short turns, and
-/// each turn's maximum noted, for whatever else the machine does falls on all of them.
-fn latencies(settings: &Settings) {
-    let directory = settings.directory.join("latencies");
-    std::fs::create_dir_all(&directory).expect("a directory");
-    let (subject, plain) = engines(&directory, settings.pages);
-    let idle = config(&directory.join("idle")).garbage_collection(false).snapshots(false);
-    let idle = Subject::create(idle, settings.pages);
-    let engines: [(&str, &dyn Engine); 3] =
-        [("pagelog", &subject), ("pagelog, no GC, no snapshots", &idle), ("plain", &plain)];
-    let lengths: Vec<Vec<AtomicU32>> =
-        engines.iter().map(|(_, engine)| grow(*engine, settings.pages)).collect();
-    for ((_, engine), lengths) in engines.iter().zip(&lengths) {
-        rate(2, settings.time * 8, |_, random| _ = link_or_cut(*engine, lengths, random));
-    }
-    let mut turns: Vec<Vec<Vec<u32>>> = vec![Vec::new(); engines.len()];
-    for turn in 0..settings.rounds * 4 {
-        for (index, (_, engine)) in engines.iter().enumerate() {
-            let mut random = Random::of(turn);
-            let (start, mut taken) = (Instant::now(), Vec::with_capacity(1 << 20));
-            while start.elapsed() < settings.time / 4 {
-                for _ in 0..64 {
-                    let before = Instant::now();
-                    link_or_cut(*engine, &lengths[index], &mut random);
-                    taken.push(u32::try_from(before.elapsed().as_nanos()).unwrap_or(u32::MAX));
-                }
-            }
-            taken.sort_unstable();
-            turns[index].push(taken);
-        }
-    }
-    println!(
-        "{:<28} {:>10} {:>10} {:>10} {:>10}",
-        "latency of a link, us", "99 %", "99.9 %", "99.99 %", "max"
-    );
-    for ((name, _), turns) in engines.iter().zip(&turns) {
-        let median = |share: f64| {
-            let at = |taken: &Vec<u32>| taken[((taken.len() - 1) as f64 * share) as usize];
-            let mut values: Vec<u32> = turns.iter().map(at).collect();
-            values.sort_unstable();
-            f64::from(values[values.len() / 2]) / 1e3
-        };
-        println!(
-            "{name:<28} {:>10.1} {:>10.1} {:>10.1} {:>10.1}",
-            median(0.99),
-            median(0.999),
-            median(0.9999),
-            median(1.0)
-        );
-    }
-    println!("pagelog: {}", subject.report());
 }

@@ -4,7 +4,7 @@
 
 #[path = "../../tests/support/bytes.rs"]
 mod bytes;
-mod random;
+pub mod random;
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -12,6 +12,7 @@ use std::process::{Child, Command, Stdio};
 
 pub use bytes::Bytes;
 use pagelog::{PageCache, PageId, Version};
+#[allow(unused_imports, reason = "each bench uses a part of it")]
 pub use random::Random;
 
 /// A number, a path or a word from the environment.

@@ -42,6 +42,7 @@ embed! {
     "src/docs/inspector.md",
     "src/docs/log.md",
     "src/docs/reliability.md",
+    "src/docs/scaling.md",
     "src/docs/tuning.md",
     "src/error.rs",
     "src/failpoints.rs",
@@ -157,6 +158,7 @@ embed! {
     "src/pagecache/snapshot.rs",
     "src/pagecache/statistics.rs",
     "src/pagecache/tests/accounts.rs",
+    "src/pagecache/tests/contention.rs",
     "src/pagecache/tests/frozen.rs",
     "src/pagecache/tests/increments.rs",
     "src/pagecache/tests/memory.rs",
@@ -240,6 +242,7 @@ embed! {
     "src/storage/staged.rs",
     "src/sync.rs",
     "src/sync/jitter.rs",
+    "src/sync/noted.rs",
 }
 
 #[cfg(test)]

@@ -10,6 +10,7 @@
 //! - **(C)** Pushing is a release and taking an acquire, so the taker sees what the owner saw: all kill LSNs and the end.
 //! - **(D)** The sum of all live bytes is spread over cache lines, one for each thread.
 
+use std::ops::Range;
 use std::sync::OnceLock;
 
 use crossbeam_utils::CachePadded;
@@ -97,6 +98,7 @@ impl SegmentAccountant {
         slots.get(index)
     }
 
+    #[cfg(test)]
     fn all(&self) -> impl Iterator<Item = (SlotId, &SlotState)> {
         let bound = self.bound.load(Ordering::Relaxed);
         (0..bound).map(SlotId).filter_map(|slot| Some((slot, self.slot(slot)?)))
@@ -206,9 +208,13 @@ impl SegmentAccountant {
 
     // Cleaning.
 
-    /// The segments that can be cleaned: only sealed ones that are stable as a whole. One pass over all slots.
-    pub(crate) fn candidates<'a>(&'a self, stable: &'a HeadLsns) -> impl Iterator<Item = Candidate> + 'a {
-        self.all().filter_map(|(slot, state)| candidate(slot, state, stable))
+    /// The segments in a range of slots that can be cleaned: only sealed ones that are stable as a whole. One pass over the range.
+    pub(crate) fn candidates<'a>(
+        &'a self,
+        slots: Range<u32>,
+        stable: &'a HeadLsns,
+    ) -> impl Iterator<Item = Candidate> + 'a {
+        slots.map(SlotId).filter_map(|slot| self.candidate(slot, stable))
     }
 
     /// The slot as a candidate for cleaning, if it is one.
@@ -410,7 +416,7 @@ mod tests {
         let accountant = SegmentAccountant::new();
         accountant.open(SLOT, SegmentId(1), HeadId::FRESH);
         accountant.credit(SLOT, 10, true, Lsn(200));
-        let candidates = |fresh| accountant.candidates(&stable(fresh, 0)).count();
+        let candidates = |fresh| accountant.candidates(0..accountant.bound(), &stable(fresh, 0)).count();
         assert_eq!((candidates(199), candidates(200)), (0, 1));
         accountant.kill(SLOT, 10, HeadId::FRESH, Lsn(100));
         assert!(!accountant.reusable(SLOT, &stable(199, 0)));

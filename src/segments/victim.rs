@@ -29,8 +29,13 @@
 //!
 //! # Many segments
 //!
-//! A look at all segments takes time in proportion to their number. So each look chooses several victims, the more the more segments
-//! there are; each is looked at again when its turn comes.
+//! A look at all segments takes time in proportion to their number. So
+//!
+//! - **(E)** each look chooses one victim in so many slots ([`SLOTS_FOR_ONE`]), however many there are: that makes a constant for each
+//!   victim. Each is looked at again when its turn comes.
+//! - **(F)** Where there are so many that a look would hold up whoever collects ([`SLOTS_AT_ONCE`]), the next one is taken a stretch
+//!   at a time, with each victim of the last one that is handed out, and is over before these are. Only the first, after opening, is
+//!   taken at once. What it finds is older by then, by as long as it takes to clean one segment in so many.
 
 use std::cmp::Ordering;
 use std::collections::VecDeque;
@@ -42,10 +47,12 @@ use crate::segments::accountant::{Candidate, SegmentAccountant};
 
 /// Which share of a segment has to die for a new estimate.
 const SHARE: u32 = 8;
-/// One victim is chosen in one look for so many slots,
+/// One victim is chosen in one look for so many slots (E).
 const SLOTS_FOR_ONE: usize = 256;
-/// but no more than so many.
-const MOST_AT_ONCE: usize = 64;
+/// A look at more slots than this is taken in stretches (F),
+const SLOTS_AT_ONCE: u32 = 8192;
+/// of so many: so it is over when half of the victims of the last one are left.
+const STRETCH: u32 = 2 * SLOTS_FOR_ONE as u32;
 
 /// What is known of how fast the bytes of a slot die.
 #[derive(Clone, Copy, Debug, Default)]
@@ -89,11 +96,25 @@ pub(crate) struct Chooser {
     seen: Vec<Seen>,
     /// Chosen in the last look and not yet cleaned, the best first.
     chosen: VecDeque<(SlotId, SegmentId)>,
+    /// By slot, whether it is one of them: the next look leaves these out.
+    waiting: Vec<bool>,
+    /// The next look, as far as it has come.
+    look: Look,
+}
+
+/// A look at all segments.
+#[derive(Debug, Default)]
+struct Look {
+    /// The slots below were looked at.
+    next: u32,
+    /// What is best of them, and some more, in no order.
+    scored: Vec<(f64, Candidate)>,
 }
 
 impl Chooser {
     pub(crate) fn new(policy: VictimPolicy, geometry: Geometry) -> Self {
-        Self { policy, geometry, seen: Vec::new(), chosen: VecDeque::new() }
+        let (seen, chosen, waiting) = (Vec::new(), VecDeque::new(), Vec::new());
+        Self { policy, geometry, seen, chosen, waiting, look: Look::default() }
     }
 
     /// The segment that is best cleaned next, of those that are worth it.
@@ -104,39 +125,87 @@ impl Chooser {
         now: Lsn,
         is_worthwhile: impl Fn(&Candidate) -> bool,
     ) -> Option<Candidate> {
-        for look in [false, true] {
-            if look {
-                self.look(accountant, stable, now, &is_worthwhile);
+        let slots = accountant.bound();
+        if let Some(candidate) = self.pop(accountant, stable) {
+            if slots > SLOTS_AT_ONCE {
+                self.look_on(STRETCH, accountant, stable, now, &is_worthwhile);
             }
-            while let Some((slot, segment)) = self.chosen.pop_front() {
-                // It may be empty by now, or another segment; but it can't be less worth it.
-                let candidate = accountant.candidate(slot, stable);
-                if let Some(candidate) = candidate.filter(|candidate| candidate.segment == segment) {
-                    return Some(candidate);
-                }
+            return Some(candidate);
+        }
+        loop {
+            let is_new = self.look.next == 0;
+            self.look_on(slots, accountant, stable, now, &is_worthwhile);
+            self.choose(slots);
+            let found = self.pop(accountant, stable);
+            // All that an older look has found may be something else by now.
+            if found.is_some() || is_new {
+                return found;
+            }
+        }
+    }
+
+    /// The next one of those that were chosen.
+    fn pop(&mut self, accountant: &SegmentAccountant, stable: &HeadLsns) -> Option<Candidate> {
+        while let Some((slot, segment)) = self.chosen.pop_front() {
+            self.set_waiting(slot, false);
+            // It may be empty by now, or another segment; but it can't be less worth it.
+            let candidate = accountant.candidate(slot, stable);
+            if let Some(candidate) = candidate.filter(|candidate| candidate.segment == segment) {
+                return Some(candidate);
             }
         }
         None
     }
 
-    fn look(
+    /// Looks at so many more slots, as far as there are.
+    fn look_on(
         &mut self,
+        more: u32,
         accountant: &SegmentAccountant,
         stable: &HeadLsns,
         now: Lsn,
         is_worthwhile: impl Fn(&Candidate) -> bool,
     ) {
-        let slots = accountant.bound() as usize;
-        let wanted = (slots / SLOTS_FOR_ONE).clamp(1, MOST_AT_ONCE);
-        let mut scored = Vec::new();
-        for candidate in accountant.candidates(stable) {
+        let slots = accountant.bound();
+        let (from, to) = (self.look.next, self.look.next.saturating_add(more).min(slots));
+        let wanted = wanted(slots);
+        for candidate in accountant.candidates(from..to, stable) {
             // Also of those that are not worth it: what is seen of them now tells how fast they decline.
             let score = self.score(&candidate, now);
-            if is_worthwhile(&candidate) {
-                scored.push((score, candidate));
+            if is_worthwhile(&candidate) && !self.is_waiting(candidate.slot) {
+                self.look.scored.push((score, candidate));
+                // Seldom, so that it costs little for each.
+                if self.look.scored.len() >= 2 * wanted + STRETCH as usize {
+                    keep_best(&mut self.look.scored, wanted);
+                }
             }
         }
-        self.chosen = best(scored, wanted).map(|candidate| (candidate.slot, candidate.segment)).collect();
+        self.look.next = to;
+    }
+
+    /// Ends a look: chooses what is best, and begins anew.
+    fn choose(&mut self, slots: u32) {
+        let mut look = std::mem::take(&mut self.look);
+        keep_best(&mut look.scored, wanted(slots));
+        look.scored.sort_unstable_by(best_first);
+        for (_, candidate) in look.scored {
+            self.chosen.push_back((candidate.slot, candidate.segment));
+            self.set_waiting(candidate.slot, true);
+        }
+    }
+
+    fn is_waiting(&self, slot: SlotId) -> bool {
+        self.waiting.get(slot.0 as usize).is_some_and(|waiting| *waiting)
+    }
+
+    fn set_waiting(&mut self, slot: SlotId, waiting: bool) {
+        let at = slot.0 as usize;
+        if self.waiting.len() <= at {
+            self.waiting.resize(at + 1, false);
+        }
+        if let Some(flag) = self.waiting.get_mut(at) {
+            *flag = waiting;
+        }
     }
 
     /// How long ago a segment was begun, by the growth of the log.
@@ -165,23 +234,27 @@ impl Chooser {
     }
 }
 
-/// The best of the candidates, best first; of equals the older.
-fn best(mut scored: Vec<(f64, Candidate)>, wanted: usize) -> impl Iterator<Item = Candidate> {
-    let best_first =
-        |(score, candidate): &(f64, Candidate), (other_score, other): &(f64, Candidate)| -> Ordering {
-            other_score.total_cmp(score).then(candidate.segment.cmp(&other.segment))
-        };
+/// How many victims a look at so many slots chooses (E).
+fn wanted(slots: u32) -> usize {
+    (slots as usize / SLOTS_FOR_ONE).max(1)
+}
+
+/// Of equals the older one.
+fn best_first((score, candidate): &(f64, Candidate), (other_score, other): &(f64, Candidate)) -> Ordering {
+    other_score.total_cmp(score).then(candidate.segment.cmp(&other.segment))
+}
+
+/// Drops all but so many, the best.
+fn keep_best(scored: &mut Vec<(f64, Candidate)>, wanted: usize) {
     if wanted < scored.len() {
         scored.select_nth_unstable_by(wanted, best_first);
         scored.truncate(wanted);
     }
-    scored.sort_unstable_by(best_first);
-    scored.into_iter().map(|(_, candidate)| candidate)
 }
 
 #[cfg(all(test, not(loom)))]
 mod tests {
-    use super::{Chooser, Seen};
+    use super::{Chooser, SLOTS_AT_ONCE, SLOTS_FOR_ONE, Seen, wanted};
     use crate::config::VictimPolicy;
     use crate::geometry::Geometry;
     use crate::ids::{HeadId, HeadLsns, Lsn, SegmentId, SlotId};
@@ -297,5 +370,50 @@ mod tests {
         accountant.open(SlotId(3), SegmentId(2000), HeadId::FRESH);
         accountant.credit(SlotId(3), 900, true, Lsn(0));
         assert_eq!(next(&mut chooser, &accountant, 0), Some(1));
+    }
+
+    /// Story: however many segments there were, a look chose 64 at most, and was taken at once. So each victim cost more the larger
+    /// the store was, and with a tebibyte of segments a writer stood still for as long as a look at a million takes.
+    #[test]
+    #[cfg(not(jitter))]
+    fn a_victim_takes_no_more_looks_in_a_large_store_than_in_a_small_one() {
+        use crate::sync::noted::recorded;
+
+        let looks = |segments: u32| {
+            let (mut chooser, accountant) = (chooser(VictimPolicy::Greedy), accountant(segments));
+            (1..=segments).for_each(|slot| kill(&accountant, slot, 1 + slot % 997));
+            let (mut all, mut most) = (0, 0);
+            let victims = 3 * segments / SLOTS_FOR_ONE as u32;
+            for victim in 0..victims {
+                let mut found = None;
+                let accesses = recorded(|| found = next(&mut chooser, &accountant, 0)).len();
+                assert!(accountant.begin_cleaning(SlotId(found.unwrap() as u32)));
+                all += accesses;
+                // The very first one looks at all.
+                if victim > 0 {
+                    most = most.max(accesses);
+                }
+            }
+            (all / victims as usize, most)
+        };
+        let ((few, _), (many, most)) = (looks(4096), looks(40_000));
+        assert!(many < 2 * few, "{few} accesses for a victim of 4096 segments, {many} of 40000");
+        assert!(most < 4 * few, "{few} accesses for a victim on average, {most} at most");
+    }
+
+    #[test]
+    fn a_look_in_stretches_chooses_what_one_at_once_would() {
+        let segments = SLOTS_AT_ONCE + 1000;
+        let (mut chooser, accountant) = (chooser(VictimPolicy::Greedy), accountant(segments));
+        // All differ, and the emptiest lie all over the file.
+        let dead = |slot: u32| 1 + slot * 7919 % segments % 990;
+        (1..=segments).for_each(|slot| kill(&accountant, slot, dead(slot)));
+        let mut order = Vec::new();
+        for _ in 0..2 * wanted(segments) {
+            let segment = next(&mut chooser, &accountant, 0).unwrap();
+            assert!(accountant.begin_cleaning(SlotId(segment as u32)));
+            order.push(dead(segment as u32));
+        }
+        assert!(order.is_sorted_by(|one, other| one >= other), "{order:?}");
     }
 }

@@ -1,6 +1,8 @@
 //! Tests that look inside the page cache, and the fragment that they share.
 
 mod accounts;
+#[cfg(not(jitter))]
+mod contention;
 mod frozen;
 #[cfg(feature = "sim")]
 mod increments;
