@@ -57,8 +57,10 @@ impl RingHost for Host<'_> {
     }
 
     fn pressed(&self) -> impl Sized {
+        // Who sees the count can rely on the wait being timed.
+        let timed = self.core.counters.time(Timed::BufferWait);
         self.core.counters.one(Counter::BackPressure);
-        self.core.counters.time(Timed::BufferWait)
+        timed
     }
 }
 
