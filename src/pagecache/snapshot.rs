@@ -236,7 +236,8 @@ impl<F: Fragment> Inner<F> {
 
     /// Begins a snapshot of the ranges that have changed. All that was logged below the begin is in the table.
     fn begin_walk(&self, last: &mut Last, begun: (HeadLsns, Vec<RangeId>)) -> Result<()> {
-        let ((begin, changed), began) = (begun, Moment::now());
+        let began = Moment::now();
+        let (begin, changed) = begun;
         // Whatever comes of it, the next one gets another number, and is not tried before more was logged.
         last.serial += 1;
         last.written = self.core.counters().read().written_bytes;

@@ -152,6 +152,12 @@ impl Counters {
         Stopwatch::start(&self.timings, timed)
     }
 
+    /// Does something, and times it.
+    pub(crate) fn timed<R>(&self, timed: Timed, work: impl FnOnce() -> R) -> R {
+        let _timed = self.time(timed);
+        work()
+    }
+
     /// Notes how long something took that one stopwatch can't accompany.
     pub(crate) fn took(&self, timed: Timed, duration: Duration) {
         self.timings.record(timed, duration);

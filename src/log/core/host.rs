@@ -93,10 +93,7 @@ impl LogCore {
             // SAFETY: the buffer is drained and this thread holds the drain lock.
             let bytes = unsafe { buffer.bytes(0, length) };
             let offset = self.geometry.file_offset(stretch.slot, stretch.start);
-            let written = {
-                let _timed = self.counters.time(Timed::Write);
-                self.file.write_at(bytes, offset)
-            };
+            let written = self.counters.timed(Timed::Write, || self.file.write_at(bytes, offset));
             written.map_err(|error| self.poison(Error::io("write", self.log_path(), error)))?;
             self.counters.one(Counter::Write);
             self.counters.add(Counter::WrittenBytes, u64::from(length));

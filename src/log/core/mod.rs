@@ -379,10 +379,7 @@ impl LogCore {
     pub(crate) fn sync_written(&self, leader: &Leader<'_>) -> Result<()> {
         let [fresh, relocated, ..] = self.written();
         self.counters.one(Counter::Sync);
-        let synced = {
-            let _timed = self.counters.time(Timed::Sync);
-            self.file.sync()
-        };
+        let synced = self.counters.timed(Timed::Sync, || self.file.sync());
         synced.map_err(|error| self.poison(Error::io("sync", self.log_path(), error)))?;
         failpoint!("log::stable");
         leader.advance(HeadId::FRESH, self.batches.stable_point(fresh));
