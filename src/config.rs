@@ -78,11 +78,13 @@ pub(crate) const DEFAULT_SEGMENT_SIZE: u32 = 1 << 20;
 
 impl Config {
     /// A store in the directory `path`, which is created on opening if need be.
+    #[must_use]
     pub fn new(path: impl Into<PathBuf>) -> Self {
         Self::with_storage(Arc::new(FileStorage::new(path)))
     }
 
     /// A store on another back-end than files, for instance [`MemoryStorage`](crate::MemoryStorage).
+    #[must_use]
     pub fn with_storage(storage: Arc<dyn Storage>) -> Self {
         Self {
             storage,

@@ -10,6 +10,25 @@ use crate::ids::{Lsn, PageId};
 pub type Result<T, E = Error> = std::result::Result<T, E>;
 
 /// What went wrong. Outcomes of a race are not errors: see [`Cas`](crate::Cas).
+///
+/// Its text is made to be shown alone, so it names its cause too, if there is one.
+///
+/// ```
+/// use std::sync::Arc;
+/// use pagelog::{Config, Error, Log, MemoryStorage};
+///
+/// # fn main() -> pagelog::Result<()> {
+/// let storage = Arc::new(MemoryStorage::new());
+/// let log = Log::open(Config::with_storage(storage.clone()))?;
+/// match Log::open(Config::with_storage(storage)) {
+///     Err(Error::Locked { path }) => println!("{path} is in use, try again later"),
+///     Err(Error::Corruption(damage)) => println!("restore {}: {}", damage.file, damage.reason),
+///     Err(error) => return Err(error),
+///     Ok(_) => unreachable!("a store is open once"),
+/// }
+/// # log.close()
+/// # }
+/// ```
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub enum Error {
@@ -121,7 +140,7 @@ pub enum Error {
 }
 
 /// Where damage was found.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Corruption {
     /// The file.
@@ -184,6 +203,8 @@ impl fmt::Display for Corruption {
         write!(formatter, ": {}", self.reason)
     }
 }
+
+impl std::error::Error for Corruption {}
 
 impl fmt::Display for Error {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {

@@ -80,6 +80,7 @@ mod armed {
 
     /// What can be done at a point.
     #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+    #[non_exhaustive]
     pub enum FailpointKind {
         /// A call of the storage: it can be made to fail.
         Io,

@@ -41,6 +41,7 @@
 //! | [`Commit`] | waiting for durability without blocking: poll it, or `.await` it |
 //! | [`Follower`], [`LogFollower`] | what is done, in order, as it becomes stable |
 //! | [`Log`] | the log without pages |
+//! | [`Stats`], [`LogStats`] | what an instance does, how long that takes, and what it holds; [`OpenMetrics`] for monitoring |
 //! | [`Storage`] | where bytes live |
 //! | [`Error`] | what can go wrong |
 #![cfg_attr(
@@ -101,7 +102,7 @@ pub use config::{Config, VictimPolicy};
 pub use error::{Corruption, Error, Result};
 pub use ids::{Lsn, PageId, Version};
 pub use location::Location;
-pub use log::{Batch, Commit, Log, LogEntry, LogEvent, LogFollower, LogIter, Reservation};
+pub use log::{Batch, Commit, Log, LogEntry, LogEvent, LogFollower, LogIter, LogStats, Reservation};
 pub use pagecache::{
     Allocated, Cas, Change, ChangeKind, Event, ExportReport, Follower, Fragments, Guard, ImportReport, Page,
     PageCache, RootCas, Roots, Stats, VerifyOptions, VerifyReport,
@@ -111,7 +112,7 @@ pub use pages::Bincode;
 pub use pages::{Codec, CodecError, Fragment};
 pub use progress::Progress;
 pub use recovery::BackupReport;
-pub use stats::Counts;
+pub use stats::{Counts, Histogram, Latencies, Metric, MetricValue, OpenMetrics, Unit};
 pub use storage::{Access, FileStorage, MemoryStorage, Storage, StorageFile, StorageLock};
 
 /// The simulated disk: power cuts and I/O errors on demand.

@@ -9,6 +9,26 @@ use crate::error::{Error, Result};
 ///
 /// The first report has `done` at 0 and the last one has it at `total`. What is written meanwhile by others is not in
 /// `total`.
+///
+/// ```
+/// use std::ops::ControlFlow;
+/// use std::sync::Arc;
+/// use pagelog::{Config, Error, Log, MemoryStorage, Progress};
+///
+/// # fn main() -> pagelog::Result<()> {
+/// # let config = Config::with_storage(Arc::new(MemoryStorage::new()));
+/// let tell = |progress: Progress| {
+///     println!("{:.0} %", 100.0 * progress.fraction());
+///     ControlFlow::Continue(())
+/// };
+/// let log = Log::open_with_progress(config, tell)?;
+/// # let target = Arc::new(MemoryStorage::new());
+/// // Asked to stop, it stops.
+/// let copied = log.backup_to_storage(target, |_| ControlFlow::Break(()));
+/// assert!(matches!(copied, Err(Error::Cancelled)));
+/// # log.close()
+/// # }
+/// ```
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Progress {

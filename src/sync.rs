@@ -188,6 +188,33 @@ mod loom_locks {
     }
 }
 
+/// A moment by the system's clock, for figures that only users read.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Moment(#[cfg(not(loom))] std::time::Instant);
+
+#[cfg(not(loom))]
+impl Moment {
+    pub(crate) fn now() -> Self {
+        Self(std::time::Instant::now())
+    }
+
+    pub(crate) fn elapsed(self) -> std::time::Duration {
+        self.0.elapsed()
+    }
+}
+
+/// A model has no time: all happens at one moment.
+#[cfg(loom)]
+impl Moment {
+    pub(crate) fn now() -> Self {
+        Self()
+    }
+
+    pub(crate) fn elapsed(self) -> std::time::Duration {
+        std::time::Duration::ZERO
+    }
+}
+
 /// Threads that help the one that asks for them, and end before it goes on.
 pub(crate) mod threads {
     use std::thread::{Builder, scope};

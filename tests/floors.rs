@@ -37,9 +37,25 @@ const PLAIN_ATOMICS: &[(&str, &str)] = &[
     ("src/sync.rs", "it is the door to them"),
     ("src/sync/jitter.rs", "stands behind the door, in tests only"),
     ("src/sync/noted.rs", "stands behind the door, in tests only"),
-    ("src/stats.rs", "numbers threads; no order depends on it"),
+    ("src/stats/counters.rs", "numbers threads; no order depends on it"),
     ("src/log/batch.rs", "numbers threads; no order depends on it"),
 ];
+
+/// Who may look at a clock, and why. What a run does must not depend on it but where that is the point.
+const CLOCKS: &[(&str, &str)] = &[
+    ("src/sync.rs", "bounds waits, and is the door to the time of figures"),
+    ("src/log/committer.rs", "syncs at an interval"),
+    ("src/log/reads.rs", "finds out whether a disk is slow"),
+    ("src/log/trail.rs", "bounds a wait"),
+    ("src/recovery/open.rs", "names a new store"),
+    ("src/recovery/backup.rs", "reports how long it took"),
+    ("src/pagecache/export.rs", "reports how long it took"),
+    ("src/pagecache/import.rs", "reports how long it took"),
+    ("src/pagecache/verify/run.rs", "reports how long it took"),
+];
+
+/// Who may read what was timed: nobody but those who hand it to users.
+const READERS_OF_TIMES: &[&str] = &["src/log/statistics.rs", "src/pagecache/statistics.rs"];
 
 /// Documentation of the crate may link upwards: it is no code.
 const COMMENT: &str = "//";
@@ -133,6 +149,27 @@ fn modules_use_only_what_lies_below_them() {
         }
     }
     assert!(wrong.is_empty(), "imports that go up:\n{}", wrong.join("\n"));
+}
+
+#[test]
+fn clocks_are_looked_at_only_where_that_is_the_point() {
+    let looks = |source: &Source| ["Instant", "SystemTime"].iter().any(|clock| source.code.contains(clock));
+    let is_product = |source: &&Source| !OUTSIDE.contains(&source.floor.as_str());
+    let sources = sources();
+    let found: Vec<&str> = sources
+        .iter()
+        .filter(is_product)
+        .filter(|source| looks(source))
+        .map(|source| source.path.as_str())
+        .collect();
+    let listed: Vec<&str> = CLOCKS.iter().map(|(path, _)| *path).collect();
+    let more: Vec<_> = found.iter().filter(|path| !listed.contains(path)).collect();
+    let gone: Vec<_> = listed.iter().filter(|path| !found.contains(path)).collect();
+    assert!(more.is_empty() && gone.is_empty(), "look at a clock: {more:?}; do not any more: {gone:?}");
+    for source in sources.iter().filter(|source| source.floor != "stats") {
+        let reads = source.code.contains(".latencies()");
+        assert!(!reads || READERS_OF_TIMES.contains(&source.path.as_str()), "{} reads times", source.path);
+    }
 }
 
 #[test]

@@ -23,7 +23,7 @@ use crate::storage::{Access, Storage, StorageFile, StorageLock};
 /// ```
 /// let options = pagelog::inspect::InspectOptions::new().beside_writer(true);
 /// ```
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct InspectOptions {
     beside_writer: bool,
     segment_size: Option<u32>,

@@ -79,7 +79,7 @@ impl Log {
         Ok(&self.core)
     }
 
-    pub(super) fn core_arc(&self) -> &Arc<LogCore> {
+    pub(super) fn core(&self) -> &Arc<LogCore> {
         &self.core
     }
 
@@ -268,7 +268,7 @@ impl Log {
         Ok(())
     }
 
-    /// What the log did since it was opened.
+    /// What the log did since it was opened: the part of [`stats`](Self::stats) that is summed up quickest.
     #[must_use]
     pub fn counts(&self) -> Counts {
         self.core.counters().read()

@@ -20,6 +20,21 @@ use crate::stats::Counter;
 /// Dropping it unsealed is harmless if its thread logged nothing in it. Otherwise the instance is
 /// [poisoned](crate::Error::Poisoned): memory is ahead of what recovery may keep, and opening the store again is what
 /// brings back the state before the batch.
+///
+/// ```
+#[doc = include_str!("../docs/text_pages.txt")]
+/// # fn main() -> pagelog::Result<()> {
+/// # let cache = open()?;
+/// let batch = cache.pin_log()?;
+/// let child = cache.allocate(Text("the right half".into()))?;
+/// let parent = cache.allocate(Text(format!("points to {}", child.page_id)))?;
+/// let end = batch.seal_batch()?;
+/// cache.make_stable(end)?;
+/// // After a crash there are both pages, or none.
+/// assert!(cache.version(parent.page_id)?.is_some());
+/// # cache.close()
+/// # }
+/// ```
 #[must_use = "dropping an unsealed batch poisons the instance"]
 pub struct Batch<'a> {
     core: &'a LogCore,

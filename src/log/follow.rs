@@ -57,7 +57,7 @@ impl Log {
     /// [`Truncated`](crate::Error::Truncated) if the log does not reach back to `lsn`; [`Closed`](crate::Error::Closed); [`Io`](crate::Error::Io).
     pub fn follow(&self, lsn: Lsn) -> Result<LogFollower<'_>> {
         self.check_reaches(lsn.min(self.stable_lsn()))?;
-        Ok(LogFollower { log: self, trail: Trail::new(self.core_arc(), lsn, 0)? })
+        Ok(LogFollower { log: self, trail: Trail::new(self.core(), lsn, 0)? })
     }
 }
 

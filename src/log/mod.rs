@@ -18,7 +18,7 @@
 //! | `core` | all of these together |
 //! | `reads` | reading many records at once |
 //! | `scan`, `iter` | reading records in order |
-//! | `bare`, `reservation`, `batch_guard`, `follow` | the log as users see it |
+//! | `bare`, `reservation`, `batch_guard`, `follow`, `statistics` | the log as users see it |
 
 mod bare;
 pub(crate) mod batch;
@@ -42,6 +42,7 @@ mod reads;
 mod reservation;
 pub(crate) mod ring;
 mod scan;
+mod statistics;
 mod supply;
 mod trail;
 
@@ -51,6 +52,7 @@ pub use commit::Commit;
 pub use follow::{LogEvent, LogFollower};
 pub use iter::{LogEntry, LogIter};
 pub use reservation::Reservation;
+pub use statistics::LogStats;
 
 pub(crate) use committer::Committer;
 pub(crate) use copy::StableLog;

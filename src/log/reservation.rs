@@ -36,6 +36,23 @@ pub(crate) fn refuse_holder(core: &LogCore) -> Result<()> {
 /// [`abort`](Self::abort), or dropping it, withdraws it: no reader will see it. The log's order is the order of reservation,
 /// whatever the order of completion. A thread may hold any number of reservations, but cannot make anything
 /// stable meanwhile, and nobody can make stable what lies behind one before it is finished.
+///
+/// ```
+/// # use std::sync::Arc;
+/// # use pagelog::{Config, Log, MemoryStorage};
+/// # fn main() -> pagelog::Result<()> {
+/// # let log = Log::open(Config::with_storage(Arc::new(MemoryStorage::new())))?;
+/// let (kept, withdrawn) = (log.reserve(b"kept")?, log.reserve(b"withdrawn")?);
+/// let (location, gone) = (kept.location(), withdrawn.location());
+/// withdrawn.abort();
+/// let lsn = kept.complete();
+/// assert_eq!(lsn, location.lsn());
+/// log.make_stable(lsn)?;
+/// assert_eq!(log.read(location)?.as_deref(), Some(&b"kept"[..]));
+/// assert_eq!(log.read(gone)?, None);
+/// # log.close()
+/// # }
+/// ```
 #[must_use = "dropping a reservation aborts it"]
 #[derive(Debug)]
 pub struct Reservation<'a> {

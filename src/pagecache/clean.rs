@@ -31,7 +31,7 @@ use crate::pages::Fragment;
 use crate::pages::chain::Sought;
 use crate::pages::node_ref::NodeRef;
 use crate::segments::{Candidate, SegmentState};
-use crate::stats::Counter;
+use crate::stats::{Counter, Timed};
 use crate::sync::epoch;
 
 /// How many records of a victim are looked up together: enough to have many loads under way, and little enough for what is
@@ -133,6 +133,7 @@ impl<F: Fragment> Inner<F> {
     pub(super) fn clean_stretch(&self, turn: &mut Turn, bytes: usize) -> Result<()> {
         let Some(mut work) = turn.work.take() else { return Ok(()) };
         turn.stretches += 1;
+        let _timed = self.core.counters().time(Timed::CleaningStretch);
         let guard = epoch::pin();
         let (accountant, victim) = (self.core.accountant(), work.victim);
         let is_alive = accountant.state(victim.slot) == SegmentState::Victim

@@ -25,7 +25,7 @@ const BLOCK: usize = 64 << 10;
 pub(super) const PAGES_BETWEEN_REPORTS: u64 = 1024;
 
 /// What an export holds.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct ExportReport {
     /// Pages.

@@ -14,7 +14,7 @@ use crate::log::Wanted;
 use crate::pages::node::Content;
 use crate::pages::node_ref::NodeRef;
 use crate::pages::{Codec, Fragment};
-use crate::stats::Counter;
+use crate::stats::{Counter, Timed};
 
 impl<F: Fragment> Inner<F> {
     /// Reads and decodes the fragments of nodes of one page, in that order. `None` if a record is dead by now: then the page
@@ -24,6 +24,9 @@ impl<F: Fragment> Inner<F> {
         page_id: PageId,
         nodes: &[NodeRef<'_, F>],
     ) -> Result<Option<Vec<Content<F>>>> {
+        if nodes.is_empty() {
+            return Ok(Some(Vec::new()));
+        }
         if let [node] = nodes {
             return Ok(self.fetch(page_id, *node)?.map(|content| vec![content]));
         }
@@ -36,12 +39,14 @@ impl<F: Fragment> Inner<F> {
 
     /// Reads and decodes the fragment of a node. `None` as for [`fetch_all`](Self::fetch_all).
     pub(super) fn fetch(&self, page_id: PageId, node: NodeRef<'_, F>) -> Result<Option<Content<F>>> {
+        let _timed = self.core.counters().time(Timed::PageRead);
         self.read_node(page_id, node, |payload| decode(page_id, payload))
     }
 
     fn fetch_together(&self, page_id: PageId, nodes: &[NodeRef<'_, F>]) -> Result<Option<Vec<Content<F>>>> {
         let wanted = |node: &NodeRef<'_, F>| Some(Wanted { place: node.place()?, length: node.length() });
         let Some(wanted) = nodes.iter().map(wanted).collect::<Option<Vec<_>>>() else { return Ok(None) };
+        let _timed = self.core.counters().time(Timed::PageRead);
         self.core.counters().add(Counter::RecordRead, nodes.len() as u64);
         with_scratch(|buffer| {
             let starts = self.core.read_many(&wanted, buffer)?;

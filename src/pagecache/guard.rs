@@ -12,6 +12,23 @@ use crate::sync::epoch;
 /// A guard does not lock anything: pages change, are evicted and freed while it is held, but what it has handed out stays.
 /// The memory and the log segments that were given up meanwhile can't be used again before the guard is dropped, in all
 /// stores of the process; so hold it for one operation, not for a session. Writing needs no guard.
+///
+/// ```
+#[doc = include_str!("../docs/text_pages.txt")]
+/// # fn main() -> pagelog::Result<()> {
+/// # let cache = open()?;
+/// let page = cache.allocate(Text("a page".into()))?;
+/// let guard = cache.pin();
+/// let found = guard.get(page.page_id)?.unwrap();
+/// let text: &str = &found.merged().0;
+/// // The page goes, but not what was read of it.
+/// let _ = cache.free(page.page_id, page.version)?;
+/// assert_eq!(text, "a page");
+/// assert!(guard.get(page.page_id)?.is_none());
+/// # drop(guard);
+/// # cache.close()
+/// # }
+/// ```
 pub struct Guard<'c, F: Fragment> {
     pub(super) inner: &'c Inner<F>,
     pub(super) epoch: epoch::Guard,

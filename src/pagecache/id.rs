@@ -52,6 +52,16 @@ impl<F: Fragment> PageCache<F> {
     /// A number that was never returned before by this store, higher than all before it in each thread, over crashes too.
     /// Not contiguous. Mostly one atomic addition; one call in 65 536 syncs.
     ///
+    /// ```
+    #[doc = include_str!("../docs/text_pages.txt")]
+    /// # fn main() -> pagelog::Result<()> {
+    /// # let cache = open()?;
+    /// let (first, second) = (cache.generate_id()?, cache.generate_id()?);
+    /// assert!(first < second);
+    /// # cache.close()
+    /// # }
+    /// ```
+    ///
     /// # Errors
     /// What stops writing; an I/O error poisons the instance.
     pub fn generate_id(&self) -> Result<u64> {

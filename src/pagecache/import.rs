@@ -36,7 +36,7 @@ use crate::sync::atomic::Ordering;
 use crate::sync::epoch;
 
 /// What an import has made.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct ImportReport {
     /// Pages.

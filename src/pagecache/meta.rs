@@ -25,6 +25,23 @@ pub type Roots = BTreeMap<Vec<u8>, PageId>;
 pub(crate) struct Meta(Arc<Roots>);
 
 /// The outcome of [`PageCache::cas_root_in_meta`].
+///
+/// ```
+#[doc = include_str!("../docs/text_pages.txt")]
+/// # fn main() -> pagelog::Result<()> {
+/// # let cache = open()?;
+/// use pagelog::RootCas;
+///
+/// let root = cache.allocate(Text("the root".into()))?;
+/// let outcome = cache.cas_root_in_meta(b"tree", None, Some(root.page_id))?;
+/// assert!(matches!(outcome, RootCas::Done { .. }));
+/// assert_eq!(cache.meta_pid_for_name(b"tree")?, Some(root.page_id));
+/// // It points somewhere by now.
+/// let outcome = cache.cas_root_in_meta(b"tree", None, Some(root.page_id))?;
+/// assert_eq!(outcome, RootCas::Changed { current: Some(root.page_id) });
+/// # cache.close()
+/// # }
+/// ```
 #[must_use = "the name may point elsewhere"]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum RootCas {

@@ -2,7 +2,30 @@
 
 use crate::ids::{Lsn, PageId, Version};
 
-/// The outcome of a compare-and-swap on a page.
+/// The outcome of a compare-and-swap on a page. Who lost a race gets the fragment back, to try again or to give up.
+///
+/// ```
+#[doc = include_str!("../docs/text_pages.txt")]
+/// # fn main() -> pagelog::Result<()> {
+/// # let cache = open()?;
+/// use pagelog::Cas;
+///
+/// let page = cache.allocate(Text("a".into()))?;
+/// // Somebody else was quicker.
+/// let _ = cache.link(page.page_id, page.version, Text("b".into()))?;
+/// let (mut version, mut fragment) = (page.version, Text("c".into()));
+/// let version = loop {
+///     match cache.link(page.page_id, version, fragment)? {
+///         Cas::Done { version, .. } => break Some(version),
+///         Cas::Changed { current, fragment: mine } => (version, fragment) = (current, mine),
+///         Cas::Gone { .. } => break None,
+///     }
+/// };
+/// assert_eq!(version, cache.version(page.page_id)?);
+/// assert_eq!(cache.pin().get(page.page_id)?.unwrap().merged().0, "abc");
+/// # cache.close()
+/// # }
+/// ```
 #[must_use = "a compare-and-swap may not have happened"]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Cas<F> {

@@ -10,6 +10,24 @@ use crate::pages::chain::{ChainRead, Head, Part};
 use crate::pages::node_ref::NodeRef;
 
 /// One version of a page, for as long as its guard lives.
+///
+/// ```
+#[doc = include_str!("../docs/text_pages.txt")]
+/// # fn main() -> pagelog::Result<()> {
+/// # let cache = open()?;
+/// let page = cache.allocate(Text("a".into()))?;
+/// let version = cache.link(page.page_id, page.version, Text("b".into()))?.done().unwrap();
+/// let guard = cache.pin();
+/// let found = guard.get(page.page_id)?.unwrap();
+/// assert_eq!((found.page_id(), found.version()), (page.page_id, version));
+/// // Newest first, as long as nobody has merged them.
+/// let fragments: Vec<&str> = found.fragments().map(|text| text.0.as_str()).collect();
+/// assert_eq!(fragments, ["b", "a"]);
+/// assert_eq!(found.merged().0, "ab");
+/// # drop(guard);
+/// # cache.close()
+/// # }
+/// ```
 pub struct Page<'g, F: Fragment> {
     inner: &'g Inner<F>,
     head: Head<'g, F>,

@@ -18,7 +18,7 @@ use crate::pages::node_ref::NodeRef;
 use crate::pages::retire::RetiredChain;
 use crate::pages::table::PageTable;
 use crate::pages::{Codec, Fragment};
-use crate::stats::Counter;
+use crate::stats::{Counter, Timed};
 use crate::storage::StorageLock;
 use crate::sync::Mutex;
 use crate::sync::atomic::AtomicU64;
@@ -418,6 +418,7 @@ impl<F: Fragment> Inner<F> {
 
     #[cold]
     pub(super) fn housekeeping(&self, due: Due) {
+        let _timed = self.core.counters().time(Timed::Housekeeping);
         self.core.claim_in_background();
         self.reap_in_passing();
         let work = self.pace_collection(due).and_then(|()| self.pace_snapshots());

@@ -30,9 +30,9 @@ use crate::ids::{HeadLsns, PageId, RangeId};
 use crate::pages::Fragment;
 use crate::pages::node::BaseKind;
 use crate::recovery::{PendingSnapshot, RecoveredSnapshot, SnapshotFile, SnapshotFiles, sweep};
-use crate::stats::Counter;
+use crate::stats::{Counter, Timed};
 use crate::sync::atomic::Ordering;
-use crate::sync::{Mutex, epoch};
+use crate::sync::{Moment, Mutex, epoch};
 
 /// How many pages ahead of the walk their memory is asked for.
 const AHEAD: u64 = 8;
@@ -75,6 +75,7 @@ struct Last {
 
 #[derive(Debug)]
 struct Walk {
+    began: Moment,
     file: SnapshotFile,
     /// Builds upon these, or upon nothing.
     before: SnapshotFiles,
@@ -92,6 +93,7 @@ struct Walk {
 
 #[derive(Debug)]
 struct Ready {
+    began: Moment,
     pending: PendingSnapshot,
     /// What it may name lies below.
     end: HeadLsns,
@@ -234,6 +236,7 @@ impl<F: Fragment> Inner<F> {
 
     /// Begins a snapshot of the ranges that have changed. All that was logged below the begin is in the table.
     fn begin_walk(&self, last: &mut Last, begun: (HeadLsns, Vec<RangeId>)) -> Result<()> {
+        let began = Moment::now();
         let (begin, changed) = begun;
         // Whatever comes of it, the next one gets another number, and is not tried before more was logged.
         last.serial += 1;
@@ -257,7 +260,7 @@ impl<F: Fragment> Inner<F> {
                 (SnapshotFiles::default(), (0..behind.0).map(RangeId).collect())
             }
         };
-        last.walk = Some(Walk { file, before, changed, ranges, done: 0, next: None, bound });
+        last.walk = Some(Walk { began, file, before, changed, ranges, done: 0, next: None, bound });
         Ok(())
     }
 
@@ -279,11 +282,11 @@ impl<F: Fragment> Inner<F> {
     }
 
     fn finish_walk(&self, last: &mut Last, walk: Walk) -> Result<()> {
-        let Walk { file, before, changed, ranges, bound, .. } = walk;
+        let Walk { began, file, before, changed, ranges, bound, .. } = walk;
         let end = self.core.tails();
         match file.finish(&before, &ranges, &end, bound) {
             Ok(pending) => {
-                last.ready = Some(Ready { pending, end, changed });
+                last.ready = Some(Ready { began, pending, end, changed });
                 Ok(())
             }
             Err(error) => {
@@ -303,7 +306,7 @@ impl<F: Fragment> Inner<F> {
     }
 
     fn publish(&self, last: &mut Last, ready: Ready) -> Result<()> {
-        let Ready { pending, end, changed } = ready;
+        let Ready { began, pending, end, changed } = ready;
         let size = pending.length();
         let files = match self.core.gate().check_poison().and_then(|()| pending.publish()) {
             Ok(files) => files,
@@ -316,6 +319,7 @@ impl<F: Fragment> Inner<F> {
         (last.size, last.end) = (size, Some(end));
         last.written = self.core.counters().read().written_bytes;
         self.core.counters().one(Counter::Snapshot);
+        self.core.counters().took(Timed::Snapshot, began.elapsed());
         sweep(self.core.storage().as_ref(), last.files.insert(files))
     }
 

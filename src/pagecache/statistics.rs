@@ -3,51 +3,65 @@
 use super::shared::{Inner, PageCache};
 use crate::ids::{HeadId, Lsn};
 use crate::pages::Fragment;
-use crate::stats::Counts;
+use crate::stats::{Latencies, figures};
 use crate::sync::atomic::Ordering;
 
-/// Figures of an instance. Counters count since it was opened; gauges are of the moment, each read on its own.
-#[derive(Clone, Copy, Debug, Default, PartialEq)]
-#[non_exhaustive]
-pub struct Stats {
-    /// What was done.
-    pub counts: Counts,
-    /// The memory budget in bytes.
-    pub cache_capacity: u64,
-    /// Bytes of page contents in memory.
-    pub resident_bytes: u64,
-    /// Bytes of the nodes of pages that were used since the store was opened, and of their links, with or without contents.
-    pub node_bytes: u64,
-    /// Bytes of memory that is given up and waits for readers.
-    pub dead_bytes: u64,
-    /// Bytes of write buffers.
-    pub buffer_bytes: u64,
-    /// Page ids that were ever handed out.
-    pub page_ids: u64,
-    /// Page ids that wait to be used again.
-    pub free_page_ids: u64,
-    /// Bytes of live records in the log, as far as it was written.
-    pub live_bytes: u64,
-    /// Values that are in files of their own.
-    pub large_values: u64,
-    /// Bytes of these files.
-    pub large_value_bytes: u64,
-    /// Files of superseded values, which are removed when that is stable and readers have moved on.
-    pub dead_large_values: u64,
-    /// Bytes of these files.
-    pub dead_large_value_bytes: u64,
-    /// The size of the log file in bytes.
-    pub log_file_bytes: u64,
-    /// Segments that the log file has room for.
-    pub segments: u32,
-    /// Segments that can be used at once.
-    pub free_segments: u32,
-    /// Segments that will be free after a flush, or when readers have moved on.
-    pub emptied_segments: u32,
-    /// Where users' log ends.
-    pub tail_lsn: Lsn,
-    /// Up to where it is stable.
-    pub stable_lsn: Lsn,
+figures! {
+    /// Figures of an instance. Counters count since it was opened; gauges are of the moment, each read on its own.
+    ///
+    /// [`metrics`](Self::metrics) lists them all, and [`to_openmetrics`](Self::to_openmetrics) is for monitoring systems:
+    ///
+    /// ```
+    #[doc = include_str!("../docs/text_pages.txt")]
+    /// # fn main() -> pagelog::Result<()> {
+    /// # let cache = open()?;
+    /// cache.allocate(Text("a page".into()))?;
+    /// cache.flush()?;
+    /// let stats = cache.stats();
+    /// assert_eq!((stats.counts.allocations, stats.page_ids), (1, 1));
+    /// assert_eq!(stats.latencies.syncs.count(), stats.counts.syncs);
+    /// assert!(stats.to_openmetrics().contains("pagelog_allocations_total 1\n"));
+    /// # cache.close()
+    /// # }
+    /// ```
+    pub struct Stats {
+        /// The memory budget in bytes.
+        cache_capacity: u64, and "_bytes";
+        /// Bytes of page contents in memory.
+        resident_bytes: u64;
+        /// Bytes of the nodes of pages that were used since the store was opened, and of their links, with or without contents.
+        node_bytes: u64;
+        /// Bytes of memory that is given up and waits for readers.
+        dead_bytes: u64;
+        /// Bytes of write buffers.
+        buffer_bytes: u64;
+        /// Page ids that were ever handed out.
+        page_ids: u64;
+        /// Page ids that wait to be used again.
+        free_page_ids: u64;
+        /// Bytes of live records in the log, as far as it was written.
+        live_bytes: u64;
+        /// Values that are in files of their own.
+        large_values: u64;
+        /// Bytes of the files of large values.
+        large_value_bytes: u64;
+        /// Files of superseded values, which are removed when that is stable and readers have moved on.
+        dead_large_values: u64;
+        /// Bytes of the files of superseded values.
+        dead_large_value_bytes: u64;
+        /// The size of the log file in bytes.
+        log_file_bytes: u64;
+        /// Segments that the log file has room for.
+        segments: u32;
+        /// Segments that can be used at once.
+        free_segments: u32;
+        /// Segments that will be free after a flush, or when readers have moved on.
+        emptied_segments: u32;
+        /// Where users' log ends.
+        tail_lsn: Lsn;
+        /// Up to where users' log is stable.
+        stable_lsn: Lsn;
+    }
 }
 
 impl Stats {
@@ -78,22 +92,22 @@ impl Stats {
 }
 
 impl<F: Fragment> PageCache<F> {
-    /// Figures of this instance. Cheap, but not free: some figures are summed up.
+    /// Figures of this instance. Cheap, but not free: some figures are summed up, which takes some microseconds.
     #[must_use]
     pub fn stats(&self) -> Stats {
-        self.inner.stats()
+        Stats { latencies: self.inner.core.counters().latencies(), ..self.inner.figures() }
     }
 
     /// Bytes of the log file, and of the files of large values, for each live byte in them.
     #[must_use]
     pub fn space_amplification(&self) -> f64 {
-        self.stats().space_amplification()
+        self.inner.figures().space_amplification()
     }
 
     /// The size of the log file and of the files of large values, in bytes.
     #[must_use]
     pub fn size_on_disk(&self) -> u64 {
-        self.stats().size_on_disk()
+        self.inner.figures().size_on_disk()
     }
 
     /// Whether the store existed before it was opened.
@@ -104,13 +118,15 @@ impl<F: Fragment> PageCache<F> {
 }
 
 impl<F: Fragment> Inner<F> {
-    fn stats(&self) -> Stats {
+    /// All but the latencies.
+    fn figures(&self) -> Stats {
         let (core, budget) = (&self.core, &self.budget);
         let figures = core.supply().figures();
         let (dead, nodes) = (budget.dead_exactly(), budget.nodes_exactly());
         let large = core.large().figures();
         Stats {
             counts: core.counters().read(),
+            latencies: Latencies::default(),
             cache_capacity: budget.capacity(),
             resident_bytes: budget.used_exactly().saturating_sub(dead + nodes),
             node_bytes: nodes,

@@ -38,7 +38,7 @@ use crate::progress::{Reporter, Tell};
 use crate::storage::{Access, Storage, StorageLock, is_full, with_backup_failpoints};
 
 /// What a backup has copied.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct BackupReport {
     /// The copy has all changes at LSNs below this one, and no others.

@@ -46,6 +46,7 @@ pub struct FileStorage {
 
 impl FileStorage {
     /// Names the directory; nothing is touched yet.
+    #[must_use]
     pub fn new(directory: impl Into<PathBuf>) -> Self {
         Self { directory: directory.into() }
     }

@@ -27,6 +27,12 @@ pub(crate) use staged::Staged;
 /// Names are relative, without a leading slash; a back-end may treat them as flat keys. All methods can be called
 /// from many threads. A back-end must not return from a `sync` before the bytes would survive a power cut: all
 /// durability rests on that.
+///
+/// # Errors
+/// What the system says, as it is. Its kind counts in three cases: [`NotFound`](io::ErrorKind::NotFound) is a file that does not exist,
+/// [`UnexpectedEof`](io::ErrorKind::UnexpectedEof) a read beyond a file's end, and [`StorageFull`](io::ErrorKind::StorageFull),
+/// [`QuotaExceeded`](io::ErrorKind::QuotaExceeded) and [`FileTooLarge`](io::ErrorKind::FileTooLarge) say that there is no space left. A call that fails
+/// may have done a part of its work. After a write or a sync that failed pagelog believes nothing of what was not durable before.
 pub trait Storage: fmt::Debug + Send + Sync + 'static {
     /// Opens a file that exists. [`io::ErrorKind::NotFound`] if it does not.
     fn open(&self, name: &str, access: Access) -> io::Result<Arc<dyn StorageFile>>;
@@ -64,6 +70,9 @@ pub trait Storage: fmt::Debug + Send + Sync + 'static {
 }
 
 /// An open file. Offsets are absolute; there is no cursor, so threads do not disturb each other.
+///
+/// # Errors
+/// As for [`Storage`].
 pub trait StorageFile: fmt::Debug + Send + Sync + 'static {
     /// Fills `buffer` from `offset`. [`io::ErrorKind::UnexpectedEof`] if the file ends before.
     fn read_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<()>;

@@ -2,6 +2,8 @@
 
 #[path = "../common/mod.rs"]
 mod common;
+#[path = "../support/exposition.rs"]
+mod exposition;
 mod json;
 mod reading;
 
@@ -601,6 +603,31 @@ fn a_log_without_pages_is_read_too() {
     assert_eq!(copied.code, 0, "{copied:?}");
     let now: Vec<_> = state(place.path()).into_values().map(|(bytes, _)| bytes).collect();
     assert_eq!(now, before.into_values().map(|(bytes, _)| bytes).collect::<Vec<_>>());
+}
+
+#[test]
+fn monitoring_systems_get_what_the_library_says() {
+    let _turn = alone();
+    let sample = sample(true);
+    let printed = run("stats @ --openmetrics", &sample.path());
+    assert_eq!(printed.code, 0, "{printed:?}");
+    let families = exposition::parse(&printed.out).unwrap();
+    let cache: PageCache<Bytes> = Config::new(sample.path()).read_only(true).open().unwrap();
+    let stats = cache.stats();
+    assert_eq!(families.len(), stats.metrics().len());
+    assert_eq!(families["pagelog_live_bytes"].samples[0].value, stats.live_bytes as f64);
+    drop(cache);
+    let writer: PageCache<Bytes> = config(&sample.path()).open().unwrap();
+    let refused = run("stats @ --openmetrics", &sample.path());
+    assert_eq!((refused.code, refused.out.as_str()), (3, ""), "{refused:?}");
+    drop(writer);
+    let place = tempfile::tempdir().unwrap();
+    Log::open(config(place.path())).unwrap().append(&[1; 90]).unwrap();
+    let printed = run("stats @ --openmetrics", place.path());
+    assert!(exposition::parse(&printed.out).unwrap().contains_key("pagelog_first_lsn"), "{printed:?}");
+    fs::write(place.path().join("MANIFEST"), [0; 5000]).unwrap();
+    let refused = run("stats @ --openmetrics", place.path());
+    assert_eq!((refused.code, refused.out.as_str()), (1, ""), "{refused:?}");
 }
 
 #[test]

@@ -28,13 +28,15 @@ The store is never written to. Exit codes:
 ";
 
 pub const STATS: &str = "\
-usage: pagelog stats DIR [--json] [--force] [--quiet]
+usage: pagelog stats DIR [--json | --openmetrics] [--force] [--quiet]
 
 Prints figures of a store: its format, segments, live bytes, space amplification, pages, LSNs, large values, snapshot and files. Opens it
 read-only, which is quick where there is a recent snapshot. If it does not open, or is a log without pages, the whole log is read
 instead.
 
   --force               also while the store is open elsewhere: reads the log next to its writer
+  --openmetrics         the figures as text for monitoring systems, of a store that opens and is not in use. A program that has it open can
+                        serve its own, which say more (Stats::to_openmetrics)
 ";
 
 pub const VERIFY: &str = "\

@@ -38,6 +38,8 @@ pub struct Options {
     pub command: Command,
     pub directory: PathBuf,
     pub json: bool,
+    /// As text for monitoring systems.
+    pub openmetrics: bool,
     pub quiet: bool,
     pub force: bool,
     pub segment_size: Option<u32>,
@@ -48,6 +50,7 @@ pub struct Options {
 struct Given {
     words: Vec<OsString>,
     json: bool,
+    openmetrics: bool,
     quiet: bool,
     force: bool,
     help: bool,
@@ -77,6 +80,7 @@ pub fn parse(mut arguments: impl Iterator<Item = OsString>) -> Result<Options> {
             "--help" | "-h" => given.help = true,
             "--version" | "-V" => given.version = true,
             "--json" => given.json = true,
+            "--openmetrics" => given.openmetrics = true,
             "--quiet" => given.quiet = true,
             "--force" => given.force = true,
             "--segment-size" => given.segment_size = Some(segment_size(&value()?)?),
@@ -96,6 +100,7 @@ pub fn parse(mut arguments: impl Iterator<Item = OsString>) -> Result<Options> {
 
 const OF_RECORDS: &[&str] =
     &["--segment", "--from", "--to", "--live", "--hex", "--force", "--segment-size", "--json", "--quiet"];
+const OF_STATS: &[&str] = &["--force", "--json", "--openmetrics", "--quiet"];
 const OF_PAGE: &[&str] = &["--live", "--hex", "--force", "--segment-size", "--json", "--quiet"];
 const OF_SEGMENTS: &[&str] = &["--force", "--segment-size", "--json", "--quiet"];
 
@@ -112,7 +117,7 @@ fn understand(given: &Given) -> Result<Options> {
     let verb = next("a command")?;
     let (command, directory, allowed): (_, _, &[&str]) = match verb.to_str() {
         Some("help") => return Ok(options(given, Command::Help(help::GENERAL), PathBuf::new())),
-        Some("stats") => (Command::Stats, next("a directory")?, &["--force", "--json", "--quiet"]),
+        Some("stats") => (Command::Stats, next("a directory")?, OF_STATS),
         Some("verify") => (Command::Verify, next("a directory")?, &["--segment-size", "--json", "--quiet"]),
         Some("map") => {
             let command = Command::Map { svg: given.svg.clone() };
@@ -145,6 +150,9 @@ fn understand(given: &Given) -> Result<Options> {
         }
         _ => return Err(usage(format!("there is no command {}", verb.display()))),
     };
+    if given.openmetrics && (given.json || given.force) {
+        return Err(usage("--openmetrics goes with neither --json nor --force".into()));
+    }
     let directory = PathBuf::from(directory);
     if let Some(more) = words.next() {
         return Err(usage(format!("{} is one word too many", more.display())));
@@ -156,8 +164,8 @@ fn understand(given: &Given) -> Result<Options> {
 }
 
 fn options(given: &Given, command: Command, directory: PathBuf) -> Options {
-    let Given { json, quiet, force, segment_size, .. } = *given;
-    Options { command, directory, json, quiet, force, segment_size }
+    let Given { json, openmetrics, quiet, force, segment_size, .. } = *given;
+    Options { command, directory, json, openmetrics, quiet, force, segment_size }
 }
 
 fn help_for(word: Option<&str>) -> &'static str {
@@ -214,6 +222,7 @@ mod tests {
             (options.command, options.directory.as_path(), options.json),
             (Command::Stats, Path::new("d"), true)
         );
+        assert!(line("stats d --openmetrics").unwrap().openmetrics);
         let filter = Filter { from: Some(Lsn::new(5)), hex: true, ..Filter::default() };
         assert_eq!(line("dump records d --from 5 --hex").unwrap().command, Command::DumpRecords(filter));
         let filter = Filter { page_id: Some(PageId::new(7)), ..Filter::default() };
@@ -248,6 +257,8 @@ mod tests {
             "bench d --seconds NaN",
             "backup d",
             "stats d --quick",
+            "stats d --openmetrics --json",
+            "verify d --openmetrics",
         ];
         for wrong in wrong {
             assert_eq!(line(wrong).unwrap_err().exit_code(), 2, "{wrong}");

@@ -81,6 +81,9 @@ fn bytes_of(files: &[FileInfo], kind: FileKind) -> u64 {
 pub fn run(options: &Options) -> Result<ExitCode> {
     let inspection = store::inspect(options)?;
     let info = inspection.store();
+    if options.openmetrics {
+        return expose(options, info);
+    }
     let (mut failure, mut figures) = (None, None);
     if !info.in_use {
         match store::open(&options.directory, info) {
@@ -99,6 +102,20 @@ pub fn run(options: &Options) -> Result<ExitCode> {
         out::print(&report(&inspection, &figures, &snapshot, failure.as_ref()))?;
     }
     Ok(failure.as_ref().map_or(ExitCode::SUCCESS, |error| ExitCode::from(code(error, info))))
+}
+
+/// Prints what the library tells monitoring systems of a store that was just opened.
+fn expose(options: &Options, info: &StoreInfo) -> Result<ExitCode> {
+    let text = match store::open(&options.directory, info) {
+        Ok(Store::Pages(cache)) => cache.stats().to_openmetrics(),
+        Ok(Store::Log(log)) => log.stats().to_openmetrics(),
+        Err(error) => {
+            eprintln!("pagelog: the store does not open: {error}");
+            return Ok(ExitCode::from(code(&error, info)));
+        }
+    };
+    out::print(&text)?;
+    Ok(ExitCode::SUCCESS)
 }
 
 /// A store that does not open is damaged, unless it is the system that refuses.

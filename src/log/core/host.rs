@@ -10,7 +10,7 @@ use crate::log::buffer::{Buffer, Stretch};
 use crate::log::buffer_state::BufferState;
 use crate::log::gate::Privilege;
 use crate::log::ring::{Ring, RingHost};
-use crate::stats::Counter;
+use crate::stats::{Counter, Timed};
 
 /// The log as its rings see it, on behalf of somebody with a privilege.
 pub(super) struct Host<'a> {
@@ -56,8 +56,11 @@ impl RingHost for Host<'_> {
         self.core.gate.check_poison()
     }
 
-    fn pressed(&self) {
+    fn pressed(&self) -> impl Sized {
+        // Who sees the count can rely on the wait being timed.
+        let timed = self.core.counters.time(Timed::BufferWait);
         self.core.counters.one(Counter::BackPressure);
+        timed
     }
 }
 
@@ -90,9 +93,8 @@ impl LogCore {
             // SAFETY: the buffer is drained and this thread holds the drain lock.
             let bytes = unsafe { buffer.bytes(0, length) };
             let offset = self.geometry.file_offset(stretch.slot, stretch.start);
-            self.file
-                .write_at(bytes, offset)
-                .map_err(|error| self.poison(Error::io("write", self.log_path(), error)))?;
+            let written = self.counters.timed(Timed::Write, || self.file.write_at(bytes, offset));
+            written.map_err(|error| self.poison(Error::io("write", self.log_path(), error)))?;
             self.counters.one(Counter::Write);
             self.counters.add(Counter::WrittenBytes, u64::from(length));
         }

@@ -28,7 +28,7 @@ use crate::geometry::Geometry;
 use crate::ids::{HeadId, HeadLsns, Lsn, SegmentId, SlotId};
 use crate::location::Place;
 use crate::segments::{SegmentAccountant, SegmentState};
-use crate::stats::{Counter, Counters};
+use crate::stats::{Counter, Counters, Timed};
 use crate::storage::{Storage, StorageFile};
 use crate::sync::atomic::{AtomicBool, Ordering};
 
@@ -315,6 +315,10 @@ impl LogCore {
 
     /// Returns when everything in the fresh head below `bound` survives a power cut.
     pub(crate) fn make_stable_below(&self, bound: Lsn) -> Result<()> {
+        if self.durability.stable(HeadId::FRESH) >= bound {
+            return Ok(());
+        }
+        let _timed = self.counters.time(Timed::CommitWait);
         while self.durability.stable(HeadId::FRESH) < bound {
             self.gate.check_poison()?;
             // Asked before every round: a batch may have begun below the bound, and be known only now.
@@ -377,7 +381,8 @@ impl LogCore {
         // Read before the sync, which covers no more than this.
         let [fresh, relocated, ..] = self.written();
         self.counters.one(Counter::Sync);
-        self.file.sync().map_err(|error| self.poison(Error::io("sync", self.log_path(), error)))?;
+        let synced = self.counters.timed(Timed::Sync, || self.file.sync());
+        synced.map_err(|error| self.poison(Error::io("sync", self.log_path(), error)))?;
         failpoint!("log::stable");
         leader.advance(HeadId::FRESH, self.batches.stable_point(fresh));
         leader.advance(HeadId::RELOCATED, relocated);
@@ -463,6 +468,7 @@ impl LogCore {
 
     pub(crate) fn append_manifest(&self, entry: &ManifestEntry) -> Result<()> {
         self.gate.check_poison()?;
+        let _timed = self.counters.time(Timed::ManifestWrite);
         self.make_manifest_room(1)?;
         self.manifest.append(entry).map_err(|error| self.poison(error))
     }

@@ -39,7 +39,7 @@ use crate::format::{
     large_header_fault, value_check,
 };
 use crate::ids::{HeadId, Lsn, PageId, Version};
-use crate::stats::{Counter, Counters};
+use crate::stats::{Counter, Counters, Timed};
 use crate::storage::{Access, Storage, StorageFile, is_full};
 use crate::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use crate::sync::{Mutex, epoch};
@@ -120,6 +120,7 @@ impl LargeValues {
     /// # Errors
     /// `DiskFull`, `Io`. Nothing is left of the file then, and nothing else was touched.
     pub(crate) fn write(&self, name: LargeName, value: Payload<'_>) -> Result<LargeFile<'_>> {
+        let _timed = self.counters.time(Timed::LargeValueWrite);
         let pointer = LargePointer::new(self.seed, name.number, value.bytes);
         let (bytes, compressed) = (pointer.file_length(), value.compressed);
         self.registry.lock().begin(name, bytes);

@@ -63,8 +63,8 @@ pub(crate) trait RingHost {
     fn write(&self, ring: &Ring, buffer: &Buffer, state: BufferState) -> Result<()>;
     /// Fails if writing has stopped.
     fn check(&self) -> Result<()>;
-    /// A thread has to wait for a buffer.
-    fn pressed(&self);
+    /// A thread has to wait for a buffer: for as long as it keeps what it gets here.
+    fn pressed(&self) -> impl Sized;
 }
 
 /// Who asks for a buffer.
@@ -336,7 +336,7 @@ impl Ring {
                 return self.allocate().ok_or(Error::TooManyReservations);
             }
             host.check()?;
-            host.pressed();
+            let _waiting = host.pressed();
             if self.try_drain(host)? {
                 // Whoever held the lock before has left nothing to wait for; if nothing could be recycled, grow.
                 if let Some(index) = self.pool.lock().pop().or_else(|| self.allocate()) {

@@ -29,5 +29,5 @@ impl<A: Fn(&Ring, SegmentId)> RingHost for Silent<A> {
         Ok(())
     }
 
-    fn pressed(&self) {}
+    fn pressed(&self) -> impl Sized {}
 }

@@ -5,7 +5,7 @@ use std::time::Duration;
 use crate::error::Corruption;
 
 /// How to check a store: see [`PageCache::verify_with`](crate::PageCache::verify_with).
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct VerifyOptions {
     pub(super) decode: bool,
 }
@@ -28,7 +28,7 @@ impl VerifyOptions {
 /// What a check of a store has found.
 ///
 /// While others write, each segment is looked at at a moment of its own, so the counts are not those of one moment.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct VerifyReport {
     /// Segments of the log that were read.

@@ -1,13 +1,16 @@
 //! Counters of one instance, spread over cache lines so that counting costs no contention.
 
 use std::cell::Cell;
+use std::time::Duration;
 
 use crossbeam_utils::CachePadded;
 
+use super::metric::{Metric, MetricValue, metric_name};
+use super::timings::{Latencies, Stopwatch, Timed, Timings};
 use crate::sync::atomic::{AtomicU64, Ordering};
 
 macro_rules! counters {
-    ($($(#[$doc:meta])* $variant:ident => $field:ident,)*) => {
+    ($($(#[doc = $help:literal])+ $variant:ident => $field:ident,)*) => {
         /// What is counted.
         #[derive(Clone, Copy, Debug)]
         pub(crate) enum Counter { $($variant,)* }
@@ -17,7 +20,18 @@ macro_rules! counters {
         /// What an instance did since it was opened.
         #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
         #[non_exhaustive]
-        pub struct Counts { $($(#[$doc])* pub $field: u64,)* }
+        pub struct Counts { $($(#[doc = $help])+ pub $field: u64,)* }
+
+        impl Counts {
+            /// Each as a metric.
+            pub(crate) fn metrics<'a>(&self) -> Vec<Metric<'a>> {
+                vec![$(Metric::new(
+                    metric_name!($field),
+                    concat!($($help),+).trim_ascii(),
+                    MetricValue::Counter(self.$field),
+                )),*]
+            }
+        }
 
         impl Counters {
             /// The sums over all threads. Not one moment's: each counter is read on its own.
@@ -35,9 +49,9 @@ counters! {
     Miss => misses,
     /// Records read for misses and consolidations.
     RecordRead => records_read,
-    /// Reads of the log file that this took: records of one page that lie close together are read with one.
+    /// Reads of the log file for misses and consolidations: records of one page that lie close together are read with one.
     Read => reads,
-    /// Bytes that these read, with what lies between the records.
+    /// Bytes that reads for misses and consolidations read, with what lies between the records.
     ReadBytes => read_bytes,
     /// Pages whose contents were dropped from memory.
     Eviction => evictions,
@@ -72,17 +86,17 @@ counters! {
     BackPressure => back_pressure_waits,
     /// Values written to files of their own, also those whose writer lost its race.
     LargeValue => large_values_written,
-    /// Bytes of these files.
+    /// Bytes of the files that values were written to.
     LargeValueBytes => large_value_written_bytes,
     /// Files of values that were removed.
     LargeValueRemoved => large_values_removed,
-    /// Bytes of these files.
+    /// Bytes of the files of values that were removed.
     LargeValueRemovedBytes => large_value_removed_bytes,
     /// Records moved by garbage collection.
     RelocatedRecord => relocated_records,
     /// Bytes of records moved by garbage collection.
     RelocatedBytes => relocated_bytes,
-    /// Those of the records moved that had been moved before.
+    /// Records moved by garbage collection that had been moved before.
     MovedAgain => records_moved_again,
     /// Records that were copied to be moved, and were superseded before the copy could take their place.
     LostRelocation => lost_relocations,
@@ -108,16 +122,17 @@ const SHARDS: usize = 16;
 #[derive(Debug)]
 struct Shard([AtomicU64; COUNTERS]);
 
-/// The counters of one instance.
+/// The counters of one instance, and its timings.
 #[derive(Debug)]
 pub(crate) struct Counters {
     shards: Box<[CachePadded<Shard>]>,
+    timings: Timings,
 }
 
 impl Counters {
     pub(crate) fn new() -> Self {
         let shard = || CachePadded::new(Shard(std::array::from_fn(|_| AtomicU64::new(0))));
-        Self { shards: (0..SHARDS).map(|_| shard()).collect() }
+        Self { shards: (0..SHARDS).map(|_| shard()).collect(), timings: Timings::new() }
     }
 
     #[inline]
@@ -130,6 +145,27 @@ impl Counters {
     #[inline]
     pub(crate) fn one(&self, counter: Counter) {
         self.add(counter, 1);
+    }
+
+    /// Times what is done until the stopwatch is dropped.
+    pub(crate) fn time(&self, timed: Timed) -> Stopwatch<'_> {
+        Stopwatch::start(&self.timings, timed)
+    }
+
+    /// Does something, and times it.
+    pub(crate) fn timed<R>(&self, timed: Timed, work: impl FnOnce() -> R) -> R {
+        let _timed = self.time(timed);
+        work()
+    }
+
+    /// Notes how long something took that one stopwatch can't accompany.
+    pub(crate) fn took(&self, timed: Timed, duration: Duration) {
+        self.timings.record(timed, duration);
+    }
+
+    /// How long what was timed took. For users only: nothing here may depend on it.
+    pub(crate) fn latencies(&self) -> Latencies {
+        self.timings.read()
     }
 
     fn sum(&self, counter: Counter) -> u64 {
