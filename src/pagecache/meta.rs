@@ -44,16 +44,18 @@ impl<F: Fragment> PageCache<F> {
     /// All named roots.
     ///
     /// # Errors
-    /// [`Closed`](crate::Error::Closed).
+    /// [`Closed`](crate::Error::Closed); [`Corruption`](crate::Error::Corruption) if the store was
+    /// [opened tolerantly](crate::Config::open_tolerantly) and they can't be read.
     pub fn meta(&self) -> Result<Arc<Roots>> {
         self.inner.core.gate().admit_read()?;
+        self.inner.check_absent(PageId::META)?;
         Ok(Arc::clone(&self.inner.meta.lock().0))
     }
 
     /// The page that a name points to.
     ///
     /// # Errors
-    /// [`Closed`](crate::Error::Closed).
+    /// As [`meta`](Self::meta).
     pub fn meta_pid_for_name(&self, name: &[u8]) -> Result<Option<PageId>> {
         Ok(self.meta()?.get(name).copied())
     }
