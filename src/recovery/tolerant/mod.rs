@@ -26,9 +26,8 @@
 //! That leaves pages that can be put together, and of which a *newer* record may have been in a hole.
 //!
 //! * **(C) Evidence.** In the fresh head, versions of a page rise with LSNs. So if a page's newest readable record is at an LSN of the fresh head,
-//!   no record below that is newer: that LSN is the page's evidence. A record of the relocated head was its page's newest, or a part of
-//!   it, when it was moved; and all that was stable in the fresh head when its segment was claimed, which its header says, was there by then.
-//!   So that stable LSN is its evidence, if it is of the newest version. A sound snapshot knows of every page what had been logged below its
+//!   no record below that is newer: that LSN is the page's evidence. A record of the relocated head is evidence of nothing. It was live when it was moved, but
+//!   it need not have been the newest of its page: there may have been links on top. A sound snapshot knows of every page what had been logged below its
 //!   begin: with (B), that begin is evidence for all pages, also for there being none.
 //! * **(D) Threshold.** A hole in the fresh head can hide a newer record only of a page whose evidence is below the hole's end. A hole in the relocated
 //!   head hides records that were logged in the fresh head before, in segments that are used again, or else they would be found there. So
@@ -172,7 +171,7 @@ fn ground(config: &Config, findings: &mut Findings) -> Result<ManifestState> {
     let size = found.segment_size.or(config.segment_size).unwrap_or(DEFAULT_SEGMENT_SIZE);
     let store_id = found.store_id.unwrap_or(StoreId([0; StoreId::LENGTH]));
     let mut state = ManifestState::new(store_id, StoreKind::PageCache, size);
-    state.claims = log.map(|log| credible(log.claims(store_id, size))).unwrap_or_default();
+    state.claims = log.map(|log| credible(&log.claims(store_id, size))).unwrap_or_default();
     let newest = state.claims.values().map(|claim| claim.segment.0).max().unwrap_or(0);
     state.next_segment = SegmentId(newest + 1);
     Ok(state)
@@ -180,7 +179,7 @@ fn ground(config: &Config, findings: &mut Findings) -> Result<ManifestState> {
 
 /// Those segments that the chain of predecessors leads to from the newest of each head. Where it is broken, because a segment was used
 /// again, it goes on with the newest one that is older than what is missing.
-fn credible(claims: BTreeMap<SlotId, Claim>) -> BTreeMap<SlotId, Claim> {
+fn credible(claims: &BTreeMap<SlotId, Claim>) -> BTreeMap<SlotId, Claim> {
     let mut kept = BTreeMap::new();
     for head in (0..).map(HeadId).take(HeadId::COUNT) {
         let of_head = claims.iter().filter(|(_, claim)| claim.head == head);

@@ -42,7 +42,7 @@ pub(super) struct Readable {
     pub(super) spot: SnapshotRecord,
     /// Of what it says: copies have the same.
     pub(super) digest: u32,
-    /// All records of the fresh head below this were there when it was still the page's newest, or it is one of them (C).
+    /// No record of the page below this, in the fresh head, has a higher version (C).
     pub(super) evidence: Lsn,
 }
 

@@ -1,8 +1,8 @@
 //! One pass over the log, past all damage: what can be read, and where the holes are. The letters are those of the module.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::mem;
-use std::ops::ControlFlow;
+use std::ops::{ControlFlow, Range};
 
 use super::super::heads::{Claimed, Scene, Tips};
 use super::super::walk::{Step, seems_to_be, walk};
@@ -57,7 +57,6 @@ struct HeadFindings {
 
 /// A record that waits until it is known whether it counts.
 struct Waiting {
-    head: HeadId,
     kind: RecordKind,
     readable: Readable,
     large: Option<LargeRecord>,
@@ -81,7 +80,8 @@ pub(super) struct Scan<'a> {
     heads: [HeadFindings; HeadId::COUNT],
     pages: Pages,
     large: Vec<LargeRecord>,
-    waiting: Vec<Waiting>,
+    /// Of each head, by rising LSNs.
+    waiting: [VecDeque<Waiting>; HeadId::COUNT],
     /// Where batches of the fresh head begin (`None`) and end (of that begin).
     batches: Vec<(Lsn, Option<Lsn>)>,
     readable: BTreeMap<SegmentId, u64>,
@@ -105,7 +105,7 @@ impl<'a> Scan<'a> {
             heads: Default::default(),
             pages,
             large: Vec::new(),
-            waiting: Vec::new(),
+            waiting: Default::default(),
             batches: Vec::new(),
             readable: BTreeMap::new(),
             bytes: Vec::new(),
@@ -133,29 +133,27 @@ impl<'a> Scan<'a> {
 
     fn segment(&mut self, (slot, claim): Claimed) {
         let mut bytes = mem::take(&mut self.bytes);
-        let is_certain = self.read((slot, claim), &mut bytes);
+        let missing = self.read((slot, claim), &mut bytes);
         let (geometry, segment) = (self.scene.geometry, claim.segment);
         // At most a segment.
         let there = bytes.len() as u32;
-        let stop = |offset, length, reason| {
+        let stop = |offset: u32, length: u32, reason| {
             let lsn = geometry.lsn(segment, offset);
+            let stretch = offset..offset + length.max(1);
+            let is_certain =
+                missing.iter().any(|piece| piece.start < stretch.end && stretch.start < piece.end);
             let is_at_end = there < claim.end && offset + length >= there;
             let (page_id, resumes) = (None, None);
             Stop { slot, segment, offset, lsn, length, reason, page_id, resumes, is_certain, is_at_end }
         };
-        let evidence = match self.check_header((slot, claim), &bytes) {
-            Ok(stable) if claim.head == HeadId::RELOCATED => stable,
-            Ok(_) => Lsn(0),
-            Err(reason) => {
-                self.stop(claim.head, stop(0, 0, Reason::Header(reason)));
-                Lsn(0)
-            }
-        };
+        if let Err(reason) = self.check_header((slot, claim), &bytes) {
+            self.stop(claim.head, stop(0, 0, Reason::Header(reason)));
+        }
         let (seed, by_headers) = (self.seed, self.by_headers());
         let mut is_told = false;
         let walked = walk(&bytes, seed, segment, |step| match step {
             Step::Record(offset, record) => {
-                self.record(claim.head, geometry.lsn(segment, offset), evidence, &record);
+                self.record(claim.head, geometry.lsn(segment, offset), &record);
                 ControlFlow::Continue(())
             }
             Step::Unreadable { offset, length, reason } => {
@@ -165,7 +163,8 @@ impl<'a> Scan<'a> {
                     let whose = seems_to_be(&bytes, seed, segment, offset, length);
                     let page_id = whose.as_ref().and_then(page_of);
                     let found = stop(offset, length, Reason::Record(reason));
-                    self.stop(claim.head, Stop { page_id, is_certain: is_certain || by_headers, ..found });
+                    let is_certain = found.is_certain || by_headers;
+                    self.stop(claim.head, Stop { page_id, is_certain, ..found });
                 }
                 if by_headers { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
             }
@@ -184,36 +183,37 @@ impl<'a> Scan<'a> {
         }
     }
 
-    /// Reads a segment as far as the file and the disk hand it out; zeros stand for what is missing in the middle. Whether something is.
-    fn read(&mut self, (slot, claim): Claimed, into: &mut Vec<u8>) -> bool {
+    /// Reads a segment as far as the file and the disk hand it out; zeros stand for what is missing in the middle. Returns
+    /// where that is.
+    fn read(&mut self, (slot, claim): Claimed, into: &mut Vec<u8>) -> Vec<Range<u32>> {
         let offset = self.scene.geometry.file_offset(slot, 0);
         let there = self.scene.file_length.saturating_sub(offset).min(claim.end.into());
         // At most a segment.
         into.resize(there as usize, 0);
         if there == 0 || self.scene.file.read_at(into, offset).is_ok() {
-            return false;
+            return Vec::new();
         }
-        let mut is_missing = false;
-        for (piece, at) in into.chunks_mut(SECTOR).zip((offset..).step_by(SECTOR)) {
+        let mut missing = Vec::new();
+        for (piece, start) in into.chunks_mut(SECTOR).zip((0..).step_by(SECTOR)) {
+            let at = offset + u64::from(start);
             if let Err(error) = self.scene.file.read_at(piece, at) {
                 piece.fill(0);
-                is_missing = true;
+                missing.push(start..start + piece.len() as u32);
                 let fault = Corruption::new(&self.scene.log_path, format!("it can't be read: {error}"));
                 self.findings.faults.push(fault.at_offset(at));
             }
         }
-        is_missing
+        missing
     }
 
-    /// The LSN of the fresh head that was stable when the segment was claimed.
-    fn check_header(&mut self, (slot, claim): Claimed, bytes: &[u8]) -> Result<Lsn, &'static str> {
+    fn check_header(&mut self, (slot, claim): Claimed, bytes: &[u8]) -> Result<(), &'static str> {
         let header = SegmentHeader::decode(bytes).map_err(SegmentHeaderFault::reason)?;
         let named = (header.store_id, header.segment, header.slot, header.head);
         if named != (self.scene.store_id, claim.segment, slot, claim.head) {
             return Err("is of another segment than the one that is claimed");
         }
         self.prove(&header.stable);
-        Ok(header.stable.get(HeadId::FRESH.index()).copied().unwrap_or_default())
+        Ok(())
     }
 
     fn prove(&mut self, stable: &HeadLsns) {
@@ -228,7 +228,7 @@ impl<'a> Scan<'a> {
         }
     }
 
-    fn record(&mut self, head: HeadId, lsn: Lsn, evidence: Lsn, record: &Record<'_>) {
+    fn record(&mut self, head: HeadId, lsn: Lsn, record: &Record<'_>) {
         *self.readable.entry(self.scene.geometry.segment(lsn)).or_default() += 1;
         if let Some(found) = self.heads.get_mut(head.index()) {
             let unresumed = found.stops.get_mut(found.resumed..).unwrap_or_default();
@@ -258,20 +258,21 @@ impl<'a> Scan<'a> {
         });
         // A record is shorter than a segment.
         let spot = SnapshotRecord { lsn, length: record.length as u32 };
-        let evidence = if head == HeadId::FRESH { lsn } else { evidence };
+        let evidence = if head == HeadId::FRESH { lsn } else { Lsn(0) };
         let readable = Readable { spot, digest: digest(record), evidence };
-        self.waiting.push(Waiting { head, kind: record.kind, readable, large });
+        if let Some(waiting) = self.waiting.get_mut(head.index()) {
+            waiting.push_back(Waiting { kind: record.kind, readable, large });
+        }
     }
 
     /// Applies those that wait and lie below these LSNs.
     fn apply_waiting(&mut self, below: &HeadLsns) {
-        for waiting in mem::take(&mut self.waiting) {
-            let (head, readable) = (waiting.head, waiting.readable);
-            if below.get(head.index()).is_some_and(|below| readable.spot.lsn < *below) {
-                self.pages.apply(&waiting.kind, readable);
-                self.large.extend(waiting.large);
-            } else {
-                self.waiting.push(waiting);
+        for (waiting, below) in self.waiting.iter_mut().zip(below) {
+            let counts = |waiting: &Waiting| waiting.readable.spot.lsn < *below;
+            while waiting.front().is_some_and(counts) {
+                let Some(Waiting { kind, readable, large }) = waiting.pop_front() else { break };
+                self.pages.apply(&kind, readable);
+                self.large.extend(large);
             }
         }
     }
@@ -319,7 +320,8 @@ impl<'a> Scan<'a> {
         for (begin, _) in unfinished {
             cuts.entry(geometry.segment(*begin)).or_insert(*begin);
         }
-        self.waiting.retain(|waiting| {
+        let [fresh, ..] = &mut self.waiting;
+        fresh.retain(|waiting| {
             let lsn = waiting.readable.spot.lsn;
             cuts.get(&geometry.segment(lsn)).is_none_or(|cut| lsn < *cut)
         });
