@@ -13,6 +13,7 @@ use std::sync::{Arc, Mutex};
 
 use common::{Bytes, Dice, alone, link, open, read, replace, tiny};
 use observed::{Observed, Observer};
+use pagelog::sim::SimStorage;
 use pagelog::{
     Access, Condition, Config, Damage, Doubtful, Error, MemoryStorage, PageCache, PageId, Storage, Version,
 };
@@ -253,6 +254,82 @@ fn whatever_is_damaged_it_opens_or_is_refused_and_nothing_is_invented() {
         cache.verify().unwrap();
     }
     assert!(opened > 100, "{opened} opened, {refused} refused");
+}
+
+/// By page and version.
+type Versions = BTreeMap<(u64, u64), Vec<u8>>;
+
+/// Links, replacements and batches, of contents that nobody else has. Adds what pages came to be.
+fn write(cache: &PageCache<Bytes>, pages: &[PageId], steps: u32, label: u8, states: &mut Versions) {
+    let mut dice = Dice::new(label.into());
+    for step in 0..steps {
+        let batch = (step % 3 == 0).then(|| cache.pin_log().unwrap());
+        for _ in 0..1 + dice.below(4) {
+            let page_id = pages[dice.below(pages.len() as u64) as usize];
+            let bytes = [&[label][..], &step.to_le_bytes(), &[0; 20]].concat();
+            let before = read(cache, page_id).unwrap();
+            let version = cache.version(page_id).unwrap().unwrap();
+            let is_link = dice.below(3) > 0 && before.len() < 200;
+            let (version, now) = match is_link {
+                true => (link(cache, page_id, version, &bytes), [before, bytes].concat()),
+                false => (replace(cache, page_id, version, &bytes), bytes),
+            };
+            states.insert((page_id.get(), version.get()), now);
+        }
+        if let Some(batch) = batch {
+            batch.seal_batch().unwrap();
+        }
+        if dice.below(8) == 0 {
+            cache.flush().unwrap();
+        }
+    }
+}
+
+/// A power cut is no damage. And what it has undone does not come back, also if there is no manifest any more that says so.
+#[test]
+fn what_a_power_cut_has_undone_stays_undone() {
+    let _turn = alone();
+    let (mut images, mut undone) = (0, 0);
+    for seed in 1..=4 {
+        let disk = SimStorage::new(seed);
+        let cache = open(tiny(&Arc::new(disk.clone())).space_target(3.0));
+        let allocate = |_| cache.allocate(Bytes(vec![])).unwrap().page_id;
+        let pages: Vec<PageId> = (0..8).map(allocate).collect();
+        cache.flush().unwrap();
+        disk.record_history();
+        let mut old = Versions::new();
+        pages.iter().for_each(|page_id| _ = old.insert((page_id.get(), 1), vec![]));
+        write(&cache, &pages, 100, 1, &mut old);
+        for moment in disk.history().unwrap().step_by(7) {
+            let image = Arc::new(disk.image_at(moment, seed ^ moment).unwrap());
+            let strict = open(tiny(&image).read_only(true));
+            let (tolerant, damage) = tiny(&image).open_tolerantly::<Bytes>(Doubtful::Refuse).unwrap();
+            assert!(damage.is_none(), "{damage}");
+            let states =
+                |cache| pages.iter().map(|id| state_of(cache, id.get()).unwrap()).collect::<Vec<_>>();
+            let recovered: Vec<State> = states(&strict);
+            assert_eq!(recovered, states(&tolerant));
+            drop((strict, tolerant));
+            let cache = open(tiny(&image).space_target(3.0));
+            let mut new = Versions::new();
+            write(&cache, &pages, 12, 2, &mut new);
+            cache.close().unwrap();
+            drop(cache);
+            image.remove("MANIFEST").unwrap();
+            let (cache, damage) = tiny(&image).open_tolerantly::<Bytes>(Doubtful::Serve).unwrap();
+            assert!(damage.manifest_is_lost());
+            for (page_id, recovered) in pages.iter().zip(recovered) {
+                let recovered = recovered.unwrap().0;
+                undone += old.range((page_id.get(), recovered + 1)..=(page_id.get(), u64::MAX)).count();
+                let Ok(Some((version, found))) = state_of(&cache, page_id.get()) else { continue };
+                let place = (page_id.get(), version);
+                let was_kept = version <= recovered && old.get(&place) == Some(&found);
+                assert!(was_kept || new.get(&place) == Some(&found), "page {page_id}: {version}, {found:?}");
+            }
+            images += 1;
+        }
+    }
+    assert!(images > 50 && undone > 500, "{images}, {undone}");
 }
 
 /// Sectors of the log that the disk does not hand out.
