@@ -36,6 +36,7 @@
 //! | [`Cas`] | how a compare-and-swap can end; a lost race is not an error |
 //! | [`Fragment`], [`Codec`] | your pages |
 //! | [`VerifyReport`], [`BackupReport`] | checking and copying a store that is in use |
+//! | [`Damage`] | what is left of a [damaged store](Config::open_tolerantly) |
 //! | [`ExportReport`], [`ImportReport`] | a store as a stream, for other versions |
 //! | [`Batch`] | changes that survive a crash together |
 //! | [`Commit`] | waiting for durability without blocking: poll it, or `.await` it |
@@ -111,7 +112,7 @@ pub use pagecache::{
 pub use pages::Bincode;
 pub use pages::{Codec, CodecError, Fragment};
 pub use progress::Progress;
-pub use recovery::BackupReport;
+pub use recovery::{BackupReport, Condition, Damage, DamagedSegment, Doubtful};
 pub use stats::{Counts, Histogram, Latencies, Metric, MetricValue, OpenMetrics, Unit};
 pub use storage::{Access, FileStorage, MemoryStorage, Storage, StorageFile, StorageLock};
 

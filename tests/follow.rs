@@ -532,3 +532,27 @@ fn a_bare_log_can_be_followed_and_truncated() {
     let events: Vec<_> = log.follow(last).unwrap().map(Result::unwrap).collect();
     assert_eq!(events.len(), 5, "{events:?}");
 }
+
+/// The last segment holds nothing that is live, so the next opening gives it up; and then something is written.
+#[test]
+fn who_has_come_to_the_end_of_the_log_goes_on_from_there_after_an_opening() {
+    let _turn = alone();
+    let storage = Arc::new(MemoryStorage::new());
+    let log = Log::open(tiny(&storage)).unwrap();
+    (0..30_u32).for_each(|n| _ = log.append(&n.to_le_bytes()).unwrap());
+    log.flush().unwrap();
+    let mut follower = log.follow(Lsn::default()).unwrap();
+    assert_eq!(follower.by_ref().map(Result::unwrap).count(), 30);
+    let position = follower.position();
+    drop(follower);
+    log.truncate_before(log.stable_lsn()).unwrap();
+    log.close().unwrap();
+    drop(log);
+    let log = Log::open(tiny(&storage)).unwrap();
+    (0..90_u32).for_each(|n| _ = log.append(&n.to_le_bytes()).unwrap());
+    log.flush().unwrap();
+    let found: Vec<_> = log.follow(position).unwrap().map(Result::unwrap).collect();
+    assert_eq!(found.len(), 90);
+    // Who had not come to the end has missed something.
+    assert!(matches!(log.follow(Lsn::new(position.get() - 20)), Err(Error::Truncated { .. })));
+}

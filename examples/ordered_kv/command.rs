@@ -69,6 +69,11 @@ fn on_forest(options: &Options, command: &Command, forest: &Forest) -> Result<Ex
                 return Ok(ExitCode::FAILURE);
             }
         }
+        Command::Drop => {
+            if !forest.drop_tree(&options.tree)? {
+                return Ok(NOT_THERE);
+            }
+        }
         Command::Sweep => print(format!("{} pages freed\n", forest.sweep()?).as_bytes())?,
         Command::Help | Command::Demo | Command::Bench => {}
     }

@@ -21,6 +21,7 @@ usage: ordered_kv                             the demonstration
   load FILE             puts what is in a file: lines of a key, a tab and a value. Quick if it is sorted
   stats                 figures
   check                 walks through all of the store; exit code 1 if it is not sound
+  drop                  removes the whole tree; exit code 1 if there is none
   sweep                 frees pages that a crash has left over
   demo                  the demonstration, in that directory, which must be new
 
@@ -44,6 +45,7 @@ pub enum Command {
     Load(PathBuf),
     Stats,
     Check,
+    Drop,
     Sweep,
     Demo,
     Bench,
@@ -127,6 +129,7 @@ fn command(words: &[OsString]) -> Result<Command> {
         [b"load", file] => Command::Load(PathBuf::from(String::from_utf8_lossy(file).into_owned())),
         [b"stats"] => Command::Stats,
         [b"check"] => Command::Check,
+        [b"drop"] => Command::Drop,
         [b"sweep"] => Command::Sweep,
         [b"demo"] => Command::Demo,
         [] => return Err(usage("a command is missing".into())),
@@ -158,6 +161,7 @@ mod tests {
         assert_eq!(parse("").unwrap().command, Command::Demo);
         assert_eq!(parse("bench --threads 1,4").unwrap().threads, [1, 4]);
         assert_eq!(parse("d put k v").unwrap().command, Command::Put(b"k".into(), b"v".into()));
+        assert_eq!(parse("d drop --tree t").unwrap().command, Command::Drop);
         let scan = parse("d scan a --reverse --prefix ab").unwrap();
         assert_eq!(scan.command, Command::Scan(Some(b"a".into()), None));
         assert!(scan.reverse && scan.prefix == b"ab");

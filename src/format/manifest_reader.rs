@@ -16,7 +16,6 @@
 
 use crate::error::{Corruption, Error};
 use crate::format::manifest::ManifestState;
-#[cfg(feature = "cli")]
 use crate::format::manifest_entry::StoreKind;
 use crate::format::manifest_entry::{
     ENTRY_LENGTH, Entry, FORMAT_VERSION, FRAME_LENGTH, Frame, MAGIC, ManifestHead,
@@ -62,7 +61,6 @@ impl ManifestFault {
 }
 
 /// What the first entry of a manifest says, for those who look at a manifest of which the rest may be damaged.
-#[cfg(feature = "cli")]
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct FirstEntry {
     pub(crate) format_version: u32,
@@ -72,7 +70,6 @@ pub(crate) struct FirstEntry {
 }
 
 /// Reads the first entry alone.
-#[cfg(feature = "cli")]
 pub(crate) fn read_first_entry(bytes: &[u8]) -> Result<FirstEntry, ManifestFault> {
     let (store_id, head) = read_head(bytes, &mut 0)?;
     // The fields are checked as those of a whole manifest are.

@@ -36,9 +36,9 @@ pub(crate) use manifest::{ManifestState, Voided};
 pub(crate) use manifest_entry::{
     Claim, ENTRY_LENGTH, Entry as ManifestEntry, MAX_CLAIMS, StoreKind, encode_entry,
 };
-#[cfg(feature = "cli")]
-pub(crate) use manifest_reader::read_first_entry;
-pub(crate) use manifest_reader::{ReadManifest, damaged_copies, may_be_manifest, read_manifest};
+pub(crate) use manifest_reader::{
+    ReadManifest, damaged_copies, may_be_manifest, read_first_entry, read_manifest,
+};
 pub(crate) use record::{Payload, Record, RecordFault, RecordKind};
 pub(crate) use roots::{decode_roots, encode_roots};
 pub(crate) use segment_header::{SegmentHeader, SegmentHeaderFault};

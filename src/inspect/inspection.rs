@@ -4,18 +4,17 @@ use std::collections::BTreeMap;
 use std::io;
 use std::sync::Arc;
 
-use super::headers::LogBytes;
 use super::types::{FileInfo, FileKind, SnapshotInfo, Source, StoreInfo, StoreKind};
 use crate::config::DEFAULT_SEGMENT_SIZE;
 use crate::error::{Error, Result};
 use crate::format::{
     Claim, LargeName, ManifestState, RecordSeed, StoreId, StoreKind as Kind, dictionary_number,
-    read_first_entry, read_manifest, snapshot_serial,
+    snapshot_serial,
 };
 use crate::geometry::Geometry;
 use crate::ids::{HeadId, HeadLsns, Lsn, SegmentId, SlotId};
 use crate::log::{LOG_FILE, MANIFEST_FILE, MANIFEST_TEMPORARY};
-use crate::recovery::{LOCK_FILE, UNFINISHED_FILE, read_file, read_index, snapshot_serials};
+use crate::recovery::{Facts, LOCK_FILE, LogBytes, UNFINISHED_FILE, facts, read_index, snapshot_serials};
 use crate::storage::{Access, Storage, StorageFile, StorageLock};
 
 /// How to look at a store.
@@ -101,16 +100,6 @@ pub struct Inspection {
     _lock: Option<Box<dyn StorageLock>>,
 }
 
-/// What manifest and log say of a store.
-struct Facts {
-    manifest: Option<ManifestState>,
-    fault: Option<Error>,
-    store_id: Option<StoreId>,
-    format_version: Option<u32>,
-    kind: Option<StoreKind>,
-    segment_size: Option<u32>,
-}
-
 impl Inspection {
     /// Reads the manifest, or if that can't be read the headers of all segments.
     ///
@@ -133,7 +122,8 @@ impl Inspection {
         let length = log.as_ref().map(|file| file.len()).transpose();
         let log_length = length.map_err(|error| Error::io("read", &log_path, error))?.unwrap_or(0);
         let bytes = log.as_deref().map(|file| LogBytes { file, length: log_length, path: &log_path });
-        let facts = facts(storage.as_ref(), &files, bytes.as_ref())?;
+        let has_manifest = files.iter().any(|file| file.kind == FileKind::Manifest);
+        let facts = facts(storage.as_ref(), has_manifest, bytes.as_ref())?;
         let wanted = facts.segment_size.or(options.segment_size.filter(|size| is_segment_size(*size)));
         let geometry = Geometry::new(wanted.unwrap_or(DEFAULT_SEGMENT_SIZE));
         let claims = match (&facts.manifest, &bytes, facts.store_id) {
@@ -252,44 +242,6 @@ const fn public(kind: Kind) -> StoreKind {
     }
 }
 
-/// Reads the manifest, and as much of it as can be read if not all can.
-fn facts(storage: &dyn Storage, files: &[FileInfo], log: Option<&LogBytes<'_>>) -> Result<Facts> {
-    let path = storage.describe(MANIFEST_FILE);
-    let has_manifest = files.iter().any(|file| file.kind == FileKind::Manifest);
-    let bytes = if has_manifest { read_file(storage, MANIFEST_FILE)? } else { Vec::new() };
-    let first = read_first_entry(&bytes).ok();
-    let format_version = first.map(|first| first.format_version);
-    let kind = first.map(|first| public(first.kind));
-    let fault = match read_manifest(&bytes) {
-        Ok(read) => {
-            let (store_id, segment_size) = (Some(read.state.store_id), Some(read.state.segment_size));
-            return Ok(Facts {
-                manifest: Some(read.state),
-                fault: None,
-                store_id,
-                format_version,
-                kind,
-                segment_size,
-            });
-        }
-        Err(fault) => fault.into_error(&path),
-    };
-    let guess = log.map(LogBytes::guess).transpose()?.flatten();
-    let fault = match fault {
-        Error::UnsupportedFormat { .. } => return Err(fault),
-        _ if !has_manifest => {
-            Error::NotAStore { path: storage.describe(""), reason: format!("there is no {MANIFEST_FILE}") }
-        }
-        fault => fault,
-    };
-    let store_id = first.map(|first| first.store_id).or(guess.map(|(store_id, _)| store_id));
-    if store_id.is_none() {
-        return Err(fault);
-    }
-    let segment_size = first.map(|first| first.segment_size).or(guess.and_then(|(_, size)| size));
-    Ok(Facts { manifest: None, fault: Some(fault), store_id, format_version, kind, segment_size })
-}
-
 /// The directory, without what a path of a file in it would go on with.
 fn directory(storage: &dyn Storage) -> String {
     let path = storage.describe("");
@@ -313,7 +265,7 @@ fn info(
         path: directory(storage),
         format_version: facts.format_version,
         store_id: facts.store_id.map(|id| format!("{:032x}", u128::from_be_bytes(id.0))),
-        kind: facts.kind,
+        kind: facts.kind.map(public),
         segment_size: geometry.segment_size(),
         segment_size_is_assumed: facts.segment_size.is_none(),
         source: if manifest.is_some() { Source::Manifest } else { Source::Headers },

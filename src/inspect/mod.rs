@@ -29,13 +29,11 @@
 //!   words for each.
 
 mod check;
-mod headers;
 mod inspection;
 mod pages;
 mod records;
 mod survey;
 mod types;
-mod walk;
 
 pub use check::CheckReport;
 pub use inspection::{InspectOptions, Inspection};

@@ -5,10 +5,10 @@ use std::ops::ControlFlow;
 use super::inspection::Inspection;
 use super::survey::Survey;
 use super::types::{LargeValueInfo, RecordInfo, RecordState, RecordType, SegmentInfo, Source};
-use super::walk::{Step, seems_to_be, walk};
 use crate::error::Result;
 use crate::format::{Claim, LargeName, LargePointer, Record, RecordKind};
 use crate::ids::{PageId, SlotId, Version};
+use crate::recovery::{Step, seems_to_be, walk};
 
 impl Inspection {
     /// Calls `visit` for each record of a segment, in order, with the payload as it is stored; and for bytes that are damaged. Not for what lies unwritten behind the last record.

@@ -11,12 +11,12 @@ use std::ops::ControlFlow;
 use super::inspection::Inspection;
 use super::pages::{Pages, Spot};
 use super::types::{SegmentInfo, SegmentState, Source};
-use super::walk::{Step, Walked, seems_to_be, walk};
 use crate::error::{Corruption, Error, Result};
 use crate::format::record::MIN_LENGTH;
 use crate::format::{Claim, ManifestState, Record, RecordKind, SegmentHeader, SegmentHeaderFault};
 use crate::ids::{HeadId, HeadLsns, Lsn, PageId, SegmentId, SlotId};
 use crate::progress::Progress;
+use crate::recovery::{Step, Walked, seems_to_be, walk};
 
 /// What a pass over the log has found.
 #[derive(Clone, Debug, Default)]

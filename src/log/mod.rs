@@ -59,11 +59,9 @@ pub(crate) use copy::StableLog;
 pub(crate) use core::{Due, LOG_FILE, LogCore, LogStart};
 pub(crate) use gate::Privilege;
 pub(crate) use hold::{Hold, SegmentInUse};
-#[cfg(feature = "cli")]
-pub(crate) use large::LargeValues;
-pub(crate) use large::{LargeFile, OwnedFile};
+pub(crate) use large::{LargeFile, LargeValues, OwnedFile};
 pub(crate) use manifest_file::{MANIFEST_FILE, MANIFEST_TEMPORARY, ManifestFile};
 pub(crate) use reads::Wanted;
-pub(crate) use scan::{Records, next_record};
+pub(crate) use scan::{Records, Search};
 pub(crate) use supply::{RESERVE, SupplyFigures, SupplyStart, claimed_at_once};
 pub(crate) use trail::{Step, Trail};

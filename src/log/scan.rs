@@ -4,24 +4,43 @@ use crate::format::record::{self, MIN_LENGTH};
 use crate::format::{Record, RecordFault, RecordKind, RecordSeed};
 use crate::ids::SegmentId;
 
-/// How many times its own length a segment is read at most in searching for a record behind a damaged one.
-const SEARCH: usize = 16;
+/// How many times its own length a segment is read at most in searching for records behind damaged ones.
+const SEARCH: usize = 64;
 
-/// Where the next record that verifies begins, at `from` bytes into the segment or later; `bytes` are its beginning. Nothing says where
-/// that could be, so every byte is tried, within reason.
-pub(crate) fn next_record(bytes: &[u8], seed: RecordSeed, segment: SegmentId, from: u32) -> Option<u32> {
-    let mut budget = SEARCH * bytes.len();
-    for at in from as usize..bytes.len().saturating_sub(MIN_LENGTH - 1) {
-        let rest = bytes.get(at..).unwrap_or_default();
-        let Some(length) = record::claimed_length(rest) else { continue };
-        budget = budget.checked_sub(length)?;
-        // Segments are below 2^26 bytes.
-        let offset = at as u32;
-        if record::decode(rest, seed.at(segment, offset)).is_ok() {
-            return Some(offset);
-        }
+/// The search in one segment for records behind damaged ones. Nothing says where these could be, so every byte is tried; but what has the looks
+/// of a long record everywhere would take a time that grows with the square of the segment. So all searches in a segment together have a bound.
+#[derive(Debug)]
+pub(crate) struct Search {
+    budget: usize,
+}
+
+impl Search {
+    /// For a segment of which so many bytes are there.
+    pub(crate) fn new(length: usize) -> Self {
+        Self { budget: SEARCH * length }
     }
-    None
+
+    /// Where the next record that verifies begins, at `from` bytes into the segment or later; `bytes` are its beginning. `None` if there is none,
+    /// or the search is given up.
+    pub(crate) fn next_record(
+        &mut self,
+        bytes: &[u8],
+        seed: RecordSeed,
+        segment: SegmentId,
+        from: u32,
+    ) -> Option<u32> {
+        for at in from as usize..bytes.len().saturating_sub(MIN_LENGTH - 1) {
+            let rest = bytes.get(at..).unwrap_or_default();
+            let Some(length) = record::claimed_length(rest) else { continue };
+            self.budget = self.budget.checked_sub(length)?;
+            // Segments are below 2^26 bytes.
+            let offset = at as u32;
+            if record::decode(rest, seed.at(segment, offset)).is_ok() {
+                return Some(offset);
+            }
+        }
+        None
+    }
 }
 
 /// Walks the records in the bytes of a segment.

@@ -93,8 +93,11 @@ impl Trail {
             mark,
         };
         let found = trail.segments().find(|found| found.segment == segment);
-        if found.is_none() && from == stable {
-            // There is nothing in it yet that is not behind it.
+        let ended = trail.core.opened_at();
+        // Recovery gives up a segment without live records, also the one that it has cut.
+        let was_last = geometry.offset(ended) > 0 && geometry.segment(ended) == segment && from >= ended;
+        if found.is_none() && (from == stable || was_last) {
+            // There is nothing in it that is not behind it.
             trail.behind = segment;
         }
         trail.reading = found.map(|segment| Reading { segment, offset: SegmentHeader::LENGTH as u32 });

@@ -16,6 +16,7 @@ use crate::format::{
 use crate::ids::{HeadId, PageId, Version};
 use crate::pages::Fragment;
 use crate::progress::{Progress, Reporter, Tell};
+use crate::recovery::Damage;
 use crate::sync::atomic::Ordering;
 use crate::sync::epoch;
 
@@ -34,7 +35,10 @@ pub struct ExportReport {
     pub free_ids: u64,
     /// Bytes of the stream.
     pub bytes: u64,
-    /// Whether it is the state of one moment: nobody wrote meanwhile, and no batch was open.
+    /// Pages, and perhaps the named roots, that are left out because they can't be read. Only in an export of a store that was
+    /// [opened tolerantly](crate::Config::open_tolerantly); elsewhere that is an error.
+    pub left_out: u64,
+    /// Whether it is the state of one moment: nobody wrote meanwhile, no batch was open, and nothing is known to be damaged.
     pub is_consistent: bool,
     /// How long it took.
     pub duration: Duration,
@@ -95,12 +99,18 @@ impl<F: Fragment> PageCache<F> {
         let began = Instant::now();
         self.inner.core.gate().admit_read()?;
         let mut stream = Stream::new(to);
-        let (end, is_consistent) = self.write_export(&mut stream, &mut progress)?;
+        let mut left_out = 0;
+        let (end, is_consistent) = self.write_export(&mut stream, &mut left_out, &mut progress)?;
         let (ExportEnd { pages, free: free_ids }, bytes) = (end, stream.bytes);
-        Ok(ExportReport { pages, free_ids, bytes, is_consistent, duration: began.elapsed() })
+        Ok(ExportReport { pages, free_ids, bytes, left_out, is_consistent, duration: began.elapsed() })
     }
 
-    fn write_export(&self, stream: &mut Stream<'_>, tell: Tell<'_>) -> Result<(ExportEnd, bool)> {
+    fn write_export(
+        &self,
+        stream: &mut Stream<'_>,
+        left_out: &mut u64,
+        tell: Tell<'_>,
+    ) -> Result<(ExportEnd, bool)> {
         let inner = &*self.inner;
         let mut is_consistent = inner.settle_for_export()?;
         let before = inner.core.tail();
@@ -116,10 +126,15 @@ impl<F: Fragment> PageCache<F> {
         stream.end_block(BlockKind::Start)?;
         let (mut end, mut last) = (ExportEnd::default(), PageId(0));
         for page_id in (PageId::FIRST.0..start.next_page_id).map(PageId) {
-            match inner.export_page(self, page_id, last, &mut stream.block)? {
+            let exported = inner.export_page(self, page_id, last, &mut stream.block);
+            match inner.tolerate(exported, Exported::Damaged)? {
                 Exported::Page => end.pages += 1,
                 Exported::Free => end.free += 1,
                 Exported::Nothing => continue,
+                Exported::Damaged => {
+                    *left_out += 1;
+                    continue;
+                }
             }
             last = page_id;
             if stream.block.len() >= BLOCK {
@@ -132,13 +147,16 @@ impl<F: Fragment> PageCache<F> {
         if stream.has_block() {
             stream.end_block(BlockKind::Pages)?;
         }
-        let roots = encode_roots(&*self.meta()?);
+        let roots = inner.tolerate(self.meta().map(Some), None)?;
+        *left_out += u64::from(roots.is_none());
+        let roots = encode_roots(&roots.unwrap_or_default());
         stream.block.extend_from_slice(&roots);
         stream.end_block(BlockKind::Roots)?;
         end.push(&mut stream.block);
         stream.end_block(BlockKind::End)?;
         stream.to.flush().map_err(|error| Error::io("write", "the export", error))?;
         is_consistent &= inner.core.tail() == before && !inner.core.batches().is_open();
+        is_consistent &= *left_out == 0 && inner.damage.as_ref().is_none_or(Damage::is_none);
         reporter.finish()?;
         Ok((end, is_consistent))
     }
@@ -149,9 +167,20 @@ enum Exported {
     Page,
     Free,
     Nothing,
+    Damaged,
 }
 
 impl<F: Fragment> Inner<F> {
+    /// What stands for something that can't be read, in a store that was opened tolerantly.
+    fn tolerate<T>(&self, read: Result<T>, instead: T) -> Result<T> {
+        match read {
+            Err(Error::Corruption(_) | Error::Decode { .. } | Error::Io { .. }) if self.damage.is_some() => {
+                Ok(instead)
+            }
+            other => other,
+        }
+    }
+
     /// Waits for what is on its way. Returns whether the state is one moment's then: nothing came meanwhile, and no batch is open.
     fn settle_for_export(&self) -> Result<bool> {
         if !self.core.gate().is_read_only() && self.core.gate().check_poison().is_ok() {

@@ -81,7 +81,9 @@ impl<F: Fragment> PageCache<F> {
     /// follower that has fallen behind can find a gap, and is told so by [`Truncated`](Error::Truncated); it then has to begin anew from a copy.
     /// `keep` is how many bytes of log (whole segments) are kept from being used again until the follower has read them; the file is longer by
     /// that much. If more would have to be kept, the follower loses its place, and the store goes on. With 0 nothing is kept. When a store is
-    /// opened, segments without live records are given up.
+    /// opened, segments without live records are given up. A follower that had come to the end of the log by then can go on from there as long
+    /// as that opening lasts. After the next one, if something was written in between, it can be told `Truncated` though it has missed
+    /// nothing: when the last segment from before held nothing live, nothing says any more where it ended.
     ///
     /// **A copy, and all that comes after it**: follow first, then copy, and skip what is in the copy.
     ///

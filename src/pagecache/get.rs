@@ -40,7 +40,8 @@ impl<F: Fragment> PageCache<F> {
     /// The page's version, or `None` if there is no page of that id. Does not touch its contents, nor the disk.
     ///
     /// # Errors
-    /// [`ReservedPageId`](Error::ReservedPageId), [`Closed`](Error::Closed).
+    /// [`ReservedPageId`](Error::ReservedPageId), [`Closed`](Error::Closed); [`Corruption`](Error::Corruption) if the store was
+    /// [opened tolerantly](crate::Config::open_tolerantly) and the page can't be read.
     pub fn version(&self, page_id: PageId) -> Result<Option<Version>> {
         self.inner.core.gate().admit_read()?;
         let guard = epoch::pin();
@@ -51,7 +52,8 @@ impl<F: Fragment> PageCache<F> {
                 head.prefetch_link();
                 Ok(Some(head.version()))
             }
-            _ => Ok(None),
+            Some(_) => Ok(None),
+            None => self.inner.check_absent(page_id).map(|()| None),
         }
     }
 }
@@ -59,7 +61,10 @@ impl<F: Fragment> PageCache<F> {
 impl<F: Fragment> Inner<F> {
     #[cold]
     fn absent<'g>(&self, page_id: PageId) -> Result<Option<Page<'g, F>>> {
-        if page_id == PageId::META { Err(Error::ReservedPageId) } else { Ok(None) }
+        if page_id == PageId::META {
+            return Err(Error::ReservedPageId);
+        }
+        self.check_absent(page_id).map(|()| None)
     }
 
     #[cold]

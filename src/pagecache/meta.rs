@@ -61,22 +61,52 @@ impl<F: Fragment> PageCache<F> {
     /// All named roots.
     ///
     /// # Errors
-    /// [`Closed`](crate::Error::Closed).
+    /// [`Closed`](crate::Error::Closed); [`Corruption`](crate::Error::Corruption) if the store was
+    /// [opened tolerantly](crate::Config::open_tolerantly) and they can't be read.
     pub fn meta(&self) -> Result<Arc<Roots>> {
         self.inner.core.gate().admit_read()?;
+        self.inner.check_absent(PageId::META)?;
         Ok(Arc::clone(&self.inner.meta.lock().0))
     }
 
     /// The page that a name points to.
     ///
     /// # Errors
-    /// [`Closed`](crate::Error::Closed).
+    /// As [`meta`](Self::meta).
     pub fn meta_pid_for_name(&self, name: &[u8]) -> Result<Option<PageId>> {
         Ok(self.meta()?.get(name).copied())
     }
 
-    /// Makes `name` point to `new` (`None`: to nothing) if it points to `old`. Durable once its LSN is stable; in a batch, with
-    /// the batch. Does not look whether there is such a page.
+    /// Makes `name` point to `new` if it points to `old`. `None` stands for no such name: as `old` it makes sure that the name is new, as `new` it
+    /// removes the name. Durable once its LSN is stable; in a batch, with the batch. Does not look whether there is such a page; removing a name
+    /// frees none.
+    ///
+    /// ```
+    /// # use std::sync::Arc;
+    /// # use pagelog::{Codec, CodecError, Config, Fragment, MemoryStorage, PageCache, RootCas};
+    /// # struct Text(Vec<u8>);
+    /// # struct Raw;
+    /// # impl Codec<Text> for Raw {
+    /// #     fn encode(text: &Text, into: &mut Vec<u8>) -> Result<(), CodecError> { into.extend(&text.0); Ok(()) }
+    /// #     fn decode(bytes: &[u8]) -> Result<Text, CodecError> { Ok(Text(bytes.to_vec())) }
+    /// # }
+    /// # impl Fragment for Text {
+    /// #     type Codec = Raw;
+    /// #     fn merge(texts: &[&Self]) -> Self { Text(texts.iter().flat_map(|text| text.0.clone()).collect()) }
+    /// # }
+    /// # fn main() -> pagelog::Result<()> {
+    /// # let cache: PageCache<Text> = Config::with_storage(Arc::new(MemoryStorage::new())).open()?;
+    /// let page = cache.allocate(Text(b"the root".to_vec()))?;
+    /// let done = cache.cas_root_in_meta(b"tree", None, Some(page.page_id))?;
+    /// assert!(matches!(done, RootCas::Done { .. }));
+    /// // Gone, name first: a crash in between leaves a page that no name leads to, and never a name that leads nowhere.
+    /// let done = cache.cas_root_in_meta(b"tree", Some(page.page_id), None)?;
+    /// assert!(matches!(done, RootCas::Done { .. }));
+    /// assert!(cache.free(page.page_id, page.version)?.is_done());
+    /// assert_eq!(cache.meta_pid_for_name(b"tree")?, None);
+    /// # Ok(())
+    /// # }
+    /// ```
     ///
     /// # Errors
     /// [`ValueTooLarge`](crate::Error::ValueTooLarge) if all names together do not fit in a segment,

@@ -20,7 +20,7 @@ use crate::pages::budget::Budget;
 use crate::pages::eviction::Evictor;
 use crate::pages::table::PageTable;
 use crate::progress::Progress;
-use crate::recovery::{Recovered, RecoveredPages, ReplayedRange, recover};
+use crate::recovery::{Damage, Doubtful, Recovered, RecoveredPages, ReplayedRange, recover, rescue};
 use crate::sync::Mutex;
 use crate::sync::atomic::AtomicU64;
 
@@ -50,14 +50,82 @@ impl Config {
     ) -> Result<PageCache<F>> {
         let config = self.of_an_instance();
         let recovered = recover(&config, StoreKind::PageCache, &mut progress)?;
-        let inner = Arc::new(Inner::assemble(&config, recovered)?);
-        let owner = Arc::new(Owner::new(Arc::clone(&inner), &config)?);
-        Ok(PageCache { inner, owner })
+        assemble(&config, recovered, None)
+    }
+
+    /// Opens what can be read of a store that [`open`](Self::open) refuses because it is damaged, or of which a check has found that something is, and
+    /// says what is damaged and what that means for each page. To save what there is, [export](PageCache::export) it, which leaves out
+    /// what can't be read, or copy page by page.
+    ///
+    /// The store is opened [read-only](Self::read_only), whatever is configured: nothing of it is changed, however often this is tried. Opening it for
+    /// writing would make the damage final: the log would be cut and used again, and what can't be understood removed. It reads all of the log and all
+    /// large values, so it takes longer than `open`.
+    ///
+    /// A page is [certain](crate::Condition::Certain), [lost](crate::Condition::Lost), or [in doubt](crate::Condition::InDoubt): it can be read, but whether what is read is
+    /// the newest can't be known, since the log is damaged where a newer record of it may have been. `doubtful` says whether such pages are
+    /// handed out; look at [`Damage::condition`] then. A page that is lost never is: what is left of it may be an old state, or have
+    /// gaps. What is [promised](crate::docs::durability#damage) beyond single pages, batches above all, is not for pages in doubt.
+    ///
+    /// A store without damage is opened as it is, with a [report](Damage::is_none) that says so.
+    ///
+    /// ```
+    /// # use std::ops::ControlFlow;
+    /// # use std::sync::Arc;
+    /// # use pagelog::{Codec, CodecError, Config, Doubtful, Fragment, MemoryStorage, PageCache, Storage};
+    /// # struct Text(Vec<u8>);
+    /// # struct Raw;
+    /// # impl Codec<Text> for Raw {
+    /// #     fn encode(text: &Text, into: &mut Vec<u8>) -> Result<(), CodecError> { into.extend(&text.0); Ok(()) }
+    /// #     fn decode(bytes: &[u8]) -> Result<Text, CodecError> { Ok(Text(bytes.to_vec())) }
+    /// # }
+    /// # impl Fragment for Text {
+    /// #     type Codec = Raw;
+    /// #     fn merge(texts: &[&Self]) -> Self { Text(texts.iter().flat_map(|text| text.0.clone()).collect()) }
+    /// # }
+    /// # fn main() -> pagelog::Result<()> {
+    /// # let storage = Arc::new(MemoryStorage::new());
+    /// # let config = || Config::with_storage(storage.clone());
+    /// # let cache: PageCache<Text> = config().open()?;
+    /// # cache.allocate(Text(b"hello".to_vec()))?;
+    /// # cache.close()?;
+    /// # drop(cache);
+    /// # let new_place = || Config::with_storage(Arc::new(MemoryStorage::new()));
+    /// let (cache, damage) = config().open_tolerantly::<Text>(Doubtful::Serve)?;
+    /// println!("{damage}");
+    /// for (page_id, reason) in damage.lost_pages() {
+    ///     println!("page {page_id}: {reason}");
+    /// }
+    /// let mut stream = Vec::new();
+    /// let report = cache.export(&mut stream, |_| ControlFlow::Continue(()))?;
+    /// assert_eq!(report.left_out, 0);
+    /// new_place().import(&mut &stream[..], |_| ControlFlow::Continue(()))?;
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    /// As [`open`](Self::open), but [`Corruption`](Error::Corruption) only if nothing can be read: the file of the log is gone.
+    /// [`NotAStore`](Error::NotAStore) also if neither a manifest nor a segment of a log can be recognised.
+    pub fn open_tolerantly<F: Fragment>(self, doubtful: Doubtful) -> Result<(PageCache<F>, Damage)> {
+        let config = self.read_only(true).of_an_instance();
+        let (recovered, damage) = rescue(&config, doubtful)?;
+        let cache = assemble(&config, recovered, Some(damage.clone()))?;
+        Ok((cache, damage))
     }
 }
 
+fn assemble<F: Fragment>(
+    config: &Config,
+    recovered: Recovered,
+    damage: Option<Damage>,
+) -> Result<PageCache<F>> {
+    let inner = Arc::new(Inner::assemble(config, recovered, damage)?);
+    let owner = Arc::new(Owner::new(Arc::clone(&inner), config)?);
+    Ok(PageCache { inner, owner })
+}
+
 impl<F: Fragment> Inner<F> {
-    fn assemble(config: &Config, recovered: Recovered) -> Result<Self> {
+    fn assemble(config: &Config, recovered: Recovered, damage: Option<Damage>) -> Result<Self> {
         let Recovered { core, lock, pages, was_recovered, id_bound, version_floor, snapshot, .. } = recovered;
         let RecoveredPages { ranges, homes, free, next_page_id } = pages;
         let budget = Arc::new(Budget::new(config.cache_capacity));
@@ -79,6 +147,7 @@ impl<F: Fragment> Inner<F> {
             consolidation: Consolidation::new(config),
             large: LargeLimits::new(config, &core),
             was_recovered,
+            damage,
             temporary: config.temporary,
             lock: Mutex::new(lock),
             core,

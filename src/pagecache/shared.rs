@@ -18,6 +18,7 @@ use crate::pages::node_ref::NodeRef;
 use crate::pages::retire::RetiredChain;
 use crate::pages::table::PageTable;
 use crate::pages::{Codec, Fragment};
+use crate::recovery::Damage;
 use crate::stats::{Counter, Timed};
 use crate::storage::StorageLock;
 use crate::sync::Mutex;
@@ -109,6 +110,8 @@ pub(crate) struct Inner<F: Fragment> {
     pub(super) consolidation: Consolidation,
     pub(super) large: LargeLimits,
     pub(super) was_recovered: bool,
+    /// What is damaged in a store that was opened all the same.
+    pub(super) damage: Option<Damage>,
     pub(super) temporary: bool,
     pub(super) lock: Mutex<Option<Box<dyn StorageLock>>>,
 }
@@ -190,6 +193,12 @@ impl<F: Fragment> Inner<F> {
                 then(fragment, length, payload)
             })
         })
+    }
+
+    /// That there is no page of that id, unless this can't be said of it.
+    #[cold]
+    pub(super) fn check_absent(&self, page_id: PageId) -> Result<()> {
+        self.damage.as_ref().and_then(|damage| damage.refusal(page_id)).map_or(Ok(()), Err)
     }
 
     /// Whether a verb may write, and the page is a user's.

@@ -103,30 +103,37 @@ pub(crate) fn recover(config: &Config, kind: StoreKind, tell: Tell<'_>) -> Resul
             reopen(config, manifest.state, &mut Reporter::new(tell))?
         }
     };
-    let counters = Arc::new(Counters::new());
-    Ok(Recovered {
-        core: Arc::new(LogCore::new(config, parts.start, counters)),
-        lock,
-        pages: parts.pages,
-        was_recovered: parts.was_recovered,
-        first_lsn: parts.first_lsn,
-        id_bound: parts.id_bound,
-        version_floor: parts.version_floor,
-        snapshot: parts.snapshot,
-    })
+    Ok(parts.into_recovered(config, lock))
 }
 
-struct Parts {
+/// What an opened store consists of.
+pub(super) struct Parts {
     start: LogStart,
-    pages: RecoveredPages,
+    pub(super) pages: RecoveredPages,
     was_recovered: bool,
     first_lsn: Lsn,
-    id_bound: u64,
-    version_floor: Version,
+    pub(super) id_bound: u64,
+    pub(super) version_floor: Version,
     snapshot: RecoveredSnapshot,
 }
 
-fn lock(config: &Config) -> Result<Option<Box<dyn StorageLock>>> {
+impl Parts {
+    pub(super) fn into_recovered(self, config: &Config, lock: Option<Box<dyn StorageLock>>) -> Recovered {
+        let counters = Arc::new(Counters::new());
+        Recovered {
+            core: Arc::new(LogCore::new(config, self.start, counters)),
+            lock,
+            pages: self.pages,
+            was_recovered: self.was_recovered,
+            first_lsn: self.first_lsn,
+            id_bound: self.id_bound,
+            version_floor: self.version_floor,
+            snapshot: self.snapshot,
+        }
+    }
+}
+
+pub(super) fn lock(config: &Config) -> Result<Option<Box<dyn StorageLock>>> {
     let storage = config.storage.as_ref();
     let access = if config.read_only { Access::Read } else { Access::Write };
     if !config.read_only {
@@ -139,7 +146,7 @@ fn lock(config: &Config) -> Result<Option<Box<dyn StorageLock>>> {
     }
 }
 
-fn check_options(config: &Config, state: &ManifestState) -> Result<()> {
+pub(super) fn check_options(config: &Config, state: &ManifestState) -> Result<()> {
     if let Some(wanted) = config.segment_size.filter(|size| *size != state.segment_size) {
         let reason = format!("is {wanted}, but the store was created with {}", state.segment_size);
         return Err(Error::InvalidConfig { option: "segment_size", reason });
@@ -196,11 +203,11 @@ fn create(config: &Config, kind: StoreKind) -> Result<Parts> {
 }
 
 /// What was found in the files, before anything is changed.
-struct Survey {
-    snapshot: Loaded,
-    found: Tips,
-    census: Census,
-    ranges: Vec<ReplayedRange>,
+pub(super) struct Survey {
+    pub(super) snapshot: Loaded,
+    pub(super) found: Tips,
+    pub(super) census: Census,
+    pub(super) ranges: Vec<ReplayedRange>,
 }
 
 /// So many snapshots are tried, from the newest on. That an older one can be used when a newer one can't is not worth more.
@@ -258,11 +265,24 @@ fn read_log(
     Ok(Survey { snapshot, found, census, ranges: replay.into_ranges().collect() })
 }
 
-fn reopen(config: &Config, mut state: ManifestState, reporter: &mut Reporter<'_>) -> Result<Parts> {
+fn reopen(config: &Config, state: ManifestState, reporter: &mut Reporter<'_>) -> Result<Parts> {
     let storage = config.storage.as_ref();
     let scene = open_scene(config, &state)?;
     let serials = snapshot_file::snapshot_serials(storage)?;
-    let Survey { snapshot, found, census, ranges } = survey(storage, &scene, &state, &serials, reporter)?;
+    let survey = survey(storage, &scene, &state, &serials, reporter)?;
+    resume(config, state, scene, serials.first().copied().unwrap_or(0), survey)
+}
+
+/// Goes on from what was found; `serial` is the newest snapshot's.
+pub(super) fn resume(
+    config: &Config,
+    mut state: ManifestState,
+    scene: Scene,
+    serial: u64,
+    survey: Survey,
+) -> Result<Parts> {
+    let storage = config.storage.as_ref();
+    let Survey { snapshot, found, census, ranges } = survey;
     let live = census.live;
     let large = large::survey(storage, &scene, &state, &ranges)?;
     failpoint!("recovery::surveyed");
@@ -308,14 +328,14 @@ fn reopen(config: &Config, mut state: ManifestState, reporter: &mut Reporter<'_>
         id_bound,
         version_floor,
         snapshot: RecoveredSnapshot {
-            serial: serials.first().copied().unwrap_or(0),
+            serial,
             is_current: snapshot.serial.is_some() && snapshot.ends == tips,
             files: snapshot.serial.map(|_| snapshot.files),
         },
     })
 }
 
-fn open_scene(config: &Config, state: &ManifestState) -> Result<Scene> {
+pub(super) fn open_scene(config: &Config, state: &ManifestState) -> Result<Scene> {
     let storage = config.storage.as_ref();
     let log_path = storage.describe(LOG_FILE);
     let access = if config.read_only { Access::Read } else { Access::Write };

@@ -126,10 +126,15 @@ pub(crate) struct Replay {
 }
 
 impl Replay {
-    /// For a log file of that length: even the shortest record takes some bytes, which bounds the page ids.
+    /// For a log file of that length.
     pub(crate) fn new(log_path: String, log_length: u64, state: &ManifestState) -> Self {
-        let limit = (log_length / 8 + (1 << 16)).min(PageId::LIMIT);
+        let limit = Self::limit(log_length);
         Self { ranges: Vec::new(), limit, log_path, voided: state.voided(), entries: BTreeMap::new() }
+    }
+
+    /// Above all page ids that a log file of that length has room for: even the shortest record takes some bytes.
+    pub(super) fn limit(log_length: u64) -> u64 {
+        (log_length / 8 + (1 << 16)).min(PageId::LIMIT)
     }
 
     /// Takes what a snapshot says of a range. False if there can't be such a range.

@@ -5,7 +5,8 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use pagelog::{
-    Access, Config, Error, Fragment, MemoryStorage, PageCache, PageId, Storage, VerifyReport, Version,
+    Access, Config, Doubtful, Error, Fragment, MemoryStorage, PageCache, PageId, Storage, VerifyReport,
+    Version,
 };
 
 use crate::bytes::Bytes;
@@ -249,6 +250,12 @@ pub fn exercise(files: &Files, pages: u64) {
             None
         }
     };
+    for doubtful in [Doubtful::Serve, Doubtful::Refuse] {
+        match config(&storage).open_tolerantly::<Bytes>(doubtful) {
+            Ok((cache, damage)) => drop((look(&cache, pages), damage.to_string())),
+            Err(error) => assert!(is_refusal(&error), "{error:?}"),
+        }
+    }
     let Some(cache) = open(true) else { return };
     let (before, unreadable) = look(&cache, pages);
     let _ = cache.verify();

@@ -6,6 +6,7 @@
 #[path = "../support/bytes.rs"]
 mod bytes;
 mod golden;
+mod tolerant;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;

@@ -5,7 +5,7 @@ use std::collections::HashSet;
 use pagelog::PageId;
 
 use super::block::{Block, Link};
-use super::error::Result;
+use super::error::{Error, Result};
 use super::find::Seat;
 use super::forest::{Forest, Tree};
 
@@ -65,7 +65,11 @@ impl Forest {
     fn walk(&self) -> Result<(Report, Vec<PageId>)> {
         let (mut report, mut used) = (Report::default(), HashSet::new());
         for root in self.shared.cache.meta()?.values() {
-            let tree = self.tree_at(*root)?;
+            let no_root = |_| Error::Damaged(format!("there is no root {root}"));
+            let tree = self.tree_at(*root).map_err(|error| match error {
+                Error::Dropped => no_root(()),
+                error => error,
+            })?;
             Walk { tree: &tree, used: &mut used, report: &mut report }.tree()?;
         }
         let mut unused = Vec::new();

@@ -10,6 +10,8 @@ pub enum Error {
     Store(pagelog::Error),
     /// A key is longer than 65 535 bytes.
     KeyTooLong(usize),
+    /// The tree was dropped.
+    Dropped,
     /// The pages are not what this tree would have written.
     Damaged(String),
 }
@@ -27,6 +29,7 @@ impl fmt::Display for Error {
             Self::KeyTooLong(length) => {
                 write!(formatter, "a key of {length} bytes is above the maximum of 65535")
             }
+            Self::Dropped => formatter.write_str("the tree was dropped"),
             Self::Damaged(what) => write!(formatter, "the tree is damaged: {what}"),
         }
     }

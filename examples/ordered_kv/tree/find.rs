@@ -138,7 +138,7 @@ impl Tree {
     ) -> Result<Option<Found<'g>>> {
         for restarts in 0..MOST_RESTARTS {
             let root = self.shared.read(guard, self.root)?;
-            let root = root.ok_or_else(|| Error::Damaged("there is no root".into()))?;
+            let root = root.ok_or(Error::Dropped)?;
             if root.base.level() < level {
                 return Ok(None);
             }

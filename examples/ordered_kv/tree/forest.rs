@@ -153,30 +153,42 @@ impl Forest {
     /// The tree of that name; an empty one is made if there is none.
     pub fn tree(&self, name: &str) -> Result<Tree> {
         let cache = &self.shared.cache;
-        if let Some(tree) = self.existing_tree(name)? {
-            return Ok(tree);
-        }
-        let serial = cache.generate_id()?;
-        let title = Title { level: 0, sealed: false, serial, right: Link::NONE, low: b"", high: None };
-        let root = cache.allocate(Node::whole(&title, &[]))?;
-        match cache.cas_root_in_meta(name.as_bytes(), None, Some(root.page_id))? {
-            RootCas::Done { .. } => self.tree_at(root.page_id),
-            RootCas::Changed { current } => {
-                let _ = cache.free(root.page_id, root.version)?;
-                self.tree_at(current.ok_or_else(|| Error::Damaged("a tree was removed".into()))?)
+        loop {
+            if let Some(tree) = self.existing_tree(name)? {
+                return Ok(tree);
+            }
+            let serial = cache.generate_id()?;
+            let title = Title { level: 0, sealed: false, serial, right: Link::NONE, low: b"", high: None };
+            let root = cache.allocate(Node::whole(&title, &[]))?;
+            match cache.cas_root_in_meta(name.as_bytes(), None, Some(root.page_id))? {
+                RootCas::Done { .. } => {
+                    let root = Link { page: root.page_id, serial };
+                    return Ok(Tree { shared: Arc::clone(&self.shared), root });
+                }
+                // Somebody else was quicker; and by now another may have dropped it.
+                RootCas::Changed { .. } => drop(cache.free(root.page_id, root.version)?),
             }
         }
     }
 
     /// The tree of that name, if there is one.
     pub fn existing_tree(&self, name: &str) -> Result<Option<Tree>> {
-        let root = self.shared.cache.meta_pid_for_name(name.as_bytes())?;
-        root.map(|root| self.tree_at(root)).transpose()
+        let named = || self.shared.cache.meta_pid_for_name(name.as_bytes());
+        while let Some(root) = named()? {
+            match self.tree_at(root) {
+                Ok(tree) => return Ok(Some(tree)),
+                // It is being dropped if the name is gone.
+                Err(Error::Dropped) if named()? != Some(root) => {}
+                Err(Error::Dropped) => return Err(Error::Damaged(format!("there is no root {root}"))),
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(None)
     }
 
     pub(super) fn tree_at(&self, root: PageId) -> Result<Tree> {
         let guard = self.shared.cache.pin();
-        let page = guard.get(root)?.ok_or_else(|| Error::Damaged(format!("there is no root {root}")))?;
+        let page = guard.get(root)?.ok_or(Error::Dropped)?;
         let root = Link { page: root, serial: page.merged().block().serial() };
         Ok(Tree { shared: Arc::clone(&self.shared), root })
     }

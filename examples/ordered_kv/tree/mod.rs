@@ -72,10 +72,18 @@
 //! - *Reached from a parent*: the reader looks whether the parent still has the version in which it found the entry. If so, the entry was
 //!   not removed yet, and by (E) the contents had not moved. If not, it begins again.
 //!
+//! # Dropping ([`remove`])
+//!
+//! A tree is dropped in the order: its name, its root, then each level from the left to the right. Each step is one compare-and-swap, and under the lock on
+//! structure. As soon as the name is gone nobody finds the tree, and what was there is freed by one thread. As soon as the root is gone, which is
+//! freed at the version at which the first node of each level was looked up, levels do not become more, and whoever still has a handle of the tree
+//! begins again there and gets an error, not an empty map. A writer who is past the root may go on for a moment: it links to a leaf, so
+//! that freeing that loses its race and looks again; or splits it, and then the new node is to the right of one that is still on the chain.
+//!
 //! # What is left over
 //!
-//! A crash between two steps can leave pages that no chain has: right halves that were not attached, nodes that were not freed. They cost
-//! space only. [`check`](Forest::check) counts them, [`sweep`](Forest::sweep) frees them.
+//! A crash between two steps can leave pages that no chain has: right halves that were not attached, nodes that were not freed, of trees that were
+//! being dropped, too. The log is a prefix, so a tree that lost a page lost its name before. They cost space only. [`check`](Forest::check) counts them, [`sweep`](Forest::sweep) frees them.
 //!
 //! # What a scan sees
 //!
@@ -91,6 +99,7 @@ mod forest;
 mod join;
 mod load;
 mod node;
+mod remove;
 mod scan;
 mod split;
 #[cfg(test)]

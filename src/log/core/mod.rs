@@ -96,6 +96,8 @@ pub(crate) struct LogCore {
     segment_due: AtomicBool,
     /// Segments are claimed ahead by the thread that does the housekeeping, not by writers.
     claims_in_background: bool,
+    /// Where users' log ended when it was opened.
+    opened_at: Lsn,
 }
 
 impl LogCore {
@@ -129,7 +131,13 @@ impl LogCore {
             step_due: AtomicBool::new(false),
             segment_due: AtomicBool::new(false),
             claims_in_background: config.background,
+            opened_at: start.tips.first().copied().unwrap_or_default(),
         }
+    }
+
+    /// Where users' log ended when it was opened. In the segment of that place nothing follows.
+    pub(crate) fn opened_at(&self) -> Lsn {
+        self.opened_at
     }
 
     pub(crate) fn geometry(&self) -> Geometry {

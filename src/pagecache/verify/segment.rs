@@ -5,7 +5,7 @@ use crate::error::{Corruption, Result};
 use crate::format::{Payload, RecordKind, SegmentHeader, SegmentHeaderFault, decode_roots, record};
 use crate::ids::PageId;
 use crate::location::Place;
-use crate::log::{Hold, Records, SegmentInUse, next_record};
+use crate::log::{Hold, Records, Search, SegmentInUse};
 use crate::pagecache::clean::{Found, WINDOW};
 use crate::pagecache::large::CheckFault;
 use crate::pages::Fragment;
@@ -76,7 +76,7 @@ impl<F: Fragment> Verification<'_, F> {
     /// Checks all records, and returns those of pages. Behind a damaged record it goes on with the next one that verifies.
     fn check_records(&mut self, segment: SegmentInUse, bytes: &[u8]) -> Vec<Found> {
         let (mut found, seed) = (Vec::new(), self.inner.core.seed());
-        let mut from = Some(SegmentHeader::LENGTH as u32);
+        let (mut from, mut search) = (Some(SegmentHeader::LENGTH as u32), Search::new(bytes.len()));
         while let Some(start) = from.take() {
             let mut records = Records::new(bytes, seed, segment.segment, start);
             while let Some(item) = records.next() {
@@ -90,7 +90,7 @@ impl<F: Fragment> Verification<'_, F> {
                         let offset = records.offset();
                         let reason = format!("the record {}", fault.reason());
                         self.fault(self.corruption(segment, offset, reason));
-                        from = next_record(bytes, seed, segment.segment, offset + 1);
+                        from = search.next_record(bytes, seed, segment.segment, offset + 1);
                     }
                 }
             }

@@ -6,6 +6,7 @@ mod model;
 #[path = "../../../../tests/linearizability/order.rs"]
 mod order;
 mod power_cuts;
+mod removal;
 mod steps;
 mod threads;
 

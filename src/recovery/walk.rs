@@ -4,10 +4,10 @@ use std::ops::ControlFlow;
 
 use crate::format::{Record, RecordKind, RecordSeed, SegmentHeader, record};
 use crate::ids::SegmentId;
-use crate::log::{Records, next_record};
+use crate::log::{Records, Search};
 
 /// What a walk meets.
-pub(super) enum Step<'a> {
+pub(crate) enum Step<'a> {
     /// A record that verifies, and where it begins.
     Record(u32, Record<'a>),
     /// Bytes that don't, up to the next record that does, or to the end of what is known.
@@ -16,22 +16,22 @@ pub(super) enum Step<'a> {
 
 /// How a walk has ended.
 #[derive(Clone, Copy, Debug, Default)]
-pub(super) struct Walked {
+pub(crate) struct Walked {
     /// Where the last record that verifies ends, or the header.
-    pub(super) position: u32,
+    pub(crate) position: u32,
     /// A record said that nothing follows.
-    pub(super) ended: bool,
+    pub(crate) ended: bool,
 }
 
 /// Walks through a segment, of which `bytes` are the beginning, with its header.
-pub(super) fn walk<'a>(
+pub(crate) fn walk<'a>(
     bytes: &'a [u8],
     seed: RecordSeed,
     segment: SegmentId,
     mut each: impl FnMut(Step<'a>) -> ControlFlow<()>,
 ) -> Walked {
     let mut walked = Walked { position: SegmentHeader::LENGTH as u32, ended: false };
-    let mut from = Some(walked.position);
+    let (mut from, mut search) = (Some(walked.position), Search::new(bytes.len()));
     while let Some(start) = from.take() {
         let mut records = Records::new(bytes, seed, segment, start);
         while let Some(item) = records.next() {
@@ -42,7 +42,7 @@ pub(super) fn walk<'a>(
                 }
                 Err(fault) => {
                     let offset = records.offset();
-                    from = next_record(bytes, seed, segment, offset + 1);
+                    from = search.next_record(bytes, seed, segment, offset + 1);
                     // Segments are below 2^26 bytes.
                     let end = from.unwrap_or(bytes.len() as u32);
                     Step::Unreadable { offset, length: end - offset, reason: fault.reason() }
@@ -58,9 +58,8 @@ pub(super) fn walk<'a>(
     }
     walked
 }
-
 /// What bytes that do not verify would be if their checksum were right. `None` unless they are as long as they say.
-pub(super) fn seems_to_be(
+pub(crate) fn seems_to_be(
     bytes: &[u8],
     seed: RecordSeed,
     segment: SegmentId,

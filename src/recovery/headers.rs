@@ -20,10 +20,10 @@ const PIECE: usize = 1 << 20;
 const ENOUGH: u32 = 16;
 
 /// The log file.
-pub(super) struct LogBytes<'a> {
-    pub(super) file: &'a dyn StorageFile,
-    pub(super) length: u64,
-    pub(super) path: &'a str,
+pub(crate) struct LogBytes<'a> {
+    pub(crate) file: &'a dyn StorageFile,
+    pub(crate) length: u64,
+    pub(crate) path: &'a str,
 }
 
 impl LogBytes<'_> {
@@ -42,7 +42,7 @@ impl LogBytes<'_> {
     }
 
     /// The store and the segment size that most headers agree upon. The size is `None` if there is only a first slot.
-    pub(super) fn guess(&self) -> Result<Option<(StoreId, Option<u32>)>> {
+    pub(crate) fn guess(&self) -> Result<Option<(StoreId, Option<u32>)>> {
         let mut votes: BTreeMap<([u8; StoreId::LENGTH], u32), u32> = BTreeMap::new();
         let mut start = 0;
         while start < self.length {
@@ -71,7 +71,7 @@ impl LogBytes<'_> {
     }
 
     /// The segments that headers speak of.
-    pub(super) fn claims(&self, store_id: StoreId, segment_size: u32) -> BTreeMap<SlotId, Claim> {
+    pub(crate) fn claims(&self, store_id: StoreId, segment_size: u32) -> BTreeMap<SlotId, Claim> {
         let geometry = Geometry::new(segment_size);
         let slots = self.length.div_ceil(u64::from(segment_size)).min(u64::from(Place::SLOT_LIMIT));
         let claim = |slot: SlotId| {
