@@ -3,7 +3,9 @@
 #[path = "../common/mod.rs"]
 mod common;
 mod json;
+mod printed;
 mod reading;
+mod rules;
 
 use std::collections::BTreeMap;
 use std::ffi::OsStr;
