@@ -86,7 +86,6 @@ impl Buffer {
     /// opens the word afterwards. Returns by how many bytes the memory grew.
     pub(crate) fn prepare(&self, stretch: Stretch) -> u32 {
         // Who reads one of the new values, and then fences, also sees that the buffer was no longer current.
-        #[cfg(not(weakened = "prepare_fence"))]
         fence(Ordering::Release);
         self.slot.store(stretch.slot.0, Ordering::Relaxed);
         self.segment.store(stretch.segment.0, Ordering::Relaxed);

@@ -28,7 +28,6 @@
 //! | `settle_without_waiting`: a snapshot does not wait for reservations | `snapshot` |
 //! | `begin_released_first`: a batch's begin is registered too late | `batch` |
 //! | `stretch_believed`: who finds what follows a full buffer does not look whether that is still current | `arming` |
-//! | `prepare_fence`: no fence before a recycled buffer is described anew | `arming` |
 //! | `cleared_after_the_look`: the evictor looks at a page before it clears its bit | `eviction` |
 //! | `link_read_late`: the evictor reads a stride's link after it has taken the announcements | `eviction` |
 //! | `push_order`: a stride is not pushed by a release | `eviction` |
