@@ -16,6 +16,7 @@ twins=(
     publish_order:page free_list_no_second_look:free_list
     cleared_after_the_look:eviction link_read_late:eviction push_order:eviction
     leave_order:buffer seal_blindly:buffer event_fence:buffer
+    stretch_believed:arming
     settle_without_waiting:snapshot begin_released_first:batch
     mark_before_publishing:changes marks_taken_before_begin:changes mark_fence:changes
     commit_looks_first:commit

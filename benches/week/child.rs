@@ -6,7 +6,7 @@
 //! | `opened MS` | it took so many milliseconds |
 //! | `found STEPS STEPS …` | what is there is what so many steps of each thread leave |
 //! | `at THREAD STEPS` | so many steps of the thread are durable |
-//! | `sample PHASE FILE LIVE MEMORY ALL STEP FLUSH` | bytes of the log file, of live records, of resident memory, of all files; the longest step and the longest flush since the last sample, in microseconds |
+//! | `sample PHASE FILE LIVE MEMORY COUNTED ALL STEP FLUSH READ` | bytes of the log file, of live records, of resident memory, of what the store counts of it, of all files; of the steps, flushes and reads since the last sample what 99 of 100 did not exceed and the longest, two numbers each, in microseconds |
 //! | `emptied BEFORE FILE LIVE ALL MS` | everything was deleted; then collection had its time, which was so many milliseconds |
 //! | `closed STEPS STEPS …` | the store was closed after so many steps |
 //! | `fault …` | the store is not what it must be |
@@ -14,13 +14,16 @@
 use std::collections::BTreeMap;
 use std::io::Write;
 use std::path::Path;
+use std::sync::RwLock;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
-use pagelog::{Config, PageCache, PageId, Version};
+use pagelog::{PageCache, PageId, Version};
 
-use crate::common::{Bytes, allocate, link, memory_of, replace};
+use crate::common::{Bytes, Random, allocate, link, memory_of, numbers, replace, setting};
+use crate::latencies::Latencies;
 use crate::life::{Life, Phase, Plan, Step, steps_of};
+use crate::settings::Settings;
 
 /// Steps between two flushes of a thread.
 const STEPS_PER_FLUSH: u64 = 512;
@@ -29,13 +32,12 @@ const MOST_AHEAD: u64 = 8 * STEPS_PER_FLUSH;
 const BETWEEN_SAMPLES: Duration = Duration::from_millis(100);
 
 /// What the parent knows.
-pub struct Setup {
-    pub plan: Plan,
-    pub config: Config,
+struct Setup {
+    plan: Plan,
     /// What each thread has done at least.
-    pub least: Vec<u64>,
+    least: Vec<u64>,
     /// Whether it has done exactly that: the store was closed.
-    pub exactly: bool,
+    exactly: bool,
 }
 
 /// A thread's pages, by key.
@@ -48,8 +50,11 @@ struct World<'a> {
     plan: Plan,
     /// How far each has come.
     done: Vec<AtomicU64>,
-    /// The longest step since the last sample, and the longest flush, in microseconds.
-    longest: [AtomicU64; 2],
+    steps: Latencies,
+    flushes: Latencies,
+    reads: Latencies,
+    /// Held by who reads. A reader who sleeps keeps segments from being used again.
+    reading: RwLock<()>,
     /// How many cycles have ended with an empty store that was given time to shrink.
     emptied: AtomicU64,
 }
@@ -68,14 +73,19 @@ fn fault(what: &str) -> ! {
     std::process::exit(1)
 }
 
-pub fn run(store: &Path, setup: &Setup) {
+pub fn run(store: &Path, settings: &Settings) {
+    let least = numbers("LEAST", &[]).into_iter().map(|steps| steps as u64).collect();
+    let setup = Setup { plan: settings.plan(), least, exactly: setting("EXACTLY", false) };
     let start = Instant::now();
-    let cache: PageCache<Bytes> = match setup.config.clone().open() {
+    let cache: PageCache<Bytes> = match settings.config(store.into()).open() {
         Ok(cache) => cache,
         Err(error) => fault(&format!("it does not open: {error}")),
     };
     say(&format!("opened {:.1}", start.elapsed().as_secs_f64() * 1e3));
-    let mut threads = look(&cache, setup);
+    if settings.verify {
+        verify(&cache);
+    }
+    let mut threads = look(&cache, &setup);
     say(&format!("found{}", steps(&threads)));
     std::thread::spawn(|| {
         let _ = std::io::stdin().read_line(&mut String::new());
@@ -88,13 +98,20 @@ pub fn run(store: &Path, setup: &Setup) {
         store,
         plan: setup.plan,
         done: threads.iter().map(|(life, _)| AtomicU64::new(life.step)).collect(),
-        longest: Default::default(),
+        steps: Latencies::new(),
+        flushes: Latencies::new(),
+        reads: Latencies::new(),
+        reading: RwLock::new(()),
         emptied: AtomicU64::new(emptied.unwrap_or(0)),
     };
     std::thread::scope(|scope| {
         for (life, pages) in &mut threads {
             let world = &world;
             scope.spawn(move || world.live(life, pages));
+        }
+        for reader in 0..settings.readers {
+            let world = &world;
+            scope.spawn(move || world.read(reader));
         }
         world.watch();
     });
@@ -106,6 +123,15 @@ pub fn run(store: &Path, setup: &Setup) {
 
 fn steps(threads: &[(Life, Pages)]) -> String {
     threads.iter().map(|(life, _)| format!(" {}", life.step)).collect()
+}
+
+/// Checks all files against all that is in memory.
+fn verify(cache: &PageCache<Bytes>) {
+    match cache.verify() {
+        Ok(report) if report.is_sound() => {}
+        Ok(report) => fault(&format!("it is not sound: {:?}", report.faults.first())),
+        Err(error) => fault(&format!("it can't be checked: {error}")),
+    }
 }
 
 /// Reads everything, and finds out after how many steps of each thread it is what is there.
@@ -160,21 +186,30 @@ impl World<'_> {
                 std::thread::sleep(Duration::from_millis(1));
                 continue;
             }
-            self.timed(0, || self.step(life, pages));
+            self.steps.time(|| self.step(life, pages));
             done.store(life.step, Ordering::SeqCst);
             if life.step.is_multiple_of(STEPS_PER_FLUSH) || life.step.is_multiple_of(self.plan.cycle()) {
                 let flush = || self.cache.flush().unwrap_or_else(|error| fault(&format!("a flush: {error}")));
-                self.timed(1, flush);
+                self.flushes.time(flush);
                 say(&format!("at {thread} {}", life.step));
             }
         }
     }
 
-    fn timed(&self, kind: usize, work: impl FnOnce()) {
-        let start = Instant::now();
-        work();
-        let taken = u64::try_from(start.elapsed().as_micros()).unwrap_or(u64::MAX);
-        self.longest[kind].fetch_max(taken, Ordering::Relaxed);
+    /// Reads pages of all threads while these change them: whatever is there, somebody wrote.
+    fn read(&self, reader: usize) {
+        let mut random = Random::new(self.plan.seed ^ ((reader as u64 + 1) << 32));
+        let most = self.plan.pages * self.done.len() as u64;
+        while !STOP.load(Ordering::Relaxed) {
+            let number = 1 + random.below(most as usize) as u64;
+            let _turn = self.reading.read();
+            let guard = self.cache.pin();
+            let page = self.reads.time(|| guard.get(PageId::new(number)));
+            let page = page.unwrap_or_else(|error| fault(&format!("page {number}: {error}")));
+            if page.is_some_and(|page| steps_of(self.plan, &page.merged().0).is_none()) {
+                fault(&format!("page {number} has bytes that nobody wrote"));
+            }
+        }
     }
 
     fn step(&self, life: &mut Life, pages: &mut Pages) {
@@ -225,12 +260,15 @@ impl World<'_> {
     fn sample(&self, phase: Phase) {
         let stats = self.cache.stats();
         let (memory, all) = (memory_of("self", "VmRSS"), self.all_files());
-        let [step, flush] = self.longest.each_ref().map(|longest| longest.swap(0, Ordering::Relaxed));
+        let counted = stats.resident_bytes + stats.node_bytes + stats.dead_bytes + stats.buffer_bytes;
+        let latencies = [&self.steps, &self.flushes, &self.reads].map(Latencies::take);
+        let latencies: String = latencies.as_flattened().iter().map(|us| format!(" {us:.1}")).collect();
         let (phase, file, live) = (phase.name(), stats.log_file_bytes, stats.live_bytes);
-        say(&format!("sample {phase} {file} {live} {memory} {all} {step} {flush}"));
+        say(&format!("sample {phase} {file} {live} {memory} {counted} {all}{latencies}"));
     }
 
     fn empty(&self) {
+        let _alone = self.reading.write();
         let (start, before) = (Instant::now(), self.cache.stats().log_file_bytes);
         let collect = || -> pagelog::Result<()> {
             while self.cache.attempt_gc()? {

@@ -1,9 +1,15 @@
 //! What was seen: a table, a picture, and whether the bounds were kept.
 
-use crate::SETTLING;
-use crate::common::{median, setting};
+use std::fs::File;
+use std::io::Write;
+
+use crate::common::median;
 use crate::life::Phase;
 use crate::plot::{Line, Marks, Panel, svg};
+use crate::settings::Settings;
+
+/// What collection may take to bring the file to its size after a restart, or a filling, in seconds.
+const SETTLING: f64 = 1.0;
 
 const MIB: f64 = (1 << 20) as f64;
 /// What the file may have beside the space target's multiple of the live bytes, in segments: heads and claims ahead, the reserve,
@@ -20,11 +26,14 @@ pub struct Sample {
     pub phase: Phase,
     pub file: f64,
     pub live: f64,
+    /// Resident memory, and what the store counts: contents, nodes, what is dead and waits for readers, write buffers.
     pub memory: f64,
+    pub counted: f64,
     pub all: f64,
-    /// The longest since the last one, in milliseconds.
-    pub step: f64,
-    pub flush: f64,
+    /// Of the calls since the last one, what 99 of 100 did not exceed and the longest, in milliseconds.
+    pub step: [f64; 2],
+    pub flush: [f64; 2],
+    pub read: [f64; 2],
 }
 
 /// What became of a store in which everything was deleted.
@@ -37,9 +46,13 @@ pub struct Emptied {
 }
 
 /// All that was seen.
-#[derive(Default)]
 pub struct Report {
-    pub samples: Vec<Sample>,
+    settings: Settings,
+    /// Where each sample is written as soon as it is there.
+    csv: Option<File>,
+    samples: Vec<Sample>,
+    /// The most that the process that runs now has counted.
+    counted: f64,
     pub emptied: Vec<Emptied>,
     pub faults: Vec<String>,
     /// When, and how long it took.
@@ -48,9 +61,49 @@ pub struct Report {
 }
 
 impl Report {
+    pub fn new(settings: Settings) -> Self {
+        let (samples, emptied, faults) = (Vec::new(), Vec::new(), Vec::new());
+        let (after_close, after_kill) = (Vec::new(), Vec::new());
+        Self { settings, csv: None, samples, counted: 0.0, emptied, faults, after_close, after_kill }
+    }
+
+    /// Writes each sample to a file as well, as a line of numbers with commas between.
+    #[allow(dead_code, reason = "one of two programs does")]
+    pub fn with_csv(mut self, mut file: File) -> Self {
+        let names = "seconds,phase,log_file,live,all_files,memory,counted,step_p99_ms,step_max_ms,flush_p99_ms,flush_max_ms,read_p99_ms,read_max_ms";
+        writeln!(file, "{names}").expect("the samples can be written");
+        self.csv = Some(file);
+        self
+    }
+
+    pub fn sample(&mut self, sample: Sample) {
+        let Sample { time, phase, file, live, memory, counted, all, step, flush, read } = &sample;
+        if let Some(csv) = &mut self.csv {
+            let latencies = [*step, *flush, *read];
+            let latencies: String = latencies.as_flattened().iter().map(|ms| format!(",{ms:.4}")).collect();
+            writeln!(csv, "{time:.3},{},{file},{live},{all},{memory},{counted}{latencies}", phase.name())
+                .expect("the samples can be written");
+        }
+        self.counted = self.counted.max(*counted);
+        let bound = self.settings.memory_bound(self.counted);
+        if *memory > bound {
+            let (taken, bound) = (memory / MIB, bound / MIB);
+            self.faults
+                .push(format!("{time:.1} s: {taken:.1} MiB of memory, where {bound:.1} are the bound"));
+        }
+        self.samples.push(sample);
+    }
+
     pub fn opened(&mut self, time: f64, was_closed: bool, milliseconds: f64) {
+        self.counted = 0.0;
         let all = if was_closed { &mut self.after_close } else { &mut self.after_kill };
         all.push((time, milliseconds));
+    }
+
+    /// How often the store was opened.
+    #[allow(dead_code, reason = "one of two programs asks")]
+    pub fn openings(&self) -> usize {
+        self.after_close.len() + self.after_kill.len()
     }
 
     /// The samples of the steady state.
@@ -72,7 +125,8 @@ impl Report {
     }
 
     /// Prints all, and says whether the bounds were kept.
-    pub fn print(&self, target: f64, segment: f64) -> bool {
+    pub fn print(&self) -> bool {
+        let (target, segment) = (self.settings.target, f64::from(self.settings.segment));
         println!(
             "{:<18} {:>8} {:>12} {:>12} {:>16} {:>12}",
             "phase", "samples", "file, MiB", "file / live", "segments beside", "memory, MiB"
@@ -117,14 +171,21 @@ impl Report {
     }
 
     fn print_latencies(&self) {
-        for (name, of) in
-            [("step", (|sample| sample.step) as fn(&Sample) -> f64), ("flush", |sample| sample.flush)]
-        {
-            let mut longest: Vec<f64> = self.samples.iter().map(of).collect();
+        type Of = fn(&Sample) -> [f64; 2];
+        let kinds: [(&str, Of); 3] = [
+            ("step", |sample| sample.step),
+            ("flush", |sample| sample.flush),
+            ("read", |sample| sample.read),
+        ];
+        for (name, of) in kinds {
+            let mut longest: Vec<f64> = self.samples.iter().map(|sample| of(sample)[1]).collect();
             longest.sort_by(f64::total_cmp);
             let at = |share: f64| {
                 longest.get(((longest.len() as f64 - 1.0) * share) as usize).copied().unwrap_or(0.0)
             };
+            if at(1.0) == 0.0 {
+                continue;
+            }
             println!(
                 "the longest {name} in a tenth of a second: {:.2} ms, in one of a hundred tenths {:.1} ms, in all {:.1} ms",
                 at(0.5),
@@ -169,7 +230,8 @@ impl Report {
         self.emptied.iter().map(beside).fold(0.0, f64::max)
     }
 
-    pub fn picture(&self, target: f64) -> String {
+    pub fn picture(&self) -> String {
+        let target = self.settings.target;
         let line_of = |name: &str, colour: &'static str, value: &dyn Fn(&Sample) -> f64| Line {
             name: name.into(),
             colour,
@@ -187,7 +249,7 @@ impl Report {
             marks("opened after a close", "#2a2", &self.after_close),
             marks("after kill -9", "#d22", &self.after_kill),
         ];
-        let capacity = setting::<u64>("CAPACITY", 32) as f64 * MIB;
+        let capacity = self.settings.capacity as f64;
         let panels = [
             Panel {
                 title: "space".into(),
@@ -207,6 +269,7 @@ impl Report {
                 height: 180.0,
                 lines: vec![
                     line("resident memory", "#27c", &|sample| sample.memory),
+                    line("counted by the store", "#e80", &|sample| sample.counted),
                     line("cache budget", "#9bd", &|_| capacity),
                 ],
                 marks: restarts.clone(),
@@ -216,8 +279,19 @@ impl Report {
                 unit: "ms".into(),
                 height: 180.0,
                 lines: vec![
-                    line_of("flush", "#9bd", &|sample| sample.flush),
-                    line_of("step", "#e80", &|sample| sample.step),
+                    line_of("flush", "#9bd", &|sample| sample.flush[1]),
+                    line_of("step", "#e80", &|sample| sample.step[1]),
+                    line_of("read", "#27c", &|sample| sample.read[1]),
+                ],
+                marks: restarts.clone(),
+            },
+            Panel {
+                title: "what 99 of 100 calls in a tenth of a second did not exceed".into(),
+                unit: "ms".into(),
+                height: 180.0,
+                lines: vec![
+                    line_of("step", "#e80", &|sample| sample.step[0]),
+                    line_of("read", "#27c", &|sample| sample.read[0]),
                 ],
                 marks: restarts,
             },

@@ -113,6 +113,7 @@ embed! {
     "src/log/supply/length.rs",
     "src/log/supply/mod.rs",
     "src/log/trail.rs",
+    "src/models/arming.rs",
     "src/models/batch.rs",
     "src/models/buffer.rs",
     "src/models/changes.rs",

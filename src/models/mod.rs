@@ -27,6 +27,7 @@
 //! | `event_fence`: no fence between a change and the look for waiters | `buffer` |
 //! | `settle_without_waiting`: a snapshot does not wait for reservations | `snapshot` |
 //! | `begin_released_first`: a batch's begin is registered too late | `batch` |
+//! | `stretch_believed`: who finds what follows a full buffer does not look whether that is still current | `arming` |
 //! | `cleared_after_the_look`: the evictor looks at a page before it clears its bit | `eviction` |
 //! | `link_read_late`: the evictor reads a stride's link after it has taken the announcements | `eviction` |
 //! | `push_order`: a stride is not pushed by a release | `eviction` |
@@ -38,6 +39,7 @@
 //! | `commit_looks_first`: a commit looks whether it has to wait before it takes the lock under which it leaves its waker | `commit` |
 //! | `no_second_look`: who finds a word null and its range unpacked does not look again | `packed` |
 
+mod arming;
 mod batch;
 mod buffer;
 mod changes;

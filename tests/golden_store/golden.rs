@@ -60,19 +60,23 @@ pub fn storage_of(files: &Files) -> Arc<MemoryStorage> {
 }
 
 /// A store, and what was done to it.
-struct Builder {
-    cache: PageCache<Bytes>,
-    states: Vec<State>,
+pub struct Builder {
+    pub cache: PageCache<Bytes>,
+    pub states: Vec<State>,
 }
 
 impl Builder {
+    pub fn new(cache: PageCache<Bytes>) -> Self {
+        Self { cache, states: vec![State::default()] }
+    }
+
     fn change(&mut self, change: impl FnOnce(&mut State)) {
         let mut state = self.states.last().cloned().unwrap_or_default();
         change(&mut state);
         self.states.push(state);
     }
 
-    fn allocate(&mut self, bytes: &[u8]) -> u64 {
+    pub fn allocate(&mut self, bytes: &[u8]) -> u64 {
         let page = self.cache.allocate(Bytes(bytes.to_vec())).unwrap();
         let page_id = page.page_id.get();
         self.change(|state| _ = state.pages.insert(page_id, (page.version.get(), bytes.to_vec())));
@@ -83,7 +87,7 @@ impl Builder {
         Version::new(self.states.last().unwrap().pages[&page_id].0)
     }
 
-    fn link(&mut self, page_id: u64, bytes: &[u8]) {
+    pub fn link(&mut self, page_id: u64, bytes: &[u8]) {
         let linked = self.cache.link(PageId::new(page_id), self.version(page_id), Bytes(bytes.to_vec()));
         let version = linked.unwrap().done().unwrap().get();
         self.change(|state| {
@@ -93,13 +97,13 @@ impl Builder {
         });
     }
 
-    fn replace(&mut self, page_id: u64, bytes: &[u8]) {
+    pub fn replace(&mut self, page_id: u64, bytes: &[u8]) {
         let replaced = self.cache.replace(PageId::new(page_id), self.version(page_id), Bytes(bytes.to_vec()));
         let version = replaced.unwrap().done().unwrap().get();
         self.change(|state| _ = state.pages.insert(page_id, (version, bytes.to_vec())));
     }
 
-    fn free(&mut self, page_id: u64) {
+    pub fn free(&mut self, page_id: u64) {
         assert!(self.cache.free(PageId::new(page_id), self.version(page_id)).unwrap().is_done());
         self.change(|state| _ = state.pages.remove(&page_id));
     }
@@ -119,7 +123,7 @@ impl Builder {
 pub fn golden(closed: bool) -> Golden {
     let storage = Arc::new(MemoryStorage::new());
     let cache = config(&storage).segment_size(512).open().unwrap();
-    let mut store = Builder { cache, states: vec![State::default()] };
+    let mut store = Builder::new(cache);
     let pages: Vec<u64> = (0..6u8).map(|n| store.allocate(&[n; 20])).collect();
     store.root(b"first", pages[0]);
     // Segments come round.
@@ -161,7 +165,7 @@ pub fn golden(closed: bool) -> Golden {
 pub fn wide() -> Golden {
     let storage = Arc::new(MemoryStorage::new());
     let cache = config(&storage).segment_size(512).open().unwrap();
-    let mut store = Builder { cache, states: vec![State::default()] };
+    let mut store = Builder::new(cache);
     let pages: Vec<u64> = (0..260).map(|_| store.allocate(b"")).collect();
     store.cache.snapshot().unwrap();
     store.replace(pages[258], b"in the second range");

@@ -5,6 +5,8 @@
 
 #[path = "../support/bytes.rs"]
 mod bytes;
+#[cfg(feature = "compression")]
+mod compressed;
 mod golden;
 mod tolerant;
 
@@ -85,12 +87,16 @@ fn snapshots(golden: &Golden) -> Vec<&String> {
     golden.files.keys().filter(|name| name.starts_with("snapshot-")).collect()
 }
 
+fn without_damage(golden: &Golden) {
+    assert_eq!(golden.judge(&golden.files, true), Verdict::Unnoticed);
+    assert_eq!(golden.judge(&golden.files, false), Verdict::Unnoticed);
+}
+
 /// The store that was closed and the one that was killed, before anything is done to them.
 #[test]
 fn without_damage_all_is_there_and_nothing_is_reported() {
     for golden in &*STORES {
-        assert_eq!(golden.judge(&golden.files, true), Verdict::Unnoticed);
-        assert_eq!(golden.judge(&golden.files, false), Verdict::Unnoticed);
+        without_damage(golden);
         assert!(!snapshots(golden).is_empty() && golden.files.contains_key("log"));
     }
 }

@@ -5,7 +5,9 @@ mod common;
 #[path = "../support/exposition.rs"]
 mod exposition;
 mod json;
+mod printed;
 mod reading;
+mod rules;
 
 use std::collections::BTreeMap;
 use std::ffi::OsStr;

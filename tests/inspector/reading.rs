@@ -10,11 +10,11 @@ use pagelog::{Error, PageCache, Storage};
 
 use crate::common::{Bytes, Dice, alone, link, open, replace, tiny};
 
-fn inspect(storage: &Arc<SimStorage>) -> Result<Inspection, Error> {
+pub fn inspect(storage: &Arc<SimStorage>) -> Result<Inspection, Error> {
     Inspection::open(Arc::clone(storage) as Arc<dyn Storage>, InspectOptions::new().beside_writer(true))
 }
 
-fn survey(inspection: &Inspection) -> Survey {
+pub fn survey(inspection: &Inspection) -> Survey {
     inspection.survey(|_| ControlFlow::Continue(())).unwrap()
 }
 
@@ -103,7 +103,7 @@ fn what_is_read_is_what_opening_finds() {
 }
 
 /// A store of which all is proven: after its last records others were written and are gone.
-fn proven(seed: u64) -> Arc<SimStorage> {
+pub fn proven(seed: u64) -> Arc<SimStorage> {
     let disk = Arc::new(SimStorage::new(seed));
     let cache = open(tiny(&disk).garbage_collection(false).snapshots(false));
     for n in 0..25u8 {
