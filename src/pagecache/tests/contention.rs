@@ -36,7 +36,7 @@ const DOCUMENT: &str = include_str!("../../docs/scaling.md");
 /// Whose a word is, by the file that touches it.
 const KINDS: &[(&str, &str)] = &[
     ("src/sync.rs", "epoch"),
-    ("src/stats.rs", "statistics"),
+    ("src/stats/", "statistics"),
     ("src/log/gate.rs", "gate"),
     ("src/log/buffer_state.rs", "write buffer"),
     ("src/log/buffer.rs", "write buffer"),
