@@ -102,8 +102,12 @@ fn is_test(path: &str) -> bool {
 
 fn product_code(text: &str) -> String {
     let product = text.split("\nmod tests {").next().unwrap();
-    let product = product.split("\n#[cfg(all(test").next().unwrap();
-    let lines = product.lines().filter(|line| !line.trim_start().starts_with(COMMENT));
+    let is_module = |(at, _): &(usize, &str)| {
+        let behind = product[at + 1..].lines().nth(1);
+        behind.is_some_and(|line| line.starts_with("mod ") && line.ends_with('{'))
+    };
+    let end = product.match_indices("\n#[cfg(all(test").find(is_module).map_or(product.len(), |(at, _)| at);
+    let lines = product[..end].lines().filter(|line| !line.trim_start().starts_with(COMMENT));
     lines.map(|line| format!("{line}\n")).collect()
 }
 
