@@ -99,30 +99,6 @@ fn a_file_grows_in_small_steps() {
     assert!(observer.length.load(Ordering::Relaxed) < live + live / 10);
 }
 
-/// Each head used to claim its segments by itself, and garbage collection one at a time: a sync of the manifest for nearly each segment.
-#[test]
-fn a_sync_of_the_manifest_serves_the_next_segments_of_all_heads() {
-    let _turn = alone();
-    let (config, observer) = store();
-    let cache = open(config);
-    let mut pages: Vec<_> = (0..8000).map(|_| cache.allocate(Bytes(vec![7; 4000])).unwrap()).collect();
-    let (mut seen, mut random) = (Vec::new(), 1u64);
-    for _ in 0..3 {
-        for _ in 0..20_000 {
-            random = random.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
-            let page = &mut pages[(random >> 33) as usize % 8000];
-            page.version =
-                cache.replace(page.page_id, page.version, Bytes(vec![8; 4000])).unwrap().done().unwrap();
-        }
-        let [_, entries] = observer.seen();
-        seen.push((cache.stats().counts.segments_opened, entries[0]));
-    }
-    let [_, before, after] = seen[..] else { unreachable!() };
-    let (segments, entries) = (after.0 - before.0, after.1 - before.1);
-    assert!(segments > 300 && cache.stats().counts.relocated_records > 0, "{segments} segments");
-    assert!(2 * entries < segments, "{entries} entries for {segments} segments");
-}
-
 /// Whether the store's thread has done all there is to do.
 #[cfg(target_os = "linux")]
 fn the_thread_sleeps() -> bool {

@@ -149,8 +149,8 @@ fn a_slow_disk_shows() {
         (&between.page_reads, SLOW),
         (&between.writes, SLOW),
         (&between.syncs, SLOW),
-        // A write and a sync at least.
-        (&between.commit_waits, 2 * SLOW),
+        // A sync at least: the write may have been done before, to make room in memory.
+        (&between.commit_waits, SLOW),
     ] {
         assert_eq!(durations.count(), 1, "{between:#?}");
         assert!(durations.quantile(0.0).unwrap() >= least && durations.sum() >= least, "{between:#?}");

@@ -11,6 +11,8 @@ use crate::common::{Bytes, Random, allocate, link};
 const PAGE: usize = 64;
 const LINK: usize = 16;
 const CHAINS: usize = 2000;
+/// Links to each page before links are measured.
+const WARM_UP: usize = 40;
 
 fn open(directory: &Path) -> PageCache<Bytes> {
     Config::new(directory).cache_capacity(4 << 30).temporary(true).open().expect("a store")
@@ -96,10 +98,12 @@ pub fn threads(cache: &PageCache<Bytes>, pages: &[PageId], threads: usize, time:
     done as f64 / 1e6 / start.elapsed().as_secs_f64()
 }
 
-/// The store of [`threads`].
+/// The store of [`threads`], linked to until its pages are written as a whole again and again and its segments are used again.
 pub fn store(directory: &Path, pages: usize) -> (PageCache<Bytes>, Vec<PageId>) {
     let cache = open(directory);
-    let pages = (0..pages).map(|_| allocate(&cache, vec![1; PAGE]).0).collect();
+    let pages: Vec<_> = (0..pages).map(|_| allocate(&cache, vec![1; PAGE]).0).collect();
+    let mut random = Random::of(0);
+    (0..WARM_UP * pages.len()).for_each(|_| link_any(&cache, pages[random.below(pages.len())]));
     (cache, pages)
 }
 

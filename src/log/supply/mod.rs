@@ -396,10 +396,15 @@ impl State {
     /// file: each entry of the manifest costs a sync, however much it says.
     fn take_ahead(&mut self, core: &LogCore, claiming: HeadId, claims: &mut Vec<(SlotId, Claim)>) {
         let wanted = claimed_at_once(self.slots) as usize;
+        if wanted == 1 {
+            // In a small file each segment counts.
+            return;
+        }
         for head in (0..HeadId::COUNT).map(|head| HeadId(head as u8)) {
             let had = self.ahead.get(head.index()).map_or(0, VecDeque::len) + usize::from(head == claiming);
             let is_used = self.newest.get(head.index()).is_some_and(|newest| newest.0 > 0);
-            for _ in had..if is_used { wanted } else { 0 } {
+            let wanted = if head == claiming { wanted } else { usize::from(is_used) };
+            for _ in had..wanted {
                 if self.free.len() <= self.reserve() {
                     return;
                 }
