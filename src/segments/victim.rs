@@ -254,7 +254,7 @@ fn keep_best(scored: &mut Vec<(f64, Candidate)>, wanted: usize) {
 
 #[cfg(all(test, not(loom)))]
 mod tests {
-    use super::{Chooser, SLOTS_AT_ONCE, SLOTS_FOR_ONE, Seen, wanted};
+    use super::{Chooser, SLOTS_AT_ONCE, Seen, wanted};
     use crate::config::VictimPolicy;
     use crate::geometry::Geometry;
     use crate::ids::{HeadId, HeadLsns, Lsn, SegmentId, SlotId};
@@ -377,6 +377,7 @@ mod tests {
     #[test]
     #[cfg(not(jitter))]
     fn a_victim_takes_no_more_looks_in_a_large_store_than_in_a_small_one() {
+        use super::SLOTS_FOR_ONE;
         use crate::sync::noted::recorded;
 
         let looks = |segments: u32| {
