@@ -206,7 +206,8 @@ fn play(
     accesses: &[Access],
 ) -> BTreeMap<&'static str, Lines> {
     let mut touched: BTreeMap<usize, (bool, &'static str)> = BTreeMap::new();
-    for access in accesses {
+    // Which bucket of a histogram a duration falls into is up to the clock.
+    for access in accesses.iter().filter(|access| !access.file.ends_with("histogram.rs")) {
         let entry = touched.entry(access.address / CACHE_LINE).or_insert((false, kind_of(access)));
         entry.0 |= access.is_write;
     }
