@@ -17,6 +17,8 @@ mod engine;
 mod plain;
 #[path = "../common/random.rs"]
 mod random;
+#[path = "../common/rate.rs"]
+mod rate;
 mod subject;
 
 use std::path::{Path, PathBuf};

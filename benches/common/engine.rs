@@ -5,10 +5,10 @@
 
 #![allow(dead_code, reason = "each bench uses a part of it")]
 
-use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
-use std::time::{Duration, Instant};
+use std::sync::atomic::{AtomicU32, Ordering};
 
 pub use super::random::Random;
+pub use super::rate::rate;
 
 /// A page when it is new or was cut back.
 pub const BASE: usize = 1024;
@@ -33,33 +33,6 @@ pub trait Engine: Sync {
     fn whole(&self, page: usize) -> Vec<u8>;
     /// Makes everything durable.
     fn flush(&self);
-}
-
-/// Runs `work(thread, random)` on some threads until time is up; returns operations per second.
-pub fn rate(threads: usize, time: Duration, work: impl Fn(usize, &mut Random) + Sync) -> f64 {
-    let stop = AtomicBool::new(false);
-    let start = Instant::now();
-    let total: u64 = std::thread::scope(|scope| {
-        let run = |thread: usize| {
-            let (stop, work) = (&stop, &work);
-            scope.spawn(move || {
-                let mut random = Random::of(thread);
-                let mut done = 0u64;
-                while !stop.load(Ordering::Relaxed) {
-                    for _ in 0..16 {
-                        work(thread, &mut random);
-                    }
-                    done += 16;
-                }
-                done
-            })
-        };
-        let threads: Vec<_> = (0..threads).map(run).collect();
-        std::thread::sleep(time);
-        stop.store(true, Ordering::Relaxed);
-        threads.into_iter().map(|thread| thread.join().expect("a thread")).sum()
-    });
-    total as f64 / start.elapsed().as_secs_f64()
 }
 
 /// Grows new pages, each by as many links as chance says, and returns their lengths: at any later time about as many are cut back

@@ -5,6 +5,7 @@
 #[path = "../../tests/support/bytes.rs"]
 mod bytes;
 pub mod random;
+pub mod rate;
 
 use std::fs;
 use std::path::{Path, PathBuf};

@@ -186,8 +186,6 @@ fn growth_of_threads(place: &Place) -> Vec<Panel> {
     println!("\n{:>10} {:>14}   ({processors} processors)", "threads", "links, M/s");
     let time = Duration::from_secs_f64(setting("SECONDS", 1.0));
     let (cache, pages) = verbs::store(&place.path().join("threads"), 100_000);
-    // Memory and segments that were used before, and pages of all lengths.
-    verbs::threads(&cache, &pages, 2, 4 * time);
     let mut rows = Vec::new();
     for threads in [1, 2, 3, 4, 6, 8] {
         let rate = verbs::threads(&cache, &pages, threads, time);

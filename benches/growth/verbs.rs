@@ -1,11 +1,11 @@
 //! The length of chains, the free list, and the number of threads.
 
 use std::path::Path;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use pagelog::{Cas, Config, PageCache, PageId, Version};
 
+use crate::common::rate::rate;
 use crate::common::{Bytes, Random, allocate, link};
 
 const PAGE: usize = 64;
@@ -76,26 +76,7 @@ pub fn free_list(directory: &Path, ids: usize) -> (f64, f64) {
 
 /// Millions of links per second by so many threads together.
 pub fn threads(cache: &PageCache<Bytes>, pages: &[PageId], threads: usize, time: Duration) -> f64 {
-    let stop = AtomicBool::new(false);
-    let start = Instant::now();
-    let run = |thread: usize| {
-        let (mut random, mut done) = (Random::of(thread), 0_u64);
-        while !stop.load(Ordering::Relaxed) {
-            for _ in 0..16 {
-                link_any(cache, pages[random.below(pages.len())]);
-            }
-            done += 16;
-        }
-        done
-    };
-    let done: u64 = std::thread::scope(|scope| {
-        let run = &run;
-        let threads: Vec<_> = (0..threads).map(|thread| scope.spawn(move || run(thread))).collect();
-        std::thread::sleep(time);
-        stop.store(true, Ordering::Relaxed);
-        threads.into_iter().map(|thread| thread.join().expect("a thread")).sum()
-    });
-    done as f64 / 1e6 / start.elapsed().as_secs_f64()
+    rate(threads, time, |_, random| link_any(cache, pages[random.below(pages.len())])) / 1e6
 }
 
 /// The store of [`threads`], linked to until its pages are written as a whole again and again and its segments are used again.

@@ -29,7 +29,7 @@ use std::path::Path;
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
-use common::{Place, median, random, setting};
+use common::{Place, median, random, rate, setting};
 use engine::{BASE, Engine, FRAGMENT, Random, grow, link_or_cut, rate, read_some};
 use pagelog::Config;
 use plain::Plain;

@@ -21,6 +21,8 @@ mod engine;
 mod plain;
 #[path = "../../common/random.rs"]
 mod random;
+#[path = "../../common/rate.rs"]
+mod rate;
 #[path = "../../cells/subject.rs"]
 mod subject;
 #[path = "../../../examples/ordered_kv/tree/mod.rs"]

@@ -1,10 +1,11 @@
 //! The core workloads of YCSB, scans and insertions, on one store after the other: first those that do not insert.
 
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::time::{Duration, Instant};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::time::Duration;
 
 use super::{KEY, Map, Writes, check, open, record, value_of};
 use crate::child::{Role, say};
+use crate::rate::rate_from;
 use crate::settings::Settings;
 use crate::ycsb::{LONGEST_SCAN, Operation, Random, WORKLOADS, Workload, Zipf, key};
 
@@ -38,28 +39,11 @@ pub fn measure(role: &Role, settings: &Settings, threads: usize) {
     field.map.close();
 }
 
-/// Operations per second of some threads.
+/// Operations per second of some threads, with other random numbers in each run.
 fn run(threads: usize, time: Duration, operation: &(dyn Fn(&mut Random) + Sync)) -> f64 {
-    static RUNS: AtomicU64 = AtomicU64::new(0);
-    let run = RUNS.fetch_add(1, Ordering::Relaxed) as usize;
-    let (stop, start) = (AtomicBool::new(false), Instant::now());
-    let work = |thread: usize| {
-        // Other numbers in each run.
-        let (mut random, mut done) = (Random::of(run * 64 + thread), 0_u64);
-        while !stop.load(Ordering::Relaxed) {
-            (0..8).for_each(|_| operation(&mut random));
-            done += 8;
-        }
-        done
-    };
-    let done: u64 = std::thread::scope(|scope| {
-        let work = &work;
-        let threads: Vec<_> = (0..threads).map(|thread| scope.spawn(move || work(thread))).collect();
-        std::thread::sleep(time);
-        stop.store(true, Ordering::Relaxed);
-        threads.into_iter().map(|thread| thread.join().expect("a thread")).sum()
-    });
-    done as f64 / start.elapsed().as_secs_f64()
+    static RUNS: AtomicUsize = AtomicUsize::new(0);
+    let run = RUNS.fetch_add(1, Ordering::Relaxed);
+    rate_from(run * 64, threads, time, |_, random| operation(random))
 }
 
 impl Field {
