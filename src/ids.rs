@@ -145,6 +145,12 @@ impl HeadId {
     pub(crate) const fn index(self) -> usize {
         self.0 as usize
     }
+
+    /// The heads that the store runs, by rising numbers.
+    pub(crate) fn all() -> impl Iterator<Item = Self> {
+        let all: [Self; Self::COUNT] = [Self::FRESH, Self::RELOCATED];
+        all.into_iter()
+    }
 }
 
 /// One LSN for each head that the format has room for. Unused heads hold zero.

@@ -10,6 +10,10 @@
 //! long-held guard can delay ours. The consequence: a guard that is held on one store delays the freeing of
 //! memory and of segments in all stores of this process.
 
+#[cfg(all(any(jitter, test), not(loom)))]
+#[macro_use]
+mod stand_in;
+
 #[cfg(all(jitter, not(loom)))]
 mod jitter;
 #[cfg(all(test, not(any(loom, jitter))))]

@@ -93,12 +93,12 @@ impl<'a, 't> HeadScan<'a, 't> {
     /// Scans every head; `chain` gives its claims in the order of their segments.
     pub(crate) fn run(mut self, chain: impl Fn(HeadId) -> Vec<Claimed>) -> Result<Tips> {
         let mut tips = HeadLsns::default();
-        let chains = (0..).map(HeadId).take(HeadId::COUNT).map(|head| (head, chain(head)));
+        let chains = HeadId::all().map(|head| (head, chain(head)));
         self.reporter.begin(chains.map(|(head, claims)| self.bytes_of(head, &claims)).sum())?;
-        for (head, tip) in (0..).map(HeadId).zip(tips.iter_mut()).take(HeadId::COUNT) {
+        for (head, tip) in HeadId::all().zip(&mut tips) {
             *tip = self.scan_head(head, chain(head))?;
         }
-        for (head, tip) in (0..).map(HeadId).zip(tips.iter_mut()).take(HeadId::COUNT) {
+        for (head, tip) in HeadId::all().zip(&mut tips) {
             *tip = self.judge(head, *tip)?;
         }
         for (head, spot, kind) in std::mem::take(&mut self.waiting) {

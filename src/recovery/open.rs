@@ -286,8 +286,7 @@ pub(super) fn resume(
     let live = census.live;
     let large = large::survey(storage, &scene, &state, &ranges)?;
     failpoint!("recovery::surveyed");
-    let chains: Vec<Vec<Claimed>> =
-        (0..).map(HeadId).take(HeadId::COUNT).map(|head| state.chain(head)).collect();
+    let chains: Vec<Vec<Claimed>> = HeadId::all().map(|head| state.chain(head)).collect();
     let supply_newest = newest(&chains, &found, scene.geometry);
     cut(&mut state, &found, &live);
     let FileShape { slots, short, beyond } = file_shape(&scene, &state);

@@ -42,51 +42,16 @@ fn point() {
 }
 
 macro_rules! jittery {
-    ($($name:ident $number:ident),*) => {$(
-        #[derive(Debug, Default)]
-        #[repr(transparent)]
-        pub(crate) struct $name(atomic::$name);
-
-        impl $name {
-            pub(crate) const fn new(value: $number) -> Self {
-                Self(atomic::$name::new(value))
-            }
-        }
-
-        impl Deref for $name {
-            type Target = atomic::$name;
+    ($sort:ident $name:ident $(<$of:ident>)?, $value:ty) => {
+        impl$(<$of>)? Deref for $name$(<$of>)? {
+            type Target = atomic::$name$(<$of>)?;
 
             fn deref(&self) -> &Self::Target {
                 point();
                 &self.0
             }
         }
-    )*};
+    };
 }
 
-jittery!(AtomicBool bool, AtomicI64 i64, AtomicU8 u8, AtomicU32 u32, AtomicU64 u64, AtomicUsize usize);
-
-#[derive(Debug)]
-#[repr(transparent)]
-pub(crate) struct AtomicPtr<T>(atomic::AtomicPtr<T>);
-
-impl<T> AtomicPtr<T> {
-    pub(crate) const fn new(pointer: *mut T) -> Self {
-        Self(atomic::AtomicPtr::new(pointer))
-    }
-}
-
-impl<T> Default for AtomicPtr<T> {
-    fn default() -> Self {
-        Self::new(std::ptr::null_mut())
-    }
-}
-
-impl<T> Deref for AtomicPtr<T> {
-    type Target = atomic::AtomicPtr<T>;
-
-    fn deref(&self) -> &Self::Target {
-        point();
-        &self.0
-    }
-}
+stand_ins!(jittery);

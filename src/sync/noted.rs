@@ -10,7 +10,7 @@
 
 use std::cell::{Cell, RefCell};
 use std::panic::Location;
-use std::sync::atomic::{self, Ordering};
+use std::sync::atomic::Ordering;
 
 /// One access.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -76,23 +76,6 @@ macro_rules! basics {
     };
 }
 
-macro_rules! noted {
-    ($($name:ident $value:ident $(, $number:ident)?;)*) => {$(
-        #[derive(Debug, Default)]
-        #[repr(transparent)]
-        pub(crate) struct $name(atomic::$name);
-
-        impl $name {
-            pub(crate) const fn new(value: $value) -> Self {
-                Self(atomic::$name::new(value))
-            }
-
-            basics!($value);
-            $(numbers!($number);)?
-        }
-    )*};
-}
-
 macro_rules! numbers {
     ($value:ty) => {
         forward! { $value;
@@ -106,29 +89,18 @@ macro_rules! numbers {
     };
 }
 
-noted! {
-    AtomicBool bool;
-    AtomicI64 i64, i64;
-    AtomicU8 u8, u8;
-    AtomicU32 u32, u32;
-    AtomicU64 u64, u64;
-    AtomicUsize usize, usize;
+macro_rules! noted {
+    (number $name:ident, $value:ty) => {
+        impl $name {
+            basics!($value);
+            numbers!($value);
+        }
+    };
+    ($sort:ident $name:ident $(<$of:ident>)?, $value:ty) => {
+        impl$(<$of>)? $name$(<$of>)? {
+            basics!($value);
+        }
+    };
 }
 
-#[derive(Debug)]
-#[repr(transparent)]
-pub(crate) struct AtomicPtr<T>(atomic::AtomicPtr<T>);
-
-impl<T> AtomicPtr<T> {
-    pub(crate) const fn new(pointer: *mut T) -> Self {
-        Self(atomic::AtomicPtr::new(pointer))
-    }
-
-    basics!(*mut T);
-}
-
-impl<T> Default for AtomicPtr<T> {
-    fn default() -> Self {
-        Self::new(std::ptr::null_mut())
-    }
-}
+stand_ins!(noted);

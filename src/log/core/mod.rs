@@ -409,8 +409,7 @@ impl LogCore {
 
     /// Returns when everything below these LSNs, in every head, survives a power cut.
     pub(crate) fn make_all_stable(&self, ends: &HeadLsns) -> Result<()> {
-        for (index, end) in (0..).zip(ends).take(HeadId::COUNT) {
-            let head = HeadId(index);
+        for (head, end) in HeadId::all().zip(ends) {
             if head == HeadId::FRESH {
                 self.make_stable_below(*end)?;
             }

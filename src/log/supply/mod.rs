@@ -395,16 +395,17 @@ impl State {
     /// Adds to the claim of a segment for `claiming` what the heads will need next, as long as it takes neither the reserve nor a longer
     /// file: each entry of the manifest costs a sync, however much it says.
     fn take_ahead(&mut self, core: &LogCore, claiming: HeadId, claims: &mut Vec<(SlotId, Claim)>) {
-        let wanted = claimed_at_once(self.slots) as usize;
-        if wanted == 1 {
+        let at_once = claimed_at_once(self.slots);
+        if at_once == 1 {
             // In a small file each segment counts.
             return;
         }
-        for head in (0..HeadId::COUNT).map(|head| HeadId(head as u8)) {
-            let had = self.ahead.get(head.index()).map_or(0, VecDeque::len) + usize::from(head == claiming);
+        for head in HeadId::all() {
             let is_used = self.newest.get(head.index()).is_some_and(|newest| newest.0 > 0);
-            let wanted = if head == claiming { wanted } else { usize::from(is_used) };
-            for _ in had..wanted {
+            let has_none = self.ahead.get(head.index()).is_none_or(VecDeque::is_empty);
+            // A head claims when it has none left, and has the first one already.
+            let missing = if head == claiming { at_once - 1 } else { u32::from(is_used && has_none) };
+            for _ in 0..missing {
                 if self.free.len() <= self.reserve() {
                     return;
                 }

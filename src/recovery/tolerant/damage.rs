@@ -194,17 +194,11 @@ impl fmt::Display for Damage {
         if findings.manifest_is_lost {
             writeln!(formatter, "the manifest can't be read: all pages are in doubt")?;
         }
-        let faults = findings.faults.kept.iter().map(|fault| fault as &dyn fmt::Display);
-        list(formatter, "damaged places", findings.faults.count as usize, faults)?;
-        let segments: Vec<String> = findings.segments.iter().map(ToString::to_string).collect();
-        let segments = segments.iter().map(|segment| segment as &dyn fmt::Display);
-        list(formatter, "damaged segments", findings.segments.len(), segments)?;
-        let lost: Vec<String> =
-            self.lost_pages().take(SHOWN).map(|(id, why)| format!("{id}: {why}")).collect();
-        let lost = lost.iter().map(|page| page as &dyn fmt::Display);
+        list(formatter, "damaged places", findings.faults.count as usize, &findings.faults.kept)?;
+        list(formatter, "damaged segments", findings.segments.len(), &findings.segments)?;
+        let lost = self.lost_pages().map(|(page_id, reason)| format!("{page_id}: {reason}"));
         list(formatter, "pages lost", findings.lost.len(), lost)?;
-        let in_doubt = findings.in_doubt.iter().map(|page_id| page_id as &dyn fmt::Display);
-        list(formatter, "pages in doubt", findings.in_doubt.len(), in_doubt)?;
+        list(formatter, "pages in doubt", findings.in_doubt.len(), &findings.in_doubt)?;
         if findings.others_in_doubt {
             writeln!(formatter, "there may have been pages of which no trace is left")?;
         }
@@ -212,17 +206,17 @@ impl fmt::Display for Damage {
     }
 }
 
-fn list<'a>(
+fn list<T: fmt::Display>(
     formatter: &mut fmt::Formatter<'_>,
     what: &str,
     count: usize,
-    items: impl Iterator<Item = &'a dyn fmt::Display>,
+    items: impl IntoIterator<Item = T>,
 ) -> fmt::Result {
     if count == 0 {
         return Ok(());
     }
     writeln!(formatter, "{what}: {count}")?;
-    for item in items.take(SHOWN) {
+    for item in items.into_iter().take(SHOWN) {
         writeln!(formatter, "  {item}")?;
     }
     if count > SHOWN {

@@ -181,7 +181,7 @@ fn ground(config: &Config, findings: &mut Findings) -> Result<ManifestState> {
 /// again, it goes on with the newest one that is older than what is missing.
 fn credible(claims: &BTreeMap<SlotId, Claim>) -> BTreeMap<SlotId, Claim> {
     let mut kept = BTreeMap::new();
-    for head in (0..).map(HeadId).take(HeadId::COUNT) {
+    for head in HeadId::all() {
         let of_head = claims.iter().filter(|(_, claim)| claim.head == head);
         let mut chain: Vec<(SlotId, Claim)> = of_head.map(|(slot, claim)| (*slot, *claim)).collect();
         chain.sort_unstable_by_key(|(_, claim)| claim.segment);

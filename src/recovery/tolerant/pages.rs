@@ -9,15 +9,21 @@ use crate::ids::{Lsn, PageId, RangeId, Version};
 /// Why a page is lost.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Loss {
+    /// Links are there, and no base below them.
     Baseless,
+    /// Between its base and its newest link, a version is missing.
     Gap,
-    /// A snapshot knows of a newer version,
+    /// A snapshot knows a newer version than the newest that is there.
     Outdated,
-    /// or of the page, of which nothing is there.
+    /// A snapshot knows it, and no record of it is there.
     Vanished,
+    /// Two records of one version are no copies of each other.
     Contradiction,
+    /// No store writes such a record, or such records one after the other.
     Impossible,
+    /// The log has no room for so high an id.
     OutOfReach,
+    /// The file of a large value that it needs is missing or damaged.
     LargeValue,
 }
 

@@ -113,7 +113,7 @@ impl<'a> Scan<'a> {
     }
 
     pub(super) fn run(mut self) -> Scanned {
-        for head in heads() {
+        for head in HeadId::all() {
             for claimed in self.state.chain(head) {
                 self.segment(claimed);
             }
@@ -246,8 +246,8 @@ impl<'a> Scan<'a> {
             | RecordKind::Free { page_id, version, .. } => (page_id, version),
             _ => return,
         };
-        let roots = page_id != PageId::META || is_roots(record);
-        if !roots {
+        let is_possible = page_id != PageId::META || is_roots(record);
+        if !is_possible {
             self.pages.lose(page_id, Loss::Impossible);
         }
         let large = record.payload.outside.then(|| LargeRecord {
@@ -292,7 +292,7 @@ impl<'a> Scan<'a> {
     /// Where each head ends, now that all proof is known (A).
     fn tips(&mut self) -> HeadLsns {
         let mut tips = HeadLsns::default();
-        for ((head, found), tip) in heads().zip(&self.heads).zip(&mut tips) {
+        for ((head, found), tip) in HeadId::all().zip(&self.heads).zip(&mut tips) {
             let proven = self.proven.get(head.index()).copied().unwrap_or_default();
             let first = found.stops.iter().find(|stop| !self.is_damage(head, stop));
             *tip = first.map_or(found.end.max(proven), |stop| stop.lsn);
@@ -332,7 +332,7 @@ impl<'a> Scan<'a> {
             let stops = found.stops.iter().filter(|stop| self.is_damage(head, stop));
             stops.map(|stop| (head, *stop)).collect::<Vec<_>>()
         };
-        heads().zip(&self.heads).flat_map(of_head).collect()
+        HeadId::all().zip(&self.heads).flat_map(of_head).collect()
     }
 
     /// Writes down what is damaged.
@@ -398,10 +398,6 @@ impl Reason {
             Self::FileEnds => "the file ends before a segment does".into(),
         }
     }
-}
-
-fn heads() -> impl Iterator<Item = HeadId> {
-    (0..).map(HeadId).take(HeadId::COUNT)
 }
 
 fn page_of(kind: &RecordKind) -> Option<PageId> {
