@@ -12,9 +12,9 @@
 //! # The log
 //!
 //! * **(A) The rules are those of recovery.** Below the proven point of a head whatever does not verify is damage; above it the first record that
-//!   does not is the tip, and what lies behind is void, like a batch without its end. So a store that opens strictly opens with no damage, and in the same
-//!   state. Unlike there, damage does not end the pass: it is a *hole*, up to the next record of the same head that verifies, or up to the
-//!   end of the log if there is none. A segment header that does not verify is reported, and makes no hole, for each record's checksum names its
+//!   does not is the tip, and what lies behind is void, like a batch without its end. What the disk does not hand out is no torn tail, but damage
+//!   wherever it is. So a store that opens strictly opens with no damage, and in the same state. Unlike there, damage does not end the pass: it is a
+//!   *hole*, up to the next record of the same head that verifies, or up to the end of the log if there is none. A segment header that does not verify is reported, and makes no hole, for each record's checksum names its
 //!   segment. If the file of the log is shorter than what was proven, all that its end cuts off is a hole, proven or not.
 //!
 //! # Pages
@@ -186,7 +186,7 @@ fn credible(claims: &BTreeMap<SlotId, Claim>) -> BTreeMap<SlotId, Claim> {
         let mut chain: Vec<(SlotId, Claim)> = of_head.map(|(slot, claim)| (*slot, *claim)).collect();
         chain.sort_unstable_by_key(|(_, claim)| claim.segment);
         let mut bound = SegmentId(u64::MAX);
-        for (slot, claim) in chain.into_iter().rev().filter(|(_, claim)| claim.segment.0 > 0) {
+        for (slot, claim) in chain.into_iter().rev() {
             if claim.segment <= bound {
                 bound = claim.predecessor.unwrap_or(SegmentId(0));
                 kept.insert(slot, claim);
