@@ -193,6 +193,7 @@ embed! {
     "src/pages/restore.rs",
     "src/pages/retire.rs",
     "src/pages/segment_map.rs",
+    "src/pages/slabs.rs",
     "src/pages/spare.rs",
     "src/pages/table.rs",
     "src/pages/tests/chains.rs",

@@ -15,6 +15,7 @@ use crate::location::Place;
 use crate::pages::budget::Weight;
 use crate::pages::chain::Head;
 use crate::pages::fragment::Fragment;
+use crate::pages::node::Content;
 use crate::pages::node::{BaseKind, Chunk, DROPPED, MOST_SLOTS, PRESENT, Slot, Target};
 use crate::pages::node_ref::NodeRef;
 use crate::pages::table::Site;
@@ -63,14 +64,14 @@ impl<F: Fragment> NodeRef<'_, F> {
         let content = self.content().map(|content| content.swap(ptr::null_mut(), Ordering::AcqRel));
         let Some(content) = content.filter(|content| !content.is_null()) else { return 0 };
         let site = self.site();
-        // SAFETY: the swap made the box ours (node, F); readers may still look.
+        // SAFETY: the swap made the content ours (node, F); readers may still look.
         let bytes = unsafe { (*content).weight };
         let account = Arc::clone(site.account());
         let full = account.bury(Weight::of_contents(bytes));
         // SAFETY: no reader comes to it after the swap, and those who have it hold guards. It owns all that it uses.
         unsafe {
             site.guard().defer_unchecked(move || {
-                drop(Box::from_raw(content));
+                drop(Content::from_raw(content));
                 account.discharge(bytes);
                 account.unbury(bytes);
             });

@@ -22,7 +22,8 @@
 //! | `arrivals` | which pages have contents, and the news of it |
 //! | `eviction` | which page's contents to drop next |
 //! | `queues`, `ghosts` | the policy behind that, as plain data |
-//! | `spare` | memory of chunks kept for the next ones |
+//! | `slabs` | memory for nodes, in huge pages |
+//! | `spare` | memory of nodes kept for the next ones |
 //! | `prefetch` | telling the processor what will be needed |
 
 mod arrivals;
@@ -46,6 +47,7 @@ mod queues;
 pub(crate) mod restore;
 pub(crate) mod retire;
 pub(crate) mod segment_map;
+mod slabs;
 mod spare;
 pub(crate) mod table;
 #[cfg(test)]

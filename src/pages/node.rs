@@ -33,9 +33,8 @@
 //! - **(E) A chunk is freed by whoever brings its `references` to zero.** The chain holds one; every eviction that
 //!   deferred drops in the chunk holds one, because two deferrals of one epoch run in no order. Who frees it also takes it off the
 //!   budget.
-//! - **(F) A content pointer owns a `Box`.** Null → box by compare-exchange; box → null by a swap, after which the swapper
-//!   alone owns the box and drops it by a deferral. The box says what it was charged to the budget, so that the same is
-//!   taken off.
+//! - **(F) A content pointer owns its content.** Null → content by compare-exchange; content → null by a swap, after which the swapper
+//!   alone owns it and drops it by a deferral. It says what it was charged to the budget, so that the same is taken off.
 //! - **(G) A merged content is never the only copy.** It was made from what lies at and below its node, and each of those is
 //!   still present or has a written record. So merged contents may be dropped at any time, while a node's *own*
 //!   content (a slot's fragment, a base's content) may be dropped only once its record can be read back.
@@ -50,7 +49,7 @@ use crate::pages::bundle::Bundle;
 use crate::pages::cell::LocationCell;
 use crate::pages::fragment::{Fragment, heap_bytes};
 use crate::pages::prefetch::prefetch;
-use crate::pages::spare;
+use crate::pages::{slabs, spare};
 use crate::sync::SharedCell;
 use crate::sync::atomic::{AtomicPtr, AtomicU8, AtomicU32, Ordering};
 
@@ -180,8 +179,9 @@ pub(crate) struct Content<F> {
 }
 
 impl<F: Fragment> Content<F> {
+    const LAYOUT: Layout = layout(size_of::<Self>(), align_of::<Self>());
     /// What one takes of memory, without what its value owns.
-    const SIZE: u64 = footprint(Layout::new::<Self>());
+    const SIZE: u64 = slabs::footprint(Self::LAYOUT);
 
     /// `encoded` is the length of the encoded form: the best guess of the heap bytes of a type that does not tell.
     pub(crate) fn new(value: F, encoded: u64) -> Self {
@@ -197,6 +197,28 @@ impl<F: Fragment> Content<F> {
     /// The heap bytes.
     pub(super) fn heap(&self) -> u64 {
         self.weight.saturating_sub(Self::SIZE)
+    }
+
+    /// Puts it where nodes lie. The pointer owns it.
+    pub(super) fn into_raw(self) -> *mut Self {
+        let memory = spare::allocate(Self::LAYOUT).cast::<Self>();
+        // SAFETY: fresh memory of this size and alignment.
+        unsafe { memory.write(self) };
+        memory.as_ptr()
+    }
+
+    /// Takes it back, unless the pointer is null.
+    ///
+    /// # Safety
+    /// The pointer is from [`into_raw`](Self::into_raw), and nobody uses it any more.
+    pub(super) unsafe fn from_raw(this: *mut Self) -> Option<Self> {
+        let memory = NonNull::new(this)?;
+        // SAFETY: by the contract it is whole and ours; once it was read, its memory holds nothing.
+        unsafe {
+            let content = memory.read();
+            spare::free(memory.cast(), Self::LAYOUT);
+            Some(content)
+        }
     }
 }
 
@@ -333,7 +355,7 @@ pub(super) const fn footprint(layout: Layout) -> u64 {
 impl<F> Base<F> {
     const LAYOUT: Layout = layout(size_of::<Self>(), align_of::<Self>());
     /// What one takes of memory.
-    pub(super) const SIZE: u64 = footprint(Self::LAYOUT);
+    pub(super) const SIZE: u64 = slabs::footprint(Self::LAYOUT);
 
     /// Takes memory for a base that nobody else knows yet.
     pub(super) fn allocate(base: Self) -> NonNull<Self> {
@@ -374,7 +396,7 @@ impl<F> Chunk<F> {
 
     /// What a chunk takes of memory.
     pub(super) fn size(&self) -> u64 {
-        footprint(Self::layout(self.capacity.into()))
+        slabs::footprint(Self::layout(self.capacity.into()))
     }
 
     /// How many slots the next chunk of a page gets: few at first, since most pages are small.
@@ -484,7 +506,7 @@ impl<F> Chunk<F> {
         let layout = Self::layout(capacity.into());
         // SAFETY: that was the last reference; allocated with the same layout.
         unsafe { spare::free(this.cast(), layout) };
-        footprint(layout)
+        slabs::footprint(layout)
     }
 }
 

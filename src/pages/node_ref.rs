@@ -258,7 +258,7 @@ impl<'g, F: Fragment> NodeRef<'g, F> {
     #[inline]
     pub(super) fn merged_content(self) -> Option<&'g Content<F>> {
         let content = self.content()?.load(Ordering::Acquire);
-        // SAFETY: null or a box that is dropped by a deferral only (node, F), which waits for the site's guard.
+        // SAFETY: null or a content that is dropped by a deferral only (node, F), which waits for the site's guard.
         unsafe { content.as_ref() }
     }
 
@@ -311,7 +311,7 @@ impl<'g, F: Fragment> NodeRef<'g, F> {
     /// this node and all below. If another thread was quicker, this content is dropped and the other's is returned.
     pub(crate) fn install(self, content: Content<F>) -> &'g F {
         let weight = Weight::of_contents(content.weight);
-        let fresh = Box::into_raw(Box::new(content));
+        let fresh = content.into_raw();
         // Charged first, so that a quick eviction does not discharge more than there was.
         self.site.account().charge(weight);
         let home = self.home();
@@ -326,7 +326,7 @@ impl<'g, F: Fragment> NodeRef<'g, F> {
                 self.site.account().refund(weight);
                 // SAFETY: ours, never published. The other is as in `merged`.
                 unsafe {
-                    drop(Box::from_raw(fresh));
+                    drop(Content::from_raw(fresh));
                     &(*other).value
                 }
             }

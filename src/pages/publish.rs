@@ -175,7 +175,7 @@ pub(crate) struct LostRace<F>(pub(crate) Option<F>);
 impl<F: Fragment> PreparedBase<F> {
     /// The whole contents of a page: of a new one (then `birth` is `version`), or in place of what a page is.
     pub(crate) fn page(version: Version, birth: Version, content: Content<F>) -> Self {
-        Self::new(BaseKind::Page, version, birth, Box::into_raw(Box::new(content)))
+        Self::new(BaseKind::Page, version, birth, content.into_raw())
     }
 
     /// The end of a page.
@@ -208,7 +208,7 @@ impl<F: Fragment> PreparedBase<F> {
 
     /// What the base weighs with its content, if there is any.
     fn weight(&self) -> Weight {
-        // SAFETY: the base is ours, and so is the box that it points at.
+        // SAFETY: the base is ours, and so is the content that it points at.
         let content = unsafe { self.0.as_ref().content.load(Ordering::Relaxed).as_ref() };
         Weight { contents: content.map_or(0, |content| content.weight), nodes: Base::<F>::SIZE }
     }
@@ -261,20 +261,20 @@ impl<F: Fragment> PreparedBase<F> {
     /// Gives up, and returns the content.
     pub(crate) fn cancel(self) -> Option<F> {
         let this = ManuallyDrop::new(self);
-        // SAFETY: the base is ours, and so is the box; `this` is not used again.
-        unsafe { this.dismantle().map(|content| content.value) }
+        // SAFETY: the base is ours; `this` is not used again.
+        unsafe { this.dismantle().map(Content::into_value) }
     }
 
     /// Frees the base.
     ///
     /// # Safety
     /// It was not published, and is not used again.
-    unsafe fn dismantle(&self) -> Option<Box<Content<F>>> {
+    unsafe fn dismantle(&self) -> Option<Content<F>> {
         // SAFETY: by the contract.
         unsafe {
             let content = self.0.as_ref().content.load(Ordering::Relaxed);
             Base::free(self.0);
-            (!content.is_null()).then(|| Box::from_raw(content))
+            Content::from_raw(content)
         }
     }
 }

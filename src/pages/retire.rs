@@ -174,14 +174,11 @@ unsafe fn free_slot<F: Fragment>(slot: NonNull<Slot<F>>) -> u64 {
     }
 }
 
-/// Drops a boxed content, and returns what it was charged with.
+/// Drops a content, and returns what it was charged with.
 ///
 /// # Safety
-/// As for [`free_chain`]; the content is null or the node's box.
+/// As for [`free_chain`]; the content is null or the node's own.
 unsafe fn free_content<F: Fragment>(content: *mut Content<F>) -> u64 {
-    if content.is_null() {
-        return 0;
-    }
     // SAFETY: by the contract.
-    unsafe { Box::from_raw(content) }.weight
+    unsafe { Content::from_raw(content) }.map_or(0, |content| content.weight)
 }

@@ -1,26 +1,29 @@
 //! Memory of chunks that were freed, kept for the next ones.
 //!
-//! A page that was replaced frees its chunks, and its next links take some of the same few sizes. The general allocator sorts blocks
-//! of more than a kilobyte into lists and joins neighbours, all in memory that nobody has looked at for long: that costs more than
-//! the rest of a link. So each thread keeps what it frees, up to [`KEPT`] bytes, and takes from there first. The last block
-//! freed is the first taken, while its lines are still in the nearest caches.
+//! A page that was replaced frees its chunks, and its next links take some of the same few sizes. So each thread keeps what it frees,
+//! up to [`KEPT`] bytes, and takes from there first, without a lock. The last block freed is the first taken, while its lines
+//! are still in the nearest caches. What a thread does not have comes from [`slabs`](super::slabs), some blocks at a time.
 //!
 //! - **(A)** A block is with its user *or* in one thread's stock. It is put there by whoever owns it, and nobody else comes to it.
 //! - **(B)** A stock holds blocks of one layout per shelf, so what is taken has the layout that was asked for.
 //! - **(C)** A stock is bounded in bytes, and given back when its thread ends. It is no part of the cache's budget: a
-//!   constant for each thread that writes or reclaims.
+//!   constant for each thread that writes or reclaims. Only a block that can't be given back just now is kept beyond the bound.
 //!
 //! Recycled memory hides a use after its end from those who look for that. With `--cfg sanitized`, and in the interpreter
 //! that checks our pointers, nothing is kept.
 
-use std::alloc::{Layout, alloc, dealloc, handle_alloc_error};
+use std::alloc::Layout;
 use std::cell::RefCell;
 use std::ptr::NonNull;
+
+use crate::pages::slabs;
 
 /// How many bytes a thread keeps.
 const KEPT: usize = if cfg!(any(miri, loom, sanitized)) { 0 } else { 512 << 10 };
 /// As many as there are sizes of chunks that grow along a page, so that two types of pages have room.
 const SHELVES: usize = 6;
+/// How many bytes a thread takes at once that has no block of a size.
+const TAKEN: usize = if KEPT > 0 { 4 << 10 } else { 0 };
 
 /// A block that is not in use: its first bytes name the one that was put there before it. So to keep a block takes no memory.
 struct Unused {
@@ -56,13 +59,16 @@ impl Stock {
         Some(block.cast())
     }
 
-    /// Keeps a block. False if there is no room; then it is still the caller's.
+    fn has_room(&self, layout: Layout) -> bool {
+        self.bytes + layout.size() <= KEPT
+    }
+
+    /// Keeps a block. False if it can't; then it is still the caller's.
     ///
     /// # Safety
     /// The block has that layout, and the caller owns it.
     unsafe fn put(&mut self, block: NonNull<u8>, layout: Layout) -> bool {
-        let fits = layout.size() >= size_of::<Unused>() && layout.align() >= align_of::<Unused>();
-        if !fits || self.bytes + layout.size() > KEPT {
+        if layout.size() < size_of::<Unused>() || layout.align() < align_of::<Unused>() {
             return false;
         }
         let own = self.shelves.iter().position(|shelf| shelf.layout == layout);
@@ -82,8 +88,8 @@ impl Drop for Stock {
     fn drop(&mut self) {
         for layout in self.shelves.map(|shelf| shelf.layout) {
             while let Some(block) = self.take(layout) {
-                // SAFETY: it came from `allocate` with this layout (B), and only this stock had it (A).
-                unsafe { dealloc(block.as_ptr(), layout) };
+                // SAFETY: it came from `slabs::allocate` with this layout (B), and only this stock had it (A).
+                unsafe { slabs::free(block, layout) };
             }
         }
     }
@@ -96,13 +102,17 @@ thread_local! {
 /// Takes memory of a layout that has a size.
 pub(super) fn allocate(layout: Layout) -> NonNull<u8> {
     debug_assert!(layout.size() > 0);
+    let take = |stock: &RefCell<Stock>| {
+        let mut stock = stock.borrow_mut();
+        stock.take(layout).unwrap_or_else(|| {
+            slabs::allocate(layout, (TAKEN / layout.size()).saturating_sub(1), |block| {
+                // SAFETY: a block of that layout that nobody else has.
+                stock.has_room(layout) && unsafe { stock.put(block, layout) }
+            })
+        })
+    };
     // A thread that is ending has no stock any more.
-    let kept = STOCK.try_with(|stock| stock.borrow_mut().take(layout)).ok().flatten();
-    kept.unwrap_or_else(|| {
-        // SAFETY: the size is not zero.
-        let memory = unsafe { alloc(layout) };
-        NonNull::new(memory).unwrap_or_else(|| handle_alloc_error(layout))
-    })
+    STOCK.try_with(take).unwrap_or_else(|_| slabs::allocate(layout, 0, |_| false))
 }
 
 /// Gives memory back.
@@ -110,12 +120,17 @@ pub(super) fn allocate(layout: Layout) -> NonNull<u8> {
 /// # Safety
 /// It came from [`allocate`] with the same layout, and nobody uses it any more.
 pub(super) unsafe fn free(block: NonNull<u8>, layout: Layout) {
-    // SAFETY: by the contract.
-    let keep = |stock: &RefCell<Stock>| unsafe { stock.borrow_mut().put(block, layout) };
-    let is_kept = STOCK.try_with(keep).unwrap_or(false);
-    if !is_kept {
+    // SAFETY: by the contract. `put` and `try_free` leave the block to us if they return false.
+    let give = |stock: &RefCell<Stock>| unsafe {
+        let mut stock = stock.borrow_mut();
+        (stock.has_room(layout) && stock.put(block, layout))
+            || slabs::try_free(block, layout)
+            || stock.put(block, layout)
+    };
+    let is_given = STOCK.try_with(give).unwrap_or(false);
+    if !is_given {
         // SAFETY: by the contract.
-        unsafe { dealloc(block.as_ptr(), layout) };
+        unsafe { slabs::free(block, layout) };
     }
 }
 
@@ -124,7 +139,7 @@ pub(super) unsafe fn free(block: NonNull<u8>, layout: Layout) {
 mod tests {
     use std::alloc::Layout;
 
-    use super::{KEPT, SHELVES, STOCK, allocate, free};
+    use super::{KEPT, SHELVES, STOCK, TAKEN, allocate, free};
 
     fn layout(size: usize) -> Layout {
         Layout::from_size_align(size, 16).expect("a layout")
@@ -143,39 +158,52 @@ mod tests {
 
     #[test]
     fn the_last_block_freed_is_the_first_taken() {
-        let [first, second] = [0; 2].map(|_| allocate(layout(1024)));
+        let [first, second] = [0; 2].map(|_| allocate(layout(TAKEN)));
         // SAFETY: both from above.
         unsafe {
-            free(first, layout(1024));
-            free(second, layout(1024));
+            free(first, layout(TAKEN));
+            free(second, layout(TAKEN));
         }
-        assert_eq!(in_stock(), (2048, 2));
-        assert_eq!([0; 3].map(|_| allocate(layout(1024)))[..2], [second, first]);
+        assert_eq!(in_stock(), (2 * TAKEN, 2));
+        assert_eq!([0; 3].map(|_| allocate(layout(TAKEN)))[..2], [second, first]);
         assert_eq!(in_stock(), (0, 0));
     }
 
     #[test]
     fn another_layout_is_never_handed_out() {
-        let small = allocate(layout(1024));
+        let small = allocate(layout(TAKEN));
         // SAFETY: from above.
-        unsafe { free(small, layout(1024)) };
-        let aligned = Layout::from_size_align(1024, 64).expect("a layout");
-        assert_ne!(allocate(layout(2048)), small);
+        unsafe { free(small, layout(TAKEN)) };
+        let aligned = Layout::from_size_align(TAKEN, 64).expect("a layout");
         assert_ne!(allocate(aligned), small);
-        assert_eq!(in_stock(), (1024, 1));
+        assert_eq!(in_stock(), (TAKEN, 1));
+        assert_ne!(allocate(layout(TAKEN / 2)), small);
+        assert_eq!(in_stock(), (TAKEN + TAKEN / 2, 2), "one for the one asked for, and one to spare");
     }
 
     #[test]
     fn a_stock_is_bounded_in_bytes_and_in_layouts() {
-        let blocks: Vec<_> = (0..KEPT / 1024 + 10).map(|_| allocate(layout(1024))).collect();
+        let blocks: Vec<_> = (0..KEPT / TAKEN + 10).map(|_| allocate(layout(TAKEN))).collect();
         // SAFETY: from above.
-        blocks.into_iter().for_each(|block| unsafe { free(block, layout(1024)) });
+        blocks.into_iter().for_each(|block| unsafe { free(block, layout(TAKEN)) });
         assert_eq!(in_stock().0, KEPT);
-        (0..KEPT / 1024).for_each(|_| _ = allocate(layout(1024)));
-        for size in (1..=SHELVES + 3).map(|size| size * 32) {
+        (0..KEPT / TAKEN).for_each(|_| _ = allocate(layout(TAKEN)));
+        // Sizes of which none comes with another.
+        for size in (1..=SHELVES + 3).map(|size| TAKEN - size * 32) {
             // SAFETY: its own.
             unsafe { free(allocate(layout(size)), layout(size)) };
         }
         assert_eq!(in_stock().1, SHELVES - 1, "and one shelf for what was there before");
+    }
+
+    #[test]
+    fn a_thread_that_has_none_takes_some() {
+        let first = allocate(layout(1024));
+        assert_eq!(in_stock(), (TAKEN - 1024, TAKEN / 1024 - 1));
+        let others: Vec<_> = (1..TAKEN / 1024).map(|_| allocate(layout(1024))).collect();
+        assert_eq!(in_stock(), (0, 0));
+        // SAFETY: from above.
+        others.into_iter().chain([first]).for_each(|block| unsafe { free(block, layout(1024)) });
+        assert_eq!(in_stock(), (TAKEN, TAKEN / 1024));
     }
 }

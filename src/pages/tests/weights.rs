@@ -99,7 +99,7 @@ fn a_chunk_has_no_more_slots_than_links_are_expected() {
         linked.ok().unwrap();
         sizes.push(world.head(&guard).newest().block().size);
     }
-    let slots = |count: u64| (64 + count * size_of::<Slot<Counted>>() as u64).next_multiple_of(16);
+    let slots = |count: u64| (56 + count * size_of::<Slot<Counted>>() as u64).next_multiple_of(16);
     assert_eq!(sizes, [3, 3, 3, 1, 7, 7, 7].map(slots));
     drop(guard);
     world.end();
