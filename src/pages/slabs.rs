@@ -389,7 +389,7 @@ mod tests {
     use std::collections::BTreeMap;
     use std::ptr::NonNull;
 
-    use super::{Arena, MOST_UNITS, REGION, SPAN, SPANS, UNIT};
+    use super::{Arena, MOST_UNITS, SPAN, SPANS, UNIT};
 
     /// An arena of the test's own, with what it handed out.
     struct Tested {
@@ -559,7 +559,7 @@ mod tests {
     mod of_the_process {
         use std::thread;
 
-        use super::super::{Header, POOL, allocate, free, header_of, try_free};
+        use super::super::{Header, POOL, REGION, allocate, free, header_of, try_free};
         use super::*;
 
         const LAYOUT: Layout = Layout::new::<[u64; 61]>();
