@@ -14,8 +14,8 @@
 //! - **A.** The checksum has no seed: a header has to be readable by somebody who does not know yet which life the slot
 //!   is in. So a header of an earlier life verifies as well, and the reader compares `segment` and `slot` with the
 //!   claim.
-//! - **B.** The stable LSNs are those of the claim. They were true when the header was written and stay true, so they are proof
-//!   like a mark.
+//! - **B.** The stable LSNs were true when the header was written and stay true, so they are proof like a mark. A head writes its
+//!   segments one after the other, so they rise from one of its headers to the next.
 
 use crate::format::checksum::checksum;
 use crate::format::fields::{FieldReader, FieldWriter, HEAD_LSNS_LENGTH};
@@ -31,7 +31,7 @@ pub(crate) struct SegmentHeader {
     pub(crate) predecessor: Option<SegmentId>,
     pub(crate) slot: SlotId,
     pub(crate) head: HeadId,
-    /// What was stable when the slot was claimed.
+    /// What was stable when the header was written.
     pub(crate) stable: HeadLsns,
 }
 

@@ -1,5 +1,5 @@
 //! One pass over all pages that were recovered, in encoded form: what is live in each segment, which ids are free, and whether each live
-//! record lies where a record can be.
+//! record lies where a record can be: in a segment that is claimed, below the head's tip, and in the file.
 //!
 //! It is the only time that an opening looks at every page. So it makes nothing of them: no node, no place in a list.
 
@@ -8,9 +8,9 @@ use std::collections::BTreeMap;
 use super::heads::{Scene, Tips};
 use super::replay::{Obstacle, Replay, Spot};
 use crate::error::{Corruption, Result};
-use crate::format::{ManifestState, RangePages};
+use crate::format::{Claim, ManifestState, RangePages};
 use crate::geometry::Geometry;
-use crate::ids::{Lsn, PageId, SegmentId};
+use crate::ids::{Lsn, PageId, SegmentId, SlotId};
 use crate::pages::free_list::FreeList;
 use crate::pages::segment_map::SegmentMap;
 
@@ -30,7 +30,7 @@ pub(crate) struct Census {
 /// What is known of a segment.
 #[derive(Clone, Copy, Debug)]
 struct Account {
-    /// Offsets below this can hold valid bytes, and records begin below the head's tip.
+    /// Offsets below this can hold valid bytes, and are in the file; records begin below the head's tip.
     end: u64,
     begin_below: u64,
     live: u64,
@@ -53,12 +53,13 @@ pub(crate) fn count(
     found: &Tips,
     replay: &Replay,
 ) -> Result<Census, Obstacle> {
-    let account = |claim: &crate::format::Claim| {
+    let account = |(slot, claim): (&SlotId, &Claim)| {
         let tip = found.tips.get(claim.head.index()).copied().unwrap_or_default();
         let below = tip.0.saturating_sub(scene.geometry.base(claim.segment).0);
-        (claim.segment, Account { end: claim.end.into(), begin_below: below, live: 0 })
+        let end = scene.bytes_in(*slot).min(claim.end.into());
+        (claim.segment, Account { end, begin_below: below, live: 0 })
     };
-    let accounts = SegmentMap::new(state.claims.values().map(account));
+    let accounts = SegmentMap::new(state.claims.iter().map(account));
     // No record is in segment 0, and the map is at most as long as a u32.
     let (base, position) = (Lsn(0), usize::MAX);
     let mut counter = Counter { scene, geometry: scene.geometry, accounts, base, position };

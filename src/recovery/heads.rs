@@ -19,6 +19,27 @@
 //!
 //! Whether a record is below the tip is known only at the end, so records above the proven point wait in a list; the
 //! proven point trails the tip by a segment at most, so the list is short.
+//!
+//! # What is not looked at
+//!
+//! A segment that ends at or below where the snapshot begins is *known*: what its records say is in the snapshot. Of the known segments of a head only
+//! the newest one's header is read. So what a scan reads depends on the log behind the snapshot, and not on how many segments
+//! the file has. What the other headers could say, and why it is not missed:
+//!
+//! * *That the segment never reached the disk.* A snapshot gets its name when all that was logged up to its end is synced in every head. So a
+//!   known segment was on disk as a whole, before there was a snapshot that knows it. A claim whose segment may not have been
+//!   written has a higher id than all that its head had written, so it is not known, and is looked at.
+//! * *That the slot is in another life.* A life begins with a claim in the manifest, synced before the first byte. So if the slot of a
+//!   known segment had been used again, the manifest would not claim it for that segment any more; and a new claim is not known.
+//! * *What was stable.* A head writes its segments one after the other, and into each header what is stable at that moment, which only rises. So the
+//!   newest header proves at least what the older ones do.
+//! * *That the file is of this store, and not an older copy of it.* The newest one tells that, too: it was written last.
+//! * *That the file was cut.* The [census](super::census) lets no live record lie behind its end.
+//!
+//! What remains is damage to bytes that were on disk. Records of known segments may have that as well: no opening with a snapshot reads them.
+//! Neither is served: a record is checked when it is read, with a seed that names its segment, so one of another
+//! life does not verify; and it is read by its place, for which no header is needed. A damaged header is found by a check and by a backup,
+//! and harms those who have nothing else to go by: a follower, and whoever has lost the manifest.
 
 use std::sync::Arc;
 
@@ -42,6 +63,14 @@ pub(crate) struct Scene {
     pub(crate) geometry: Geometry,
     pub(crate) store_id: StoreId,
     pub(crate) log_path: String,
+}
+
+impl Scene {
+    /// How many bytes of a slot the file has.
+    pub(super) fn bytes_in(&self, slot: SlotId) -> u64 {
+        let start = self.geometry.file_offset(slot, 0);
+        self.file_length.saturating_sub(start).min(self.geometry.segment_size().into())
+    }
 }
 
 /// A scan of all heads.
@@ -93,10 +122,10 @@ impl<'a, 't> HeadScan<'a, 't> {
     /// Scans every head; `chain` gives its claims in the order of their segments.
     pub(crate) fn run(mut self, chain: impl Fn(HeadId) -> Vec<Claimed>) -> Result<Tips> {
         let mut tips = HeadLsns::default();
-        let chains = HeadId::all().map(|head| (head, chain(head)));
-        self.reporter.begin(chains.map(|(head, claims)| self.bytes_of(head, &claims)).sum())?;
-        for (head, tip) in HeadId::all().zip(&mut tips) {
-            *tip = self.scan_head(head, chain(head))?;
+        let chains: Vec<_> = HeadId::all().map(|head| (head, self.unknown(head, chain(head)))).collect();
+        self.reporter.begin(chains.iter().map(|(head, claims)| self.bytes_of(*head, claims)).sum())?;
+        for ((head, claims), tip) in chains.into_iter().zip(&mut tips) {
+            *tip = self.scan_head(head, claims)?;
         }
         for (head, tip) in HeadId::all().zip(&mut tips) {
             *tip = self.judge(head, *tip)?;
@@ -110,16 +139,28 @@ impl<'a, 't> HeadScan<'a, 't> {
         Ok(Tips { tips, proven: self.proven })
     }
 
-    /// How many bytes there are of a head to be read.
-    fn bytes_of(&self, head: HeadId, claims: &[Claimed]) -> u64 {
-        claims.iter().map(|claimed| u64::from(self.length_of(head, *claimed))).sum()
+    /// Whether a snapshot says all that a segment does.
+    fn is_known(&self, head: HeadId, (_, claim): &Claimed) -> bool {
+        let start = self.starts.get(head.index()).copied().unwrap_or_default();
+        self.scene.geometry.base(claim.segment).0 + u64::from(claim.end) <= start.0
     }
 
-    /// How many bytes of a segment are to be read: of one that a snapshot knows, its header.
-    fn length_of(&self, head: HeadId, (_, claim): Claimed) -> u32 {
-        let start = self.starts.get(head.index()).copied().unwrap_or_default();
-        let is_known = self.scene.geometry.base(claim.segment).0 + u64::from(claim.end) <= start.0;
-        if is_known { SegmentHeader::LENGTH as u32 } else { claim.end }
+    /// The segments that are not known, and the newest one that is.
+    fn unknown(&self, head: HeadId, mut claims: Vec<Claimed>) -> Vec<Claimed> {
+        let known = claims.partition_point(|claimed| self.is_known(head, claimed));
+        claims.drain(..known.saturating_sub(1));
+        claims
+    }
+
+    /// How many bytes there are of a head to be read.
+    fn bytes_of(&self, head: HeadId, claims: &[Claimed]) -> u64 {
+        claims.iter().map(|claimed| u64::from(self.length_of(head, claimed))).sum()
+    }
+
+    /// How many bytes of a segment are to be read: of a known one, its header.
+    fn length_of(&self, head: HeadId, claimed: &Claimed) -> u32 {
+        let (_, claim) = claimed;
+        if self.is_known(head, claimed) { SegmentHeader::LENGTH as u32 } else { claim.end }
     }
 
     /// The tip of a head, now that all proof is known.
@@ -154,8 +195,7 @@ impl<'a, 't> HeadScan<'a, 't> {
         for claimed in claims {
             let (_, claim) = claimed;
             let base = self.scene.geometry.base(claim.segment);
-            let below_start = base.0 + u64::from(claim.end) <= start.0;
-            let length = self.length_of(head, claimed);
+            let length = self.length_of(head, &claimed);
             self.read(claimed, length, &mut bytes)?;
             self.reporter.advance(length.into())?;
             let faulted = self.faults.get(head.index()).is_some_and(Option::is_some);
@@ -166,7 +206,7 @@ impl<'a, 't> HeadScan<'a, 't> {
             if let Err(reason) = self.check_header(claimed, &bytes) {
                 self.fault(claimed, base, reason);
                 self.look_on(claimed, &bytes, SegmentHeader::LENGTH);
-            } else if !below_start {
+            } else if !self.is_known(head, &claimed) {
                 position = self.scan_segment(claimed, &bytes, start)?;
             }
         }
@@ -176,7 +216,7 @@ impl<'a, 't> HeadScan<'a, 't> {
     /// Reads the first `length` bytes of a segment; what is behind the end of the file is missing.
     fn read(&self, (slot, _): Claimed, length: u32, into: &mut Vec<u8>) -> Result<()> {
         let offset = self.scene.geometry.file_offset(slot, 0);
-        let there = self.scene.file_length.saturating_sub(offset).min(u64::from(length));
+        let there = self.scene.bytes_in(slot).min(length.into());
         // At most a segment.
         into.resize(there as usize, 0);
         if there == 0 {

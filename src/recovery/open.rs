@@ -441,7 +441,7 @@ fn rewrite_tail(scene: &Scene, chains: &[Vec<Claimed>], found: &Tips) -> Result<
         for (slot, claim) in chain {
             let base = geometry.base(claim.segment);
             let from = proven.0.max(base.0);
-            let to = tip.0.min(base.0 + u64::from(claim.end)).min(base.0 + readable(scene, *slot));
+            let to = tip.0.min(base.0 + u64::from(claim.end)).min(base.0 + scene.bytes_in(*slot));
             if from < to {
                 rewrite(scene, *slot, (from - base.0) as u32, (to - base.0) as u32)?;
                 dirty = true;
@@ -452,12 +452,6 @@ fn rewrite_tail(scene: &Scene, chains: &[Vec<Claimed>], found: &Tips) -> Result<
         scene.file.sync().map_err(|error| Error::io("sync", &scene.log_path, error))?;
     }
     Ok(())
-}
-
-/// How many bytes of a slot the file has.
-fn readable(scene: &Scene, slot: SlotId) -> u64 {
-    let start = scene.geometry.file_offset(slot, 0);
-    scene.file_length.saturating_sub(start).min(scene.geometry.segment_size().into())
 }
 
 fn rewrite(scene: &Scene, slot: SlotId, from: u32, to: u32) -> Result<()> {

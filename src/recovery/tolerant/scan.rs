@@ -187,7 +187,7 @@ impl<'a> Scan<'a> {
     /// where that is.
     fn read(&mut self, (slot, claim): Claimed, into: &mut Vec<u8>) -> Vec<Range<u32>> {
         let offset = self.scene.geometry.file_offset(slot, 0);
-        let there = self.scene.file_length.saturating_sub(offset).min(claim.end.into());
+        let there = self.scene.bytes_in(slot).min(claim.end.into());
         // At most a segment.
         into.resize(there as usize, 0);
         if there == 0 || self.scene.file.read_at(into, offset).is_ok() {
