@@ -33,7 +33,7 @@
 //! The fold does not check that a life which a claim ends had been stable: where it really ended only its own records
 //! say.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
 use crate::format::manifest_entry::{Claim, Entry, MAX_CLAIMS, ManifestHead, StoreKind, encode_entry};
 use crate::format::store_id::StoreId;
@@ -203,17 +203,20 @@ impl ManifestState {
 
     /// Adds an entry of the picture: claims of slots that have none yet, with ids that the head knows.
     pub(super) fn apply_table(&mut self, entry: &Entry) -> Result<(), Reason> {
-        let Entry::Claims { claims, .. } = entry else { return Err("is no claim, but belongs to the table") };
-        let mut slots = BTreeSet::new();
-        for (slot, claim) in claims {
-            if !slots.insert(slot) || self.claims.contains_key(slot) {
+        let Entry::Claims { stable, claims } = entry else {
+            return Err("is no claim, but belongs to the table");
+        };
+        for &(slot, claim) in claims {
+            if self.claims.contains_key(&slot) {
                 return Err("claims a slot that the table has claimed before");
             }
             if claim.segment >= self.next_segment {
                 return Err("claims a segment that was never given out");
             }
+            self.begin_life(slot, claim)?;
         }
-        self.apply(entry)
+        self.raise_stable(stable);
+        Ok(())
     }
 
     fn begin_life(&mut self, slot: SlotId, claim: Claim) -> Result<(), Reason> {
@@ -259,7 +262,9 @@ impl ManifestState {
         if self.next_page_id.0 > PageId::LIMIT {
             return Err("leads to an impossible page id");
         }
-        let lives: BTreeSet<_> = self.claims.values().map(|claim| claim.segment).collect();
+        let mut lives: Vec<_> = self.claims.values().map(|claim| claim.segment).collect();
+        lives.sort_unstable();
+        lives.dedup();
         if lives.len() != self.claims.len() {
             return Err("leads to a segment in two slots");
         }

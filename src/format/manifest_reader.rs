@@ -130,9 +130,10 @@ pub(crate) fn damaged_copies(bytes: &[u8], store_id: StoreId, entries: u64) -> V
     damaged.map(|(index, _)| index * FRAME_LENGTH as u64).collect()
 }
 
-/// Whether nothing was ever appended here.
+/// Whether nothing was ever appended here. There may be megabytes of it, so whole frames are looked at, which compilers do many bytes at
+/// a time.
 fn is_room(bytes: &[u8]) -> bool {
-    bytes.iter().all(|byte| *byte == 0)
+    bytes.chunks(FRAME_LENGTH).all(|frame| frame.iter().fold(0, |all, byte| all | byte) == 0)
 }
 
 fn read_head(bytes: &[u8], damaged_copies: &mut u64) -> Result<(StoreId, ManifestHead), ManifestFault> {

@@ -3,7 +3,9 @@
 use std::io;
 
 use crate::error::{Error, Result};
-use crate::format::{ReadManifest, StoreKind, may_be_manifest, read_manifest};
+use crate::format::{
+    ENTRY_LENGTH, ReadManifest, StoreKind, may_be_manifest, read_first_entry, read_manifest,
+};
 use crate::log::{LOG_FILE, MANIFEST_FILE, MANIFEST_TEMPORARY};
 use crate::storage::{Access, Storage};
 
@@ -22,14 +24,25 @@ pub(crate) enum Found {
     Store(Box<ReadManifest>),
 }
 
-/// Looks without changing anything.
+/// Looks without changing anything, and reads the manifest.
 pub(crate) fn identify(storage: &dyn Storage) -> Result<Found> {
+    if !is_store(storage)? {
+        return Ok(Found::Nothing);
+    }
+    let bytes = read_file(storage, MANIFEST_FILE)?;
+    let path = storage.describe(MANIFEST_FILE);
+    let manifest = read_manifest(&bytes).map_err(|fault| fault.into_error(&path))?;
+    Ok(Found::Store(Box::new(manifest)))
+}
+
+/// Whether there is a store, as far as the first entry of its manifest tells, or nothing. Something else is an error.
+pub(crate) fn is_store(storage: &dyn Storage) -> Result<bool> {
     let names = storage.list().map_err(|error| Error::io("list", storage.describe(""), error))?;
     if names.iter().any(|name| name == MANIFEST_FILE) {
-        let bytes = read_file(storage, MANIFEST_FILE)?;
+        let bytes = read_beginning(storage, MANIFEST_FILE, ENTRY_LENGTH)?;
         let path = storage.describe(MANIFEST_FILE);
-        let manifest = read_manifest(&bytes).map_err(|fault| fault.into_error(&path))?;
-        return Ok(Found::Store(Box::new(manifest)));
+        read_first_entry(&bytes).map_err(|fault| fault.into_error(&path))?;
+        return Ok(true);
     }
     if names.iter().any(|name| name == UNFINISHED_FILE) {
         let reason = "a backup into it was not finished".into();
@@ -47,7 +60,7 @@ pub(crate) fn identify(storage: &dyn Storage) -> Result<Found> {
             return Err(Error::NotAStore { path: storage.describe(""), reason });
         }
     }
-    Ok(Found::Nothing)
+    Ok(false)
 }
 
 /// Fails unless the store was created as what it is opened as.
@@ -68,11 +81,16 @@ pub(crate) fn is_empty(storage: &dyn Storage, name: &str) -> Result<bool> {
 
 /// The whole of a small file.
 pub(crate) fn read_file(storage: &dyn Storage, name: &str) -> Result<Vec<u8>> {
+    read_beginning(storage, name, usize::MAX)
+}
+
+/// A small file, or so many bytes of it.
+fn read_beginning(storage: &dyn Storage, name: &str, most: usize) -> Result<Vec<u8>> {
     let failed = |error: io::Error| Error::io("read", storage.describe(name), error);
     let file = storage.open(name, Access::Read).map_err(failed)?;
     let length = file.len().map_err(failed)?;
     let length = usize::try_from(length).map_err(|_| failed(io::ErrorKind::FileTooLarge.into()))?;
-    let mut bytes = vec![0; length];
+    let mut bytes = vec![0; length.min(most)];
     file.read_at(&mut bytes, 0).map_err(failed)?;
     Ok(bytes)
 }

@@ -24,7 +24,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use super::census::{self, Census};
 use super::heads::{Claimed, HeadScan, Scene, Tips};
-use super::identify::{Found, LOCK_FILE, check_kind, identify};
+use super::identify::{Found, LOCK_FILE, check_kind, identify, is_store};
 use super::large;
 use super::replay::{Obstacle, Replay, ReplayedRange, Spot};
 use super::snapshot_file::{self, Loaded, SnapshotFiles};
@@ -87,7 +87,7 @@ pub(crate) struct RecoveredSnapshot {
 pub(crate) fn recover(config: &Config, kind: StoreKind, tell: Tell<'_>) -> Result<Recovered> {
     config.validate()?;
     let storage = config.storage.as_ref();
-    if let (Found::Nothing, true) = (identify(storage)?, config.read_only) {
+    if !is_store(storage)? && config.read_only {
         let reason = "there is nothing to read".into();
         return Err(Error::NotAStore { path: storage.describe(""), reason });
     }
