@@ -190,6 +190,7 @@ embed! {
     "src/pages/prefetch.rs",
     "src/pages/publish.rs",
     "src/pages/queues.rs",
+    "src/pages/region.rs",
     "src/pages/restore.rs",
     "src/pages/retire.rs",
     "src/pages/segment_map.rs",

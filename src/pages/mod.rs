@@ -22,7 +22,7 @@
 //! | `arrivals` | which pages have contents, and the news of it |
 //! | `eviction` | which page's contents to drop next |
 //! | `queues`, `ghosts` | the policy behind that, as plain data |
-//! | `slabs` | memory for nodes, in huge pages |
+//! | `region`, `slabs` | memory for nodes and contents, in huge pages |
 //! | `spare` | memory of nodes kept for the next ones |
 //! | `prefetch` | telling the processor what will be needed |
 
@@ -44,6 +44,7 @@ pub(crate) mod packed;
 mod prefetch;
 pub(crate) mod publish;
 mod queues;
+mod region;
 pub(crate) mod restore;
 pub(crate) mod retire;
 pub(crate) mod segment_map;

@@ -49,7 +49,8 @@ use crate::pages::bundle::Bundle;
 use crate::pages::cell::LocationCell;
 use crate::pages::fragment::{Fragment, heap_bytes};
 use crate::pages::prefetch::prefetch;
-use crate::pages::{slabs, spare};
+use crate::pages::slabs::{self, Purpose};
+use crate::pages::spare;
 use crate::sync::SharedCell;
 use crate::sync::atomic::{AtomicPtr, AtomicU8, AtomicU32, Ordering};
 
@@ -201,7 +202,7 @@ impl<F: Fragment> Content<F> {
 
     /// Puts it where nodes lie. The pointer owns it.
     pub(super) fn into_raw(self) -> *mut Self {
-        let memory = spare::allocate(Self::LAYOUT).cast::<Self>();
+        let memory = spare::allocate(Self::LAYOUT, Purpose::Contents).cast::<Self>();
         // SAFETY: fresh memory of this size and alignment.
         unsafe { memory.write(self) };
         memory.as_ptr()
@@ -216,7 +217,7 @@ impl<F: Fragment> Content<F> {
         // SAFETY: by the contract it is whole and ours; once it was read, its memory holds nothing.
         unsafe {
             let content = memory.read();
-            spare::free(memory.cast(), Self::LAYOUT);
+            spare::free(memory.cast(), Self::LAYOUT, Purpose::Contents);
             Some(content)
         }
     }
@@ -359,7 +360,7 @@ impl<F> Base<F> {
 
     /// Takes memory for a base that nobody else knows yet.
     pub(super) fn allocate(base: Self) -> NonNull<Self> {
-        let memory = spare::allocate(Self::LAYOUT).cast::<Self>();
+        let memory = spare::allocate(Self::LAYOUT, Purpose::Nodes).cast::<Self>();
         // SAFETY: fresh memory of at least this size and alignment.
         unsafe { memory.write(base) };
         memory
@@ -377,7 +378,7 @@ impl<F> Base<F> {
     /// The base came from [`allocate`](Self::allocate), and nobody can reach it any more.
     pub(super) unsafe fn free(this: NonNull<Self>) {
         // SAFETY: by the contract; the type has nothing to drop.
-        unsafe { spare::free(this.cast(), Self::LAYOUT) };
+        unsafe { spare::free(this.cast(), Self::LAYOUT, Purpose::Nodes) };
     }
 }
 
@@ -417,7 +418,7 @@ impl<F> Chunk<F> {
         foot: &Foot<F>,
     ) -> NonNull<Self> {
         debug_assert!((1..=MOST_SLOTS).contains(&capacity));
-        let memory = spare::allocate(Self::layout(capacity)).cast::<Self>();
+        let memory = spare::allocate(Self::layout(capacity), Purpose::Nodes).cast::<Self>();
         let (references, used) = (AtomicU32::new(1), AtomicU32::new(1));
         // At most MOST_SLOTS, so it fits.
         let capacity = capacity as u8;
@@ -505,7 +506,7 @@ impl<F> Chunk<F> {
         }
         let layout = Self::layout(capacity.into());
         // SAFETY: that was the last reference; allocated with the same layout.
-        unsafe { spare::free(this.cast(), layout) };
+        unsafe { spare::free(this.cast(), layout, Purpose::Nodes) };
         slabs::footprint(layout)
     }
 }

@@ -4,7 +4,7 @@
 //! where some thousand pages of memory are: enough for a few MiB in pages of 4 KiB. Beyond that each look at a node begins with a walk
 //! through the system's tables, which are as cold as the node itself, and in a virtual machine each step of that walk is a walk of its own.
 //! With pages of 2 MiB the same memory of the processor is enough for gigabytes. Linux gives them to whoever asks for them, for memory
-//! that begins at a multiple of their size. The general allocator does not ask.
+//! that begins at a multiple of their size. The general allocator does not ask, and what it had between its own blocks would never go back.
 //!
 //! ```text
 //!  region (2 MiB): ┌ header ┬─────────┬────────────────┬────────────────┬─── ─ ─ ──┐
@@ -22,7 +22,7 @@
 //! - **(C)** A span that is in use and has room is in the list of its size, a span that is not in use in the list of unused ones. A full
 //!   span is in no list.
 //! - **(D)** Of the regions that have no block in use an arena keeps one, so that a page that comes and goes does not map and unmap memory.
-//!   All others go back to the allocator.
+//!   All others go back to the system.
 //! - **(E)** Nobody has to wait for a thread that was stopped inside an arena: to take a block, it goes on to the next arena; who finds the
 //!   arena of a block taken may keep the block for now ([`try_free`]).
 //!
@@ -31,10 +31,9 @@
 use std::alloc::{Layout, alloc, dealloc, handle_alloc_error};
 use std::ptr::NonNull;
 
+use crate::pages::region::{self, REGION};
 use crate::sync::{Mutex, MutexGuard};
 
-/// What the system maps at once, and what a region is aligned to.
-const REGION: usize = 2 << 20;
 const SPAN: usize = 64 << 10;
 const SPANS: usize = REGION / SPAN;
 /// Sizes are multiples of this, and blocks are aligned to it.
@@ -45,15 +44,30 @@ const MOST_UNITS: usize = (4 << 10) / UNIT;
 #[cfg(not(loom))]
 const ARENAS: usize = 8;
 
-#[cfg(not(loom))]
-static POOL: [Mutex<Arena>; ARENAS] = [const { Mutex::new(Arena::new()) }; ARENAS];
+/// What memory is for. Contents go when pages are evicted, and nodes stay: they have regions of their own, so that those of contents
+/// can go back as a whole.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Purpose {
+    Nodes,
+    Contents,
+}
 
-/// All arenas. The model checker's locks can't lie in a static, so it has none.
-fn pool() -> &'static [Mutex<Arena>] {
+#[cfg(not(loom))]
+static NODES: [Mutex<Arena>; ARENAS] = [const { Mutex::new(Arena::new()) }; ARENAS];
+#[cfg(not(loom))]
+static CONTENTS: [Mutex<Arena>; ARENAS] = [const { Mutex::new(Arena::new()) }; ARENAS];
+
+/// All arenas for a purpose. The model checker's locks can't lie in a static, so it has none.
+fn pool(purpose: Purpose) -> &'static [Mutex<Arena>] {
     #[cfg(not(loom))]
-    return &POOL;
+    return match purpose {
+        Purpose::Nodes => &NODES,
+        Purpose::Contents => &CONTENTS,
+    };
     #[cfg(loom)]
-    return &[];
+    return match purpose {
+        Purpose::Nodes | Purpose::Contents => &[],
+    };
 }
 
 /// Whether blocks of a layout come from here, and not from the general allocator.
@@ -76,6 +90,7 @@ const fn units(layout: Layout) -> Option<usize> {
 /// Takes a block, and up to `more` others if they are at hand, which go to `keep` as long as it says that it keeps them.
 pub(super) fn allocate(
     layout: Layout,
+    purpose: Purpose,
     more: usize,
     mut keep: impl FnMut(NonNull<u8>) -> bool,
 ) -> NonNull<u8> {
@@ -84,8 +99,9 @@ pub(super) fn allocate(
         let memory = unsafe { alloc(layout) };
         return NonNull::new(memory).unwrap_or_else(|| handle_alloc_error(layout));
     };
-    let mut found = pool().iter().enumerate().find_map(|(index, arena)| Some((index, arena.try_lock()?)));
-    let (index, arena) = found.get_or_insert_with(|| (0, pool()[0].lock()));
+    let pool = pool(purpose);
+    let mut found = pool.iter().enumerate().find_map(|(index, arena)| Some((index, arena.try_lock()?)));
+    let (index, arena) = found.get_or_insert_with(|| (0, pool[0].lock()));
     let block = arena.take(units, *index);
     for other in (0..more).map_while(|_| arena.take_at_hand(units)) {
         if !keep(other) {
@@ -100,19 +116,19 @@ pub(super) fn allocate(
 /// Gives a block back. False if another thread is in its arena just now: then it is still the caller's.
 ///
 /// # Safety
-/// It came from [`allocate`] with the same layout, and nobody uses it any more.
-pub(super) unsafe fn try_free(block: NonNull<u8>, layout: Layout) -> bool {
+/// It came from [`allocate`] with the same layout and purpose, and nobody uses it any more.
+pub(super) unsafe fn try_free(block: NonNull<u8>, layout: Layout, purpose: Purpose) -> bool {
     // SAFETY: by the contract.
-    unsafe { free_with(block, layout, Mutex::try_lock) }
+    unsafe { free_with(block, layout, purpose, Mutex::try_lock) }
 }
 
 /// Gives a block back.
 ///
 /// # Safety
 /// As for [`try_free`].
-pub(super) unsafe fn free(block: NonNull<u8>, layout: Layout) {
+pub(super) unsafe fn free(block: NonNull<u8>, layout: Layout, purpose: Purpose) {
     // SAFETY: by the contract.
-    unsafe { free_with(block, layout, |arena| Some(arena.lock())) };
+    unsafe { free_with(block, layout, purpose, |arena| Some(arena.lock())) };
 }
 
 /// # Safety
@@ -120,6 +136,7 @@ pub(super) unsafe fn free(block: NonNull<u8>, layout: Layout) {
 unsafe fn free_with(
     block: NonNull<u8>,
     layout: Layout,
+    purpose: Purpose,
     enter: fn(&'static Mutex<Arena>) -> Option<MutexGuard<'static, Arena>>,
 ) -> bool {
     if units(layout).is_none() {
@@ -129,7 +146,7 @@ unsafe fn free_with(
     }
     // SAFETY: a block lies in a region, whose header was written before any block of it was handed out and never changes.
     let Header { arena, .. } = unsafe { *header_of(block) };
-    let Some(mut arena) = pool().get(arena).and_then(enter) else { return false };
+    let Some(mut arena) = pool(purpose).get(arena).and_then(enter) else { return false };
     // SAFETY: by the contract, it is a block of that arena that nobody uses.
     unsafe { arena.give(block) };
     true
@@ -150,28 +167,8 @@ struct Free {
 
 const _: () = assert!(size_of::<Header>() <= UNIT && size_of::<Free>() <= UNIT && align_of::<Free>() <= UNIT);
 
-const LAYOUT: Layout = match Layout::from_size_align(REGION, REGION) {
-    Ok(layout) => layout,
-    Err(_) => panic!("no such layout"),
-};
-
 fn header_of(block: NonNull<u8>) -> *mut Header {
     block.as_ptr().map_addr(|address| address & !(REGION - 1)).cast()
-}
-
-/// Asks for a huge page. The system may refuse, or have none at hand; then it is slower.
-fn ask_for_huge_page(region: NonNull<u8>) {
-    #[cfg(all(target_os = "linux", not(miri)))]
-    {
-        use std::ffi::{c_int, c_void};
-        unsafe extern "C" {
-            fn madvise(address: *mut c_void, length: usize, advice: c_int) -> c_int;
-        }
-        const MADV_HUGEPAGE: c_int = 14;
-        // SAFETY: the memory is the caller's, and the advice changes nothing of what it holds.
-        let _ = unsafe { madvise(region.as_ptr().cast(), REGION, MADV_HUGEPAGE) };
-    }
-    let _ = region;
 }
 
 /// What is known of a span.
@@ -232,7 +229,7 @@ impl Span {
 }
 
 struct Region {
-    /// `None`: it went back to the allocator, and the number is free for another.
+    /// `None`: it went back to the system, and the number is free for another.
     memory: Option<NonNull<u8>>,
     /// How many of its spans are in use.
     used: usize,
@@ -330,10 +327,7 @@ impl Arena {
     }
 
     fn add_region(&mut self, arena: usize) {
-        // SAFETY: the size is not zero.
-        let memory = unsafe { alloc(LAYOUT) };
-        let memory = NonNull::new(memory).unwrap_or_else(|| handle_alloc_error(LAYOUT));
-        ask_for_huge_page(memory);
+        let memory = region::map();
         let vacant = self.regions.iter().position(|region| region.memory.is_none());
         let region = vacant.unwrap_or(self.regions.len());
         // SAFETY: fresh memory, aligned to far more than a header.
@@ -355,7 +349,7 @@ impl Arena {
         if let Some(memory) = self.regions[region].memory.take() {
             self.empty -= 1;
             // SAFETY: from `add_region`; none of its blocks is used, and none of its spans is in a list.
-            unsafe { dealloc(memory.as_ptr(), LAYOUT) };
+            unsafe { region::unmap(memory) };
         }
     }
 
@@ -389,7 +383,7 @@ mod tests {
     use std::collections::BTreeMap;
     use std::ptr::NonNull;
 
-    use super::{Arena, MOST_UNITS, SPAN, SPANS, UNIT};
+    use super::{Arena, MOST_UNITS, Purpose, SPAN, SPANS, UNIT};
 
     /// An arena of the test's own, with what it handed out.
     struct Tested {
@@ -548,9 +542,9 @@ mod tests {
         assert_eq!(ours.map(|layout| super::units(layout).is_some()), [!cfg!(any(miri, sanitized)); 3]);
         for layout in [of(largest + 1, 16), of(64, 64)] {
             assert_eq!(super::units(layout), None);
-            let block = super::allocate(layout, 3, |_| panic!("there are no others"));
+            let block = super::allocate(layout, Purpose::Nodes, 3, |_| panic!("there are no others"));
             // SAFETY: from above.
-            assert!(unsafe { super::try_free(block, layout) });
+            assert!(unsafe { super::try_free(block, layout, Purpose::Nodes) });
         }
     }
 
@@ -559,8 +553,9 @@ mod tests {
     mod of_the_process {
         use std::thread;
 
-        use super::super::{Header, POOL, REGION, allocate, free, header_of, try_free};
+        use super::super::{Header, NODES, allocate, free, header_of, try_free};
         use super::*;
+        use crate::pages::region::REGION;
 
         const LAYOUT: Layout = Layout::new::<[u64; 61]>();
 
@@ -572,25 +567,25 @@ mod tests {
 
         #[test]
         fn nobody_waits_for_who_was_stopped_in_an_arena() {
-            let block = allocate(LAYOUT, 0, |_| false);
-            let stopped = POOL[arena_of(block)].lock();
+            let block = allocate(LAYOUT, Purpose::Nodes, 0, |_| false);
+            let stopped = NODES[arena_of(block)].lock();
             let sent = &Sent(block);
             // On a thread of its own, which has not locked the arena.
             thread::scope(|scope| {
                 let worker = scope.spawn(move || {
-                    let other = allocate(LAYOUT, 0, |_| false);
+                    let other = allocate(LAYOUT, Purpose::Nodes, 0, |_| false);
                     assert_ne!(arena_of(other), arena_of(sent.0));
                     // SAFETY: both are of this layout, and nobody uses them.
                     unsafe {
-                        assert!(!try_free(sent.0, LAYOUT), "its arena is taken");
-                        free(other, LAYOUT);
+                        assert!(!try_free(sent.0, LAYOUT, Purpose::Nodes), "its arena is taken");
+                        free(other, LAYOUT, Purpose::Nodes);
                     }
                 });
                 worker.join().expect("no panic");
             });
             drop(stopped);
             // SAFETY: still ours.
-            unsafe { free(block, LAYOUT) };
+            unsafe { free(block, LAYOUT, Purpose::Nodes) };
         }
 
         struct Sent(NonNull<u8>);
@@ -609,13 +604,13 @@ mod tests {
                     // SAFETY: the sender filled it and uses it no more.
                     unsafe {
                         assert_eq!(block.add(1).read(), block.read());
-                        free(block, LAYOUT);
+                        free(block, LAYOUT, Purpose::Nodes);
                     }
                 }
             });
             for round in 0..rounds {
                 let mut others = Vec::new();
-                let first = allocate(LAYOUT, round % 3, |block| {
+                let first = allocate(LAYOUT, Purpose::Nodes, round % 3, |block| {
                     others.push(block);
                     others.len() < 2
                 });
@@ -631,6 +626,21 @@ mod tests {
             free_all.join().expect("no panic");
         }
 
+        #[test]
+        fn contents_and_nodes_lie_in_regions_of_their_own() {
+            // All are taken before one is freed, so no region becomes another's meanwhile.
+            let take = |purpose| [(); 100].map(|()| allocate(LAYOUT, purpose, 0, |_| false));
+            let (nodes, contents) = (take(Purpose::Nodes), take(Purpose::Contents));
+            let region_of = |block: NonNull<u8>| block.addr().get() & !(REGION - 1);
+            let of_nodes = nodes.map(region_of);
+            assert!(contents.iter().all(|block| !of_nodes.contains(&region_of(*block))));
+            // SAFETY: from above.
+            unsafe {
+                nodes.into_iter().for_each(|block| free(block, LAYOUT, Purpose::Nodes));
+                contents.into_iter().for_each(|block| free(block, LAYOUT, Purpose::Contents));
+            }
+        }
+
         /// Unless the system has no huge pages at all.
         #[test]
         #[cfg(target_os = "linux")]
@@ -639,7 +649,7 @@ mod tests {
             if !maps.contains("AnonHugePages:") {
                 return;
             }
-            let block = allocate(LAYOUT, 0, |_| false);
+            let block = allocate(LAYOUT, Purpose::Nodes, 0, |_| false);
             let region = block.addr().get() & !(REGION - 1);
             let maps = std::fs::read_to_string("/proc/self/smaps").expect("maps");
             let hex = |text: &str| usize::from_str_radix(text, 16).ok();
@@ -654,7 +664,7 @@ mod tests {
             let flags = flags.expect("flags of the memory");
             assert!(flags.split(' ').any(|flag| flag == "hg"), "{flags}");
             // SAFETY: from above.
-            unsafe { free(block, LAYOUT) };
+            unsafe { free(block, LAYOUT, Purpose::Nodes) };
         }
     }
 }

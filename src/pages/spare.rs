@@ -5,7 +5,7 @@
 //! are still in the nearest caches. What a thread does not have comes from [`slabs`](super::slabs), some blocks at a time.
 //!
 //! - **(A)** A block is with its user *or* in one thread's stock. It is put there by whoever owns it, and nobody else comes to it.
-//! - **(B)** A stock holds blocks of one layout per shelf, so what is taken has the layout that was asked for.
+//! - **(B)** A stock holds blocks of one layout and purpose per shelf, so what is taken is what was asked for.
 //! - **(C)** A stock is bounded in bytes, and given back when its thread ends. It is no part of the cache's budget: a
 //!   constant for each thread that writes or reclaims. Only a block that can't be given back just now is kept beyond the bound.
 //!
@@ -16,7 +16,7 @@ use std::alloc::Layout;
 use std::cell::RefCell;
 use std::ptr::NonNull;
 
-use crate::pages::slabs;
+use crate::pages::slabs::{self, Purpose};
 
 /// How many bytes a thread keeps.
 const KEPT: usize = if cfg!(any(miri, loom, sanitized)) { 0 } else { 512 << 10 };
@@ -30,10 +30,11 @@ struct Unused {
     below: Option<NonNull<Self>>,
 }
 
-/// Blocks of one layout, the last one on top.
+/// Blocks of one layout and purpose, the last one on top.
 #[derive(Clone, Copy)]
 struct Shelf {
     layout: Layout,
+    purpose: Purpose,
     top: Option<NonNull<Unused>>,
 }
 
@@ -43,15 +44,21 @@ struct Stock {
     bytes: usize,
 }
 
+impl Shelf {
+    fn is_for(&self, layout: Layout, purpose: Purpose) -> bool {
+        self.layout == layout && self.purpose == purpose
+    }
+}
+
 impl Stock {
     const fn new() -> Self {
         // No block has this layout, so the shelf is anybody's.
-        let anybodys = Shelf { layout: Layout::new::<()>(), top: None };
+        let anybodys = Shelf { layout: Layout::new::<()>(), purpose: Purpose::Nodes, top: None };
         Self { shelves: [anybodys; SHELVES], bytes: 0 }
     }
 
-    fn take(&mut self, layout: Layout) -> Option<NonNull<u8>> {
-        let shelf = self.shelves.iter_mut().find(|shelf| shelf.layout == layout)?;
+    fn take(&mut self, layout: Layout, purpose: Purpose) -> Option<NonNull<u8>> {
+        let shelf = self.shelves.iter_mut().find(|shelf| shelf.is_for(layout, purpose))?;
         let block = shelf.top?;
         // SAFETY: a block on a shelf is ours (A), and begins with what `put` wrote.
         shelf.top = unsafe { block.as_ref().below };
@@ -66,15 +73,15 @@ impl Stock {
     /// Keeps a block. False if it can't; then it is still the caller's.
     ///
     /// # Safety
-    /// The block has that layout, and the caller owns it.
-    unsafe fn put(&mut self, block: NonNull<u8>, layout: Layout) -> bool {
+    /// The block has that layout and purpose, and the caller owns it.
+    unsafe fn put(&mut self, block: NonNull<u8>, layout: Layout, purpose: Purpose) -> bool {
         if layout.size() < size_of::<Unused>() || layout.align() < align_of::<Unused>() {
             return false;
         }
-        let own = self.shelves.iter().position(|shelf| shelf.layout == layout);
+        let own = self.shelves.iter().position(|shelf| shelf.is_for(layout, purpose));
         let own = own.or_else(|| self.shelves.iter().position(|shelf| shelf.layout.size() == 0));
         let Some(shelf) = own.and_then(|own| self.shelves.get_mut(own)) else { return false };
-        shelf.layout = layout;
+        (shelf.layout, shelf.purpose) = (layout, purpose);
         let block = block.cast::<Unused>();
         // SAFETY: the caller's block, which is large enough and aligned.
         unsafe { block.write(Unused { below: shelf.top }) };
@@ -86,10 +93,10 @@ impl Stock {
 
 impl Drop for Stock {
     fn drop(&mut self) {
-        for layout in self.shelves.map(|shelf| shelf.layout) {
-            while let Some(block) = self.take(layout) {
-                // SAFETY: it came from `slabs::allocate` with this layout (B), and only this stock had it (A).
-                unsafe { slabs::free(block, layout) };
+        for Shelf { layout, purpose, .. } in self.shelves {
+            while let Some(block) = self.take(layout, purpose) {
+                // SAFETY: it came from `slabs::allocate` with the same (B), and only this stock had it (A).
+                unsafe { slabs::free(block, layout, purpose) };
             }
         }
     }
@@ -100,37 +107,37 @@ thread_local! {
 }
 
 /// Takes memory of a layout that has a size.
-pub(super) fn allocate(layout: Layout) -> NonNull<u8> {
+pub(super) fn allocate(layout: Layout, purpose: Purpose) -> NonNull<u8> {
     debug_assert!(layout.size() > 0);
     let take = |stock: &RefCell<Stock>| {
         let mut stock = stock.borrow_mut();
-        stock.take(layout).unwrap_or_else(|| {
-            slabs::allocate(layout, (TAKEN / layout.size()).saturating_sub(1), |block| {
+        stock.take(layout, purpose).unwrap_or_else(|| {
+            slabs::allocate(layout, purpose, (TAKEN / layout.size()).saturating_sub(1), |block| {
                 // SAFETY: a block of that layout that nobody else has.
-                stock.has_room(layout) && unsafe { stock.put(block, layout) }
+                stock.has_room(layout) && unsafe { stock.put(block, layout, purpose) }
             })
         })
     };
     // A thread that is ending has no stock any more.
-    STOCK.try_with(take).unwrap_or_else(|_| slabs::allocate(layout, 0, |_| false))
+    STOCK.try_with(take).unwrap_or_else(|_| slabs::allocate(layout, purpose, 0, |_| false))
 }
 
 /// Gives memory back.
 ///
 /// # Safety
-/// It came from [`allocate`] with the same layout, and nobody uses it any more.
-pub(super) unsafe fn free(block: NonNull<u8>, layout: Layout) {
+/// It came from [`allocate`] with the same layout and purpose, and nobody uses it any more.
+pub(super) unsafe fn free(block: NonNull<u8>, layout: Layout, purpose: Purpose) {
     // SAFETY: by the contract. `put` and `try_free` leave the block to us if they return false.
     let give = |stock: &RefCell<Stock>| unsafe {
         let mut stock = stock.borrow_mut();
-        (stock.has_room(layout) && stock.put(block, layout))
-            || slabs::try_free(block, layout)
-            || stock.put(block, layout)
+        (stock.has_room(layout) && stock.put(block, layout, purpose))
+            || slabs::try_free(block, layout, purpose)
+            || stock.put(block, layout, purpose)
     };
     let is_given = STOCK.try_with(give).unwrap_or(false);
     if !is_given {
         // SAFETY: by the contract.
-        unsafe { slabs::free(block, layout) };
+        unsafe { slabs::free(block, layout, purpose) };
     }
 }
 
@@ -138,8 +145,21 @@ pub(super) unsafe fn free(block: NonNull<u8>, layout: Layout) {
 #[cfg(not(any(loom, miri, sanitized)))]
 mod tests {
     use std::alloc::Layout;
+    use std::ptr::NonNull;
 
-    use super::{KEPT, SHELVES, STOCK, TAKEN, allocate, free};
+    use super::{KEPT, SHELVES, STOCK, TAKEN};
+    use crate::pages::slabs::Purpose;
+
+    fn allocate(layout: Layout) -> NonNull<u8> {
+        super::allocate(layout, Purpose::Nodes)
+    }
+
+    /// # Safety
+    /// As for [`super::free`].
+    unsafe fn free(block: NonNull<u8>, layout: Layout) {
+        // SAFETY: by the contract.
+        unsafe { super::free(block, layout, Purpose::Nodes) };
+    }
 
     fn layout(size: usize) -> Layout {
         Layout::from_size_align(size, 16).expect("a layout")
@@ -176,6 +196,7 @@ mod tests {
         unsafe { free(small, layout(TAKEN)) };
         let aligned = Layout::from_size_align(TAKEN, 64).expect("a layout");
         assert_ne!(allocate(aligned), small);
+        assert_ne!(super::allocate(layout(TAKEN), Purpose::Contents), small);
         assert_eq!(in_stock(), (TAKEN, 1));
         assert_ne!(allocate(layout(TAKEN / 2)), small);
         assert_eq!(in_stock(), (TAKEN + TAKEN / 2, 2), "one for the one asked for, and one to spare");
