@@ -29,6 +29,8 @@ struct Moody {
     broken: AtomicBool,
     /// Writes to the log wait for as long.
     held: AtomicBool,
+    /// One does.
+    waits: AtomicBool,
 }
 
 impl Moody {
@@ -52,6 +54,7 @@ impl Observer for Moody {
     fn before_write(&self, name: &str, _bytes: &[u8], _offset: u64) -> io::Result<()> {
         self.linger();
         while name == "log" && self.held.load(Ordering::Relaxed) {
+            self.waits.store(true, Ordering::Relaxed);
             thread::yield_now();
         }
         let fails = name == "log" && self.broken.load(Ordering::Relaxed);
@@ -166,6 +169,10 @@ fn waits_for_buffers_are_timed_each_time() {
     moody.held.store(true, Ordering::Relaxed);
     thread::scope(|scope| {
         let flush = scope.spawn(|| log.flush());
+        // Who writes is the flush: were it the other thread, that would fill no more buffers, and this test would wait for ever.
+        while !moody.waits.load(Ordering::Relaxed) {
+            thread::yield_now();
+        }
         // Fills all buffers while none can be written.
         let writer = scope.spawn(|| (0..100).try_for_each(|_| log.append(&[1; 100]).map(drop)));
         while log.counts().back_pressure_waits == 0 {
