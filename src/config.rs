@@ -43,6 +43,7 @@ pub struct Config {
     pub(crate) temporary: bool,
     /// The level; `None` is off.
     pub(crate) compression: Option<i32>,
+    pub(crate) torn_block_size: u32,
 }
 
 /// How garbage collection chooses the segments that it cleans: see [`Config::victim_policy`]. This decides how many bytes are moved for
@@ -106,6 +107,7 @@ impl Config {
             read_only: false,
             temporary: false,
             compression: None,
+            torn_block_size: 0,
         }
     }
 
@@ -267,6 +269,19 @@ impl Config {
         self
     }
 
+    /// The disk may damage a whole block of so many bytes when the power fails while any part of it is being written, also what was durable in
+    /// it: a power of two from 512 to 64 Ki, of which the segment size is a multiple; 4096 for most disks that do. Default 0: what is not being
+    /// written stays as it is.
+    ///
+    /// With it no flush touches a block that an earlier one has written: each ends with a block, which is filled up, and a claim of segments
+    /// writes the manifest anew. Small commits take more space, see the [tuning guide](crate::docs::tuning). It is a promise about
+    /// what is written from now on: a store can be opened with and without.
+    #[must_use]
+    pub fn torn_block_size(mut self, bytes: u32) -> Self {
+        self.torn_block_size = bytes;
+        self
+    }
+
     /// Opens without writing a byte. Default false.
     #[must_use]
     pub fn read_only(mut self, on: bool) -> Self {
@@ -311,6 +326,14 @@ impl Config {
         require("max_value_size", values.contains(&self.max_value_size), "must be 1 to 1073741824 bytes")?;
         let level = self.compression.unwrap_or(0);
         require("compression", (-7..=22).contains(&level), "must be a level from -7 to 22")?;
+        let blocks = self.torn_block_size;
+        let sizes = blocks == 0 || (blocks.is_power_of_two() && (512..=64 << 10).contains(&blocks));
+        require("torn_block_size", sizes, "must be 0 or a power of two from 512 to 65536 bytes")?;
+        require(
+            "torn_block_size",
+            blocks == 0 || segment.is_multiple_of(blocks),
+            "must divide the segment size",
+        )?;
         require("temporary", !(self.temporary && self.read_only), "can't be combined with read_only")
     }
 }
@@ -346,6 +369,9 @@ mod tests {
             (config().inline_limit(31), "inline_limit"),
             (config().max_value_size(0), "max_value_size"),
             (config().max_value_size((1 << 30) + 1), "max_value_size"),
+            (config().torn_block_size(256), "torn_block_size"),
+            (config().torn_block_size(3 * 512), "torn_block_size"),
+            (config().segment_size(6 << 10).torn_block_size(4096), "torn_block_size"),
             (config().temporary(true).read_only(true), "temporary"),
         ];
         for (config, expected) in wrong {

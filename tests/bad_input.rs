@@ -4,9 +4,7 @@ mod common;
 
 use std::collections::BTreeMap;
 use std::fs;
-use std::io::Write;
 use std::path::Path;
-use std::process::{Command, Stdio};
 use std::sync::Arc;
 
 use common::{Bytes, Dice, contents, link, open, read, tiny};
@@ -282,19 +280,26 @@ fn crc32(bytes: &[u8]) -> u32 {
     !crc
 }
 
-#[test]
-fn a_newer_format_version_is_named_and_nothing_is_touched() {
-    let place = directory();
-    fill(place.path());
-    let path = place.path().join("MANIFEST");
+/// Changes the body of the manifest's first entry, in both of its copies.
+fn change_head(store: &Path, change: impl Fn(&mut [u8])) {
+    let path = store.join("MANIFEST");
     let mut bytes = fs::read(&path).unwrap();
     for frame in bytes[..1024].chunks_mut(512) {
-        assert_eq!(frame[35..39], 2u32.to_le_bytes());
-        frame[35..39].copy_from_slice(&9u32.to_le_bytes());
+        change(&mut frame[35..]);
         let crc = crc32(&frame[4..]);
         frame[..4].copy_from_slice(&crc.to_le_bytes());
     }
     fs::write(&path, &bytes).unwrap();
+}
+
+#[test]
+fn a_newer_format_version_is_named_and_nothing_is_touched() {
+    let place = directory();
+    fill(place.path());
+    change_head(place.path(), |body| {
+        assert_eq!(body[..4], 2u32.to_le_bytes());
+        body[..4].copy_from_slice(&9u32.to_le_bytes());
+    });
     let before = contents(place.path());
     for read_only in [false, true] {
         let error = config(place.path()).read_only(read_only).open::<Bytes>().unwrap_err();
@@ -302,6 +307,22 @@ fn a_newer_format_version_is_named_and_nothing_is_touched() {
         assert!(matches!(error, Error::UnsupportedFormat { found: 9, supported: 2, .. }), "{error:?}");
         assert_eq!(contents(place.path()), before);
     }
+}
+
+/// Story: a manifest that verifies and says that the store has three heads was refused as a wrong configuration, with the name of an option
+/// that does not exist. Fuzzing found it.
+#[test]
+fn a_manifest_of_a_store_with_other_heads_is_corruption() {
+    let place = directory();
+    fill(place.path());
+    change_head(place.path(), |body| body[9] = 3);
+    let path = place.path().join("MANIFEST");
+    let bytes = fs::read(&path).unwrap();
+    let error = open_at(place.path()).unwrap_err();
+    told("a store with three heads", &error, place.path());
+    let Error::Corruption(corruption) = &error else { panic!("{error:?}") };
+    assert!(corruption.to_string().contains("3 heads"), "{corruption}");
+    assert_eq!(fs::read(&path).unwrap(), bytes);
 }
 
 #[test]
@@ -320,45 +341,6 @@ fn a_store_that_is_open_is_locked_in_this_process() {
     assert_eq!(read(&first, page.page_id).unwrap(), [1]);
     drop(first);
     drop(open_at(place.path()).unwrap());
-}
-
-const CHILD: &str = "PAGELOG_TEST_LOCK_CHILD";
-
-/// No test of its own: what the other process does in the next test.
-#[test]
-fn child_that_holds_the_lock() {
-    let Ok(path) = std::env::var(CHILD) else { return };
-    let _cache = open_at(Path::new(&path)).unwrap();
-    let mut out = std::io::stdout();
-    out.write_all(b"\nlocked\n").unwrap();
-    out.flush().unwrap();
-    // Until the parent closes the pipe, or kills.
-    let _ = std::io::stdin().read_line(&mut String::new());
-}
-
-#[test]
-fn a_store_that_is_open_is_locked_in_another_process_until_that_dies() {
-    use std::io::{BufRead, BufReader};
-    let place = directory();
-    fill(place.path());
-    let mut child = Command::new(std::env::current_exe().unwrap())
-        .args(["--exact", "child_that_holds_the_lock", "--nocapture"])
-        .env(CHILD, place.path())
-        .stdin(Stdio::piped())
-        .stdout(Stdio::piped())
-        .spawn()
-        .unwrap();
-    let lines = BufReader::new(child.stdout.take().unwrap()).lines();
-    assert!(lines.map_while(Result::ok).any(|line| line == "locked"));
-    for read_only in [false, true] {
-        let error = config(place.path()).read_only(read_only).open::<Bytes>().unwrap_err();
-        told("locked by another process", &error, place.path());
-        assert!(matches!(error, Error::Locked { .. }), "{error:?}");
-    }
-    child.kill().unwrap();
-    child.wait().unwrap();
-    let cache = open_at(place.path()).unwrap();
-    is_intact(&cache).unwrap();
 }
 
 #[test]

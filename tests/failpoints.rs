@@ -274,10 +274,36 @@ fn workload(run: &mut Run) {
     }
 }
 
-/// What a store's life leaves out: leftovers, and a temporary store.
+/// A store on a disk that damages whole blocks, which loses its power, and once more in the opening after that.
+fn worse_disk(run: &mut Run) {
+    let disk = SimStorage::new(10);
+    let open = |run: &mut Run, disk: &SimStorage| -> Option<PageCache<Bytes>> {
+        let opened = config(disk).torn_block_size(512).open();
+        run.was_not_opened |= opened.is_err();
+        run.hear(opened)
+    };
+    let Some(cache) = open(run, &disk) else { return };
+    let done = cache.allocate(Bytes(vec![1; 50])).and_then(|_| cache.flush());
+    run.hear(done);
+    let again = disk.fork();
+    disk.cut_power();
+    drop(cache);
+    again.record_history();
+    let cache = open(run, &again);
+    again.cut_power();
+    drop(cache);
+    let images = again.history().into_iter().flatten().filter_map(|moment| again.image_at(moment, 1));
+    let has_tail = |image: &SimStorage| image.list().unwrap().iter().any(|name| name == "TAIL");
+    if let Some(image) = images.into_iter().find(has_tail) {
+        drop(open(run, &image));
+    }
+}
+
+/// What a store's life leaves out: leftovers, a temporary store, and worse disks.
 fn odds_and_ends(run: &mut Run) {
     let disk = SimStorage::new(9);
     drop(disk.lock("LOCK", pagelog::Access::Write).unwrap());
+    worse_disk(run);
     let opened = config(&disk).temporary(true).open();
     let cache: Option<PageCache<Bytes>> = run.hear(opened);
     if let Some(closed) = cache.map(|cache| cache.close()) {

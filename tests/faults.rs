@@ -322,6 +322,12 @@ fn check_full_survivor(session: &Session, seed: u64) {
     let (view, _) = observe(&cache, session.journal.page_bound + 2).unwrap();
     assert!(view == session.journal.now.view(), "{}", session.journal.describe(u64::MAX, &view));
     drop(cache);
+    if session.setting.torn_block() > 0 {
+        // What is to be written again has to be saved first.
+        let refused = session.setting.open(&survivor.fork());
+        assert!(matches!(refused, Ok(_) | Err(Error::DiskFull { .. })), "{refused:?}");
+        survivor.set_capacity(None);
+    }
     check_survivor(&session.setting, &survivor, &session.journal, seed);
 }
 
@@ -396,7 +402,55 @@ fn a_full_disk_passes() {
     });
 }
 
-/// The disk is full of what others wrote, so the manifest can neither grow nor be written anew with room for more. Ordinary writes are
+/// Replaces pages until the manifest has no space, on a disk that is full of what others wrote; nothing is lost, and when there is space
+/// again, writing goes on. With `frees`, most pages are freed before.
+fn fill_the_manifest(seed: u32, disk: &SimStorage, config: impl Fn(&SimStorage) -> Config, frees: bool) {
+    let cache: PageCache<Bytes> = config(disk).open().unwrap();
+    let mut pages: Vec<_> = (0..50)
+        .map(|serial| cache.allocate(contents(serial, 60)).unwrap())
+        .map(|page| (page.page_id, page.version))
+        .collect();
+    // Each round leaves segments without live bytes to the next one: the log need not grow.
+    let round = |pages: &mut [(PageId, Version)]| {
+        for (page_id, version) in pages {
+            let replaced = cache.replace(*page_id, *version, contents(7, 60 + seed as usize))?;
+            *version = replaced.done().unwrap();
+        }
+        cache.flush()
+    };
+    (0..5).for_each(|_| round(&mut pages).unwrap());
+    // Others took all there is, and each block that is given back.
+    disk.set_capacity(Some(0));
+    let refused = (0..100).find_map(|_| round(&mut pages).err()).expect("the manifest has no space");
+    let is_the_manifest = matches!(&refused, Error::DiskFull { path } if path.contains("MANIFEST"));
+    assert!(is_the_manifest, "{refused}");
+    if frees {
+        // Two segments are filled with this.
+        for (page_id, version) in pages.drain(10..) {
+            let version = cache.version(page_id).unwrap().unwrap_or(version);
+            assert!(cache.free(page_id, version).unwrap().is_done());
+        }
+        cache.flush().unwrap();
+    }
+    disk.set_capacity(None);
+    round(&mut pages).unwrap();
+    let survivor = disk.after_power_cut(seed.into());
+    disk.cut_power();
+    drop(cache);
+    let cache: PageCache<Bytes> = config(&survivor).open().unwrap();
+    assert_eq!(observe(&cache, 60).unwrap().0.pages.len(), pages.len());
+    for (page_id, _) in pages {
+        let found = look(&cache, page_id.get()).unwrap().unwrap().1;
+        assert_eq!(found, contents(7, 60 + seed as usize).0);
+    }
+}
+
+fn small(disk: &SimStorage, segment_size: u32) -> Config {
+    let config = Config::with_storage(Arc::new(disk.clone())).segment_size(segment_size).io_buffer_size(512);
+    config.garbage_collection(false).snapshots(false)
+}
+
+/// The manifest can neither grow nor be written anew with room for more. Ordinary writes are
 /// refused while there still is room for the entries of those who make space; a claim that took the last of it passed all
 /// tests, for a manifest that is written anew in time never runs out.
 #[test]
@@ -405,46 +459,22 @@ fn a_manifest_that_can_not_grow_keeps_room_for_those_who_make_space() {
     watched(PATIENCE, |current| {
         for seed in 0..20 {
             *current.lock().unwrap() = format!("seed {seed}");
-            let disk = SimStorage::new(seed as u64);
-            let config = Config::with_storage(Arc::new(disk.clone())).segment_size(1000).io_buffer_size(512);
-            let cache: PageCache<Bytes> = config.garbage_collection(false).snapshots(false).open().unwrap();
-            let mut pages: Vec<_> = (0..50)
-                .map(|serial| cache.allocate(contents(serial, 60)).unwrap())
-                .map(|page| (page.page_id, page.version))
-                .collect();
-            // Each round leaves segments without live bytes to the next one: the log need not grow.
-            let round = |pages: &mut [(PageId, Version)]| {
-                for (page_id, version) in pages {
-                    let replaced = cache.replace(*page_id, *version, contents(7, 60 + seed))?;
-                    *version = replaced.done().unwrap();
-                }
-                cache.flush()
-            };
-            (0..5).for_each(|_| round(&mut pages).unwrap());
-            // Others took all there is, and each block that is given back.
-            disk.set_capacity(Some(0));
-            let refused = (0..100).find_map(|_| round(&mut pages).err()).expect("the manifest fills");
-            let is_the_manifest = matches!(&refused, Error::DiskFull { path } if path.contains("MANIFEST"));
-            assert!(is_the_manifest, "{refused}");
-            // Two segments are filled with this.
-            for (page_id, version) in pages.drain(10..) {
-                let version = cache.version(page_id).unwrap().unwrap_or(version);
-                assert!(cache.free(page_id, version).unwrap().is_done());
-            }
-            cache.flush().unwrap();
-            // There is space again, and writing goes on.
-            disk.set_capacity(None);
-            round(&mut pages).unwrap();
-            let survivor = disk.after_power_cut(seed as u64);
-            disk.cut_power();
-            drop(cache);
-            let cache: PageCache<Bytes> =
-                Config::with_storage(Arc::new(survivor)).segment_size(1000).open().unwrap();
-            assert_eq!(observe(&cache, 60).unwrap().0.pages.len(), 10);
-            for (page_id, _) in pages {
-                let found = look(&cache, page_id.get()).unwrap().unwrap().1;
-                assert_eq!(found, contents(7, 60 + seed).0);
-            }
+            fill_the_manifest(seed, &SimStorage::new(seed.into()), |disk| small(disk, 1000), true);
+        }
+    });
+}
+
+/// On a disk that damages whole blocks each claim writes the manifest anew: if there is no space for the one after next, that claim is
+/// refused.
+#[test]
+fn a_manifest_that_can_not_be_written_anew_refuses_a_claim() {
+    let _alone = alone();
+    watched(PATIENCE, |current| {
+        for seed in 0..20 {
+            *current.lock().unwrap() = format!("seed {seed}");
+            let disk = SimStorage::new(seed.into());
+            disk.set_torn_block(Some(512));
+            fill_the_manifest(seed, &disk, |disk| small(disk, 2048).torn_block_size(512), false);
         }
     });
 }

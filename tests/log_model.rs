@@ -87,8 +87,14 @@ struct Model {
 type Checked = Result<(), TestCaseError>;
 
 fn open(disk: &SimStorage) -> Log {
-    let config = Config::with_storage(Arc::new(disk.clone())).segment_size(1000);
-    Log::open(config.io_buffer_size(512).io_buffers(2)).unwrap()
+    open_on(disk, 0)
+}
+
+/// On a disk that damages whole blocks of that size, if it is not 0.
+fn open_on(disk: &SimStorage, torn_block: u32) -> Log {
+    let segment_size = if torn_block == 0 { 1000 } else { 2 * torn_block };
+    let config = Config::with_storage(Arc::new(disk.clone())).segment_size(segment_size);
+    Log::open(config.torn_block_size(torn_block).io_buffer_size(512).io_buffers(2)).unwrap()
 }
 
 impl Model {
@@ -293,8 +299,10 @@ fn live(
     Ok(End::History)
 }
 
-fn check(steps: &[Step]) -> Checked {
+fn check(steps: &[Step], torn_block: u32) -> Checked {
     let mut disk = SimStorage::new(0);
+    disk.set_torn_block(Some(torn_block.into()));
+    let open = |disk: &SimStorage| open_on(disk, torn_block);
     let mut model = Model::default();
     let mut log = open(&disk);
     let mut steps = steps.iter();
@@ -321,7 +329,16 @@ fn check(steps: &[Step]) -> Checked {
 
 #[test]
 fn a_log_behaves_like_a_list_over_restarts_and_crashes() {
-    let cases = std::env::var("PROPTEST_CASES").ok().and_then(|text| text.parse().ok()).unwrap_or(3000);
+    check_many(3000, 0);
+}
+
+#[test]
+fn a_log_behaves_like_a_list_on_a_disk_that_damages_whole_blocks() {
+    check_many(600, 512);
+}
+
+fn check_many(cases: u32, torn_block: u32) {
+    let cases = std::env::var("PROPTEST_CASES").ok().and_then(|text| text.parse().ok()).unwrap_or(cases);
     let config = proptest::test_runner::Config {
         cases,
         failure_persistence: None,
@@ -330,7 +347,7 @@ fn a_log_behaves_like_a_list_over_restarts_and_crashes() {
     };
     let random = TestRng::deterministic_rng(config.rng_algorithm);
     let mut runner = TestRunner::new_with_rng(config, random);
-    if let Err(error) = runner.run(&collection::vec(step(), 1..100), |steps| check(&steps)) {
+    if let Err(error) = runner.run(&collection::vec(step(), 1..100), |steps| check(&steps, torn_block)) {
         panic!("{error}");
     }
 }

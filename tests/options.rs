@@ -4,9 +4,10 @@ mod common;
 #[path = "support/observed.rs"]
 mod observed;
 
+use std::collections::BTreeSet;
 use std::io;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, OnceLock};
+use std::sync::{Arc, Mutex, OnceLock, Weak};
 use std::thread;
 use std::time::Duration;
 
@@ -213,7 +214,8 @@ fn io_buffers_sets_how_many_buffers_fill_before_one_is_written() {
 /// that nobody ever will.
 #[derive(Debug, Default)]
 struct Slow {
-    log: OnceLock<Log>,
+    /// The log keeps its disk, so the disk must not keep the log.
+    log: OnceLock<Weak<Log>>,
     is_slow: AtomicBool,
     appended: AtomicU64,
     /// How much was appended behind the slow write before anybody waited.
@@ -224,7 +226,7 @@ impl Slow {
     const TOO_MUCH: u64 = 5000;
 
     fn waits(&self) -> u64 {
-        self.log.get().map_or(0, |log| log.counts().back_pressure_waits)
+        self.log.get().and_then(Weak::upgrade).map_or(0, |log| log.counts().back_pressure_waits)
     }
 }
 
@@ -248,7 +250,8 @@ fn io_buffers_bounds_what_is_appended_before_a_slow_disk() {
     let slow = Arc::new(Slow::default());
     let storage = Observed::shared(MemoryStorage::new(), Arc::clone(&slow));
     let config = Config::with_storage(Arc::new(storage)).io_buffer_size(1024).io_buffers(4);
-    let log = slow.log.get_or_init(|| Log::open(config).unwrap());
+    let log = Arc::new(Log::open(config).unwrap());
+    slow.log.set(Arc::downgrade(&log)).unwrap();
     log.append(&[1; 200]).unwrap();
     assert_eq!(log.counts().back_pressure_waits, 0);
     slow.is_slow.store(true, Ordering::Relaxed);
@@ -488,4 +491,69 @@ fn max_value_size_is_the_longest_value_that_is_taken() {
     assert!(cache.link(page.page_id, page.version, Bytes(vec![1; 501])).is_err());
     assert!(cache.replace(page.page_id, page.version, Bytes(vec![1; 501])).is_err());
     assert_eq!(cache.stats().page_ids, 2);
+}
+
+/// Notes which blocks of files are written, and when files are synced.
+#[derive(Debug, Default)]
+struct Blocks(Mutex<BlocksSeen>);
+
+#[derive(Debug, Default)]
+struct BlocksSeen {
+    /// Written since the file was last synced,
+    fresh: BTreeSet<(String, u64)>,
+    /// and before that.
+    synced: BTreeSet<(String, u64)>,
+    /// How often a block was written that had been synced.
+    touched: u64,
+}
+
+impl Observer for Blocks {
+    fn before_write(&self, name: &str, bytes: &[u8], offset: u64) -> io::Result<()> {
+        let mut seen = self.0.lock().unwrap();
+        for block in offset / 4096..(offset + bytes.len() as u64).div_ceil(4096) {
+            let at = (name.to_owned(), block);
+            // What is written beside a file, to take its place, is another one each time.
+            seen.touched += u64::from(name != "MANIFEST.new" && seen.synced.contains(&at));
+            let piece = |at: u64| (at.clamp(offset, offset + bytes.len() as u64) - offset) as usize;
+            // Zeros claim space, and hold nothing.
+            if bytes[piece(block * 4096)..piece((block + 1) * 4096)].iter().any(|byte| *byte != 0) {
+                seen.fresh.insert(at);
+            }
+        }
+        Ok(())
+    }
+    fn after_sync(&self, name: &str) {
+        let mut seen = self.0.lock().unwrap();
+        let BlocksSeen { fresh, synced, .. } = &mut *seen;
+        let (now, rest): (BTreeSet<_>, BTreeSet<_>) =
+            std::mem::take(fresh).into_iter().partition(|(of, _)| of == name);
+        *fresh = rest;
+        synced.extend(now);
+    }
+}
+
+#[test]
+fn torn_block_size_keeps_what_is_written_apart_from_what_was_synced() {
+    let _turn = alone();
+    for size in [0, 4096] {
+        let storage = Observed::new(MemoryStorage::new(), Blocks::default());
+        let config = || Config::with_storage(Arc::new(storage.clone())).garbage_collection(false);
+        let cache = open(config().torn_block_size(size));
+        let mut pages = fill(&cache, 20, 100);
+        for round in 0..40 {
+            overwrite(&cache, &mut pages, 1, 10 + 97 * round);
+            cache.flush().unwrap();
+        }
+        let log = |seen: &BlocksSeen| seen.synced.iter().filter(|(name, _)| name == "log").count();
+        let seen = std::mem::take(&mut *storage.observer.0.lock().unwrap());
+        assert!(log(&seen) > 100, "{seen:?}");
+        assert_eq!(seen.touched > 0, size == 0, "blocks of {size}: {}", seen.touched);
+        // Whoever opens it needs to know nothing of it.
+        let contents: Vec<_> = pages.iter().map(|(page_id, _)| read(&cache, *page_id)).collect();
+        cache.close().unwrap();
+        let cache = open(config());
+        let found: Vec<_> = pages.iter().map(|(page_id, _)| read(&cache, *page_id)).collect();
+        assert!(found == contents);
+        assert!(cache.verify().unwrap().is_sound());
+    }
 }

@@ -47,7 +47,7 @@ pub enum Distribution {
 }
 
 /// Says which page is written next.
-struct Writes {
+pub struct Writes {
     distribution: Distribution,
     pages: usize,
     /// The share of the writes that go to the pages up to each, for Zipf.
@@ -55,7 +55,7 @@ struct Writes {
 }
 
 impl Writes {
-    fn new(distribution: Distribution, pages: usize) -> Self {
+    pub fn new(distribution: Distribution, pages: usize) -> Self {
         let mut cumulative = Vec::new();
         if distribution == Distribution::Zipf {
             let mut sum = 0.0;
@@ -68,7 +68,7 @@ impl Writes {
         Self { distribution, pages, cumulative }
     }
 
-    fn next(&self, random: &mut Random) -> usize {
+    pub fn next(&self, random: &mut Random) -> usize {
         match self.distribution {
             Distribution::Uniform => random.below(self.pages),
             Distribution::EightyTwenty if random.below(5) > 0 => random.below(self.pages / 5),

@@ -56,6 +56,7 @@ fn rows() -> Vec<Row> {
         ("max_chain_length 32", |config| config.max_chain_length(32)),
         ("max_chain_ratio 1", |config| config.max_chain_ratio(1.0)),
         ("inline_limit 512", |config| config.inline_limit(512)),
+        ("torn_block_size 4 KiB", |config| config.torn_block_size(4096)),
     ];
     #[cfg(feature = "compression")]
     rows.extend([

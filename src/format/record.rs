@@ -305,6 +305,30 @@ pub(crate) fn cancel(record: &mut [u8], seed: u32) {
     reseal(record, seed);
 }
 
+/// Makes cancelled records of all of the bytes, which are none or as many as the shortest record has. `seed` is that of a place so
+/// many bytes behind the first.
+pub(crate) fn fill(bytes: &mut [u8], seed: impl Fn(u32) -> u32) {
+    let (mut rest, mut at) = (bytes, 0);
+    while !rest.is_empty() {
+        // There are lengths that no record has: a byte more, and the length takes another. Then the shortest goes before it.
+        let body = body_length(rest.len());
+        let length = if body.is_some() { rest.len() } else { MIN_LENGTH.min(rest.len()) };
+        let (record, behind) = rest.split_at_mut(length);
+        record.fill(0);
+        varint::put(record, TAG_AT + 1, body.unwrap_or(0));
+        cancel(record, seed(at));
+        // Below a segment's length.
+        at += length as u32;
+        rest = behind;
+    }
+}
+
+/// How long the rest of a record is that has so many bytes in all.
+fn body_length(whole: usize) -> Option<u64> {
+    let body = |length: usize| Some(whole.checked_sub(TAG_AT + 1 + length)? as u64);
+    (1..=4).find_map(|length| body(length).filter(|body| varint::length(*body) == length))
+}
+
 /// Reads the record at the front of `bytes`, which reach up to the end of the segment (or of what is known of it).
 #[inline]
 pub(crate) fn decode(bytes: &[u8], seed: u32) -> Result<Record<'_>, RecordFault> {

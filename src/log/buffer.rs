@@ -13,6 +13,7 @@ use std::ptr::{self, NonNull};
 
 use crossbeam_utils::CachePadded;
 
+use super::blocks::Blocks;
 use super::buffer_state::{AtomicBufferState, BufferState};
 use crate::format::SegmentHeader;
 use crate::format::record::{MARK_LENGTH, MIN_LENGTH};
@@ -21,7 +22,7 @@ use crate::ids::{Lsn, SegmentId, SlotId};
 use crate::location::Place;
 use crate::sync::atomic::{AtomicBool, AtomicPtr, AtomicU32, AtomicU64, Ordering, fence};
 
-/// Bytes behind the capacity, for the record that ends a segment.
+/// Bytes behind the capacity, for the record that ends a segment, or for a little of what fills a block.
 const SLACK: u32 = MIN_LENGTH as u32;
 
 /// The stretch of a segment that a buffer is opened for.
@@ -153,9 +154,9 @@ impl Buffer {
 
     /// Whether the segment ends if the buffer is sealed at `offset` for want of room for `length` bytes.
     #[inline]
-    pub(crate) fn is_last(&self, geometry: Geometry, offset: u32, length: u32) -> bool {
-        let used = self.start() + self.effective(offset);
-        geometry.segment_size().saturating_sub(used) < Stretch::overhead(used) + length
+    pub(crate) fn is_last(&self, geometry: Geometry, blocks: Blocks, offset: u32, length: u32) -> bool {
+        let next = blocks.next(self.end_in_segment(offset), geometry.segment_size());
+        geometry.segment_size().saturating_sub(next) < Stretch::overhead(next) + length
     }
 
     /// The bytes of the buffer that count, given the word's offset: none if no record was ever put in.

@@ -12,6 +12,12 @@
 //! * the file that the manifest is next written to is there beforehand, with its space. So it can always be written anew,
 //!   which makes room for more entries, also when a full disk is opened.
 
+//! # Disks that damage whole blocks
+//!
+//! With [`Config::torn_block_size`](crate::Config::torn_block_size) nothing may be written into a block that holds what is durable. Then no entry
+//! is appended: each step writes the file anew. The space that this takes is there beforehand as well, or a claim is refused
+//! while nothing is lost by it.
+
 use std::io;
 use std::sync::Arc;
 
@@ -51,6 +57,17 @@ struct Open {
     room: u64,
     /// With so many the file is written anew.
     rewrite_at: u64,
+    /// The file that comes next has space for so many.
+    kept: u64,
+}
+
+/// How entries are added.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Adding {
+    /// Behind the others.
+    InPlace,
+    /// In a file of its own, with all the others.
+    Anew,
 }
 
 impl Open {
@@ -61,7 +78,7 @@ impl Open {
         };
         // Before the room that ordinary writes leave is touched.
         let rewrite_at = room.saturating_sub(RESERVE_ENTRIES).max(entries + 1);
-        Self { state, file, entries, room, rewrite_at }
+        Self { state, file, entries, room, rewrite_at, kept: 0 }
     }
 }
 
@@ -69,21 +86,23 @@ impl Open {
 #[derive(Debug)]
 pub(crate) struct ManifestFile {
     storage: Arc<dyn Storage>,
+    adding: Adding,
     open: Mutex<Open>,
 }
 
 impl ManifestFile {
     /// Writes a manifest that says `state`, puts it in force, and keeps it open for appending.
-    pub(crate) fn write(storage: Arc<dyn Storage>, state: ManifestState) -> Result<Self> {
+    pub(crate) fn write(storage: Arc<dyn Storage>, state: ManifestState, adding: Adding) -> Result<Self> {
         let prepared = prepare(storage.as_ref(), &state)?;
         put_in_force(storage.as_ref())?;
-        keep_space(storage.as_ref(), &state, prepared.entries);
-        Ok(Self { storage, open: Mutex::new(Open::new(state, Some(prepared))) })
+        let kept = keep_space(storage.as_ref(), &state, prepared.entries);
+        let open = Open { kept, ..Open::new(state, Some(prepared)) };
+        Ok(Self { storage, adding, open: Mutex::new(open) })
     }
 
     /// A manifest that is only known, for a read-only store.
     pub(crate) fn read_only(storage: Arc<dyn Storage>, state: ManifestState) -> Self {
-        Self { storage, open: Mutex::new(Open::new(state, None)) }
+        Self { storage, adding: Adding::InPlace, open: Mutex::new(Open::new(state, None)) }
     }
 
     /// Appends an entry and syncs it. After an error nothing may be appended any more: the caller poisons the instance.
@@ -95,6 +114,10 @@ impl ManifestFile {
             option: "manifest",
             reason: format!("an entry {reason}"),
         })?;
+        if self.adding == Adding::Anew {
+            drop(file);
+            return self.replace(&mut open);
+        }
         let offset = open.entries * ENTRY_LENGTH as u64;
         let path = || self.storage.describe(MANIFEST_FILE);
         let bytes = encode_entry(open.entries, open.state.store_id, entry);
@@ -106,22 +129,37 @@ impl ManifestFile {
         if open.entries > open.rewrite_at { self.rewrite(&mut open) } else { Ok(()) }
     }
 
+    /// Writes the file anew, if there is space for that.
     fn rewrite(&self, open: &mut Open) -> Result<()> {
-        match prepare(self.storage.as_ref(), &open.state) {
-            Ok(prepared) => {
-                // Closed, so that its space is free when its name is gone. Should the next step fail, nobody writes any more.
-                open.file = None;
-                put_in_force(self.storage.as_ref())?;
-                let entries = prepared.entries;
-                *open = Open::new(open.state.clone(), Some(prepared));
-                keep_space(self.storage.as_ref(), &open.state, entries);
-            }
-            Err(Error::Io { source, .. }) if is_full(&source) => {
+        match self.replace(open) {
+            Err(Error::Io { source, .. }) if is_full(&source) && open.file.is_some() => {
                 open.rewrite_at = open.entries + room_beside(&open.state, 0);
+                Ok(())
             }
-            Err(error) => return Err(error),
+            other => other,
         }
+    }
+
+    /// Writes the file anew.
+    fn replace(&self, open: &mut Open) -> Result<()> {
+        let prepared = prepare(self.storage.as_ref(), &open.state)?;
+        // Closed, so that its space is free when its name is gone. Should the next step fail, nobody writes any more.
+        open.file = None;
+        put_in_force(self.storage.as_ref())?;
+        let kept = keep_space(self.storage.as_ref(), &open.state, prepared.entries);
+        *open = Open { kept, ..Open::new(open.state.clone(), Some(prepared)) };
         Ok(())
+    }
+
+    /// Makes sure that there is space for a file of so many more entries.
+    fn make_room_anew(&self, open: &mut Open, entries: u64) -> Result<()> {
+        // The state, with what comes to it, takes no more entries than it has and those.
+        let wanted = open.entries + entries;
+        if open.kept < wanted {
+            open.kept = keep_space(self.storage.as_ref(), &open.state, wanted);
+        }
+        let refused = || Error::DiskFull { path: self.storage.describe(MANIFEST_TEMPORARY) };
+        if open.kept >= wanted { Ok(()) } else { Err(refused()) }
     }
 
     /// Waits for whoever is appending now; nobody can after this.
@@ -169,6 +207,9 @@ impl ManifestFile {
     /// error: nothing is lost then. Any other error is one of writing the file anew, and final.
     pub(crate) fn make_room(&self, entries: u64) -> Result<()> {
         let mut open = self.open.lock();
+        if self.adding == Adding::Anew && open.file.is_some() {
+            return self.make_room_anew(&mut open, entries);
+        }
         let wanted = open.entries + entries;
         let Some(file) = open.file.as_ref().filter(|_| open.room < wanted) else { return Ok(()) };
         let wanted = wanted.next_multiple_of(ENTRIES_AHEAD);
@@ -249,15 +290,17 @@ fn temporary(storage: &dyn Storage) -> io::Result<(Arc<dyn StorageFile>, u64)> {
     Ok((storage.create(MANIFEST_TEMPORARY)?, 0))
 }
 
-/// Makes the file that the manifest is next written to. Without it the manifest can still be written if there is space then.
-fn keep_space(storage: &dyn Storage, state: &ManifestState, entries: u64) {
+/// Makes the file that the manifest is next written to, and says for how many entries it has space. Without it the manifest can still be
+/// written if there is space then.
+fn keep_space(storage: &dyn Storage, state: &ManifestState, entries: u64) -> u64 {
     for room in [room_beside(state, entries), RESERVE_ENTRIES] {
         let zeros = vec![0; (entries + room) as usize * ENTRY_LENGTH];
         match storage.create(MANIFEST_TEMPORARY).and_then(|file| file.write_at(&zeros, 0)) {
-            Ok(()) => return,
+            Ok(()) => return entries + room,
             Err(error) => ::log::debug!("no space is kept for the next manifest: {error}"),
         }
     }
+    0
 }
 
 /// Renames what was prepared into place. In force when this returns.

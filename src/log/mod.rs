@@ -4,6 +4,7 @@
 //! |---|---|
 //! | `buffer_state` | the packed word of a write buffer |
 //! | `buffer`, `ring` | write buffers, and their queue |
+//! | `blocks` | keeping what is written apart from what is durable |
 //! | `claim` | a reservation inside the library |
 //! | `event`, `gate` | waiting, and refusing |
 //! | `batch` | what may be called stable while batches are open |
@@ -23,6 +24,7 @@
 mod bare;
 pub(crate) mod batch;
 mod batch_guard;
+pub(crate) mod blocks;
 pub(crate) mod buffer;
 pub(crate) mod buffer_state;
 mod claim;
@@ -60,7 +62,7 @@ pub(crate) use core::{Due, LOG_FILE, LogCore, LogStart};
 pub(crate) use gate::Privilege;
 pub(crate) use hold::{Hold, SegmentInUse};
 pub(crate) use large::{LargeFile, LargeValues, OwnedFile};
-pub(crate) use manifest_file::{MANIFEST_FILE, MANIFEST_TEMPORARY, ManifestFile};
+pub(crate) use manifest_file::{Adding, MANIFEST_FILE, MANIFEST_TEMPORARY, ManifestFile};
 pub(crate) use reads::Wanted;
 pub(crate) use scan::{Records, Search};
 pub(crate) use supply::{RESERVE, SupplyFigures, SupplyStart, claimed_at_once};

@@ -7,8 +7,8 @@
 //! - **(B) No gap.** Segments of the fresh head that hold nothing live are used again, so the next one that is there need not be the next one
 //!   that was written. Its header names its predecessor: if the trail has left that behind, it goes on; if not, something is missing,
 //!   and the answer is `Truncated`, from then on. Where its predecessor ended a header does not say: what it calls stable was so when the
-//!   segment was claimed, which is when its predecessor is being filled. So whoever comes from within a segment that is gone has missed nothing
-//!   only if this opening knows that it ended there.
+//!   header was written, with its segment's first buffer, and the predecessor's last records need not have been synced by then. So whoever
+//!   comes from within a segment that is gone has missed nothing only if this opening knows that it ended there.
 //! - **(C) A segment is held while it is read**, so what is read is of that segment. Between two reads it is kept by the trail's *mark* (see
 //!   `supply/followers`), up to a bound; without one it may be lost, which (B) notices.
 //! - **(D) A segment is over** when the stable LSN lies behind its last byte. Then all of it that counts has been written, also if recovery

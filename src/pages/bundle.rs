@@ -22,7 +22,8 @@ use std::ptr::{self, NonNull};
 
 use crate::pages::bulk::Bulk;
 use crate::pages::cell::LocationCell;
-use crate::pages::node::{Base, Content, footprint, layout};
+use crate::pages::node::{Base, Content, layout};
+use crate::pages::slabs::general_footprint;
 use crate::sync::atomic::AtomicPtr;
 
 /// The beginning of the block. The links follow, the newest first.
@@ -71,7 +72,7 @@ impl<F> Bundle<F> {
         chain_bytes: u32,
         links: impl ExactSizeIterator<Item = BundledLink>,
     ) -> NonNull<Self> {
-        // Not from the stock of chunks: there are as many sizes as there are lengths of chains.
+        // Not from a thread's stock: there are as many sizes as there are lengths of chains.
         let layout = Self::layout(links.len());
         // SAFETY: the size is not zero.
         let memory = unsafe { alloc(layout) };
@@ -91,7 +92,7 @@ impl<F> Bundle<F> {
 
     /// What the block takes of memory.
     pub(super) fn size(&self) -> u64 {
-        footprint(Self::layout(self.count as usize))
+        general_footprint(Self::layout(self.count as usize))
     }
 
     /// How many links lie at and below one.

@@ -13,7 +13,7 @@
 //! | `evict` | dropping contents that can be read back |
 //! | `retire` | freeing what was unlinked, once no reader can see it |
 //! | `restore` | chains of pages that were recovered, without contents |
-//! | `packed` | recovered pages before they are used |
+//! | `packed`, `range_bytes` | recovered pages before they are used, and where they lie |
 //! | `segment_map` | what is known of each segment that was recovered |
 //! | `changes` | which ranges of the table a snapshot has to write down |
 //! | `free_list` | ids to use again |
@@ -22,8 +22,8 @@
 //! | `arrivals` | which pages have contents, and the news of it |
 //! | `eviction` | which page's contents to drop next |
 //! | `queues`, `ghosts` | the policy behind that, as plain data |
-//! | `region`, `slabs` | memory for nodes and contents, in huge pages |
-//! | `spare` | memory of nodes kept for the next ones |
+//! | `region`, `slabs` | memory straight from the system, and in it that of nodes and contents, in huge pages |
+//! | `spare` | memory of nodes and contents kept for the next ones |
 //! | `prefetch` | telling the processor what will be needed |
 
 mod arrivals;
@@ -44,6 +44,7 @@ pub(crate) mod packed;
 mod prefetch;
 pub(crate) mod publish;
 mod queues;
+pub(crate) mod range_bytes;
 mod region;
 pub(crate) mod restore;
 pub(crate) mod retire;

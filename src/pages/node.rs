@@ -200,7 +200,7 @@ impl<F: Fragment> Content<F> {
         self.weight.saturating_sub(Self::SIZE)
     }
 
-    /// Puts it where nodes lie. The pointer owns it.
+    /// Puts it where contents lie. The pointer owns it.
     pub(super) fn into_raw(self) -> *mut Self {
         let memory = spare::allocate(Self::LAYOUT, Purpose::Contents).cast::<Self>();
         // SAFETY: fresh memory of this size and alignment.
@@ -346,11 +346,6 @@ pub(super) const fn layout(size: usize, align: usize) -> Layout {
         // The sizes are sums of sizes of types and far from overflowing, and alignments are those of types.
         Err(_) => panic!("no such layout"),
     }
-}
-
-/// What an allocation takes of memory: allocators keep a word beside it, and round up to what they align to.
-pub(super) const fn footprint(layout: Layout) -> u64 {
-    (layout.size() + size_of::<usize>()).next_multiple_of(ALIGN) as u64
 }
 
 impl<F> Base<F> {

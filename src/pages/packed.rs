@@ -28,6 +28,7 @@ use crate::location::Place;
 use crate::pages::bulk::Bulks;
 use crate::pages::fragment::Fragment;
 use crate::pages::node::BaseKind;
+use crate::pages::range_bytes::RangeBytes;
 use crate::pages::restore::{Built, RestoredPage, build};
 use crate::pages::segment_map::SegmentMap;
 use crate::pages::table::{Leaf, PageTable, slot_of};
@@ -39,7 +40,7 @@ const LOCKS: usize = if cfg!(loom) { 1 } else { 16 };
 
 /// The packed pages of a range: see `snapshot_range` in the format.
 #[derive(Debug)]
-pub(super) struct Packed(Box<[u8]>);
+pub(super) struct Packed(RangeBytes);
 
 /// What is needed to unpack.
 #[derive(Debug)]
@@ -90,7 +91,7 @@ impl<F: Fragment> PageTable<F> {
     /// Puts what recovery found of a range in its place. Only before anybody else has the table. False if there can't be such a
     /// range.
     #[must_use]
-    pub(crate) fn restore_range(&self, range: RangeId, pages: Box<[u8]>) -> bool {
+    pub(crate) fn restore_range(&self, range: RangeId, pages: RangeBytes) -> bool {
         let Some(leaf) = self.leaf_or_new(range.first()) else { return false };
         let fresh = Box::into_raw(Box::new(Packed(pages)));
         let old = leaf.packed(range).swap(fresh, Ordering::AcqRel);

@@ -1,14 +1,14 @@
-//! Memory for [`slabs`](super::slabs), straight from the system: 2 MiB each, aligned to their size, of which the system can make huge pages.
+//! Memory straight from the system: 2 MiB each, aligned to their size, of which the system can make huge pages.
 //!
-//! That is two calls of the system's library on 64-bit Linux. Elsewhere, and in the interpreter that checks our pointers, the
+//! That is three calls of the system's library on 64-bit Linux. Elsewhere, and in the interpreter that checks our pointers, the
 //! general allocator does it.
 
 use std::ptr::NonNull;
 
-/// The size of a region, and what it is aligned to.
-pub(super) const REGION: usize = 2 << 20;
+/// The size of a region, and what it is aligned to. The interpreter would take too long to go through larger ones.
+pub(super) const REGION: usize = if cfg!(miri) { 256 << 10 } else { 2 << 20 };
 
-pub(super) use system::{map, unmap};
+pub(super) use system::{map, map_huge, unmap};
 
 #[cfg(all(target_os = "linux", any(target_arch = "x86_64", target_arch = "aarch64"), not(miri)))]
 mod system {
@@ -49,17 +49,23 @@ mod system {
         };
         let before = all.addr().get().next_multiple_of(REGION) - all.addr().get();
         // SAFETY: the region is inside of what was mapped, and so is what lies before and behind it, which nobody knows of. Memory
-        // is mapped in pages of which a region is a multiple. The advice changes nothing of what is there; without huge pages all is
-        // slower. Should the rest not go back, it is never touched, and costs addresses.
+        // is mapped in pages of which a region is a multiple. Should the rest not go back, it is never touched, and costs addresses.
         unsafe {
             let region = all.add(before);
             if before > 0 {
                 munmap(all.as_ptr().cast(), before);
             }
             munmap(region.add(REGION).as_ptr().cast(), REGION - before);
-            madvise(region.as_ptr().cast(), REGION, MADV_HUGEPAGE);
             region
         }
+    }
+
+    /// The same, in one huge page if the system has one: for what is read all over. It is all there at the first touch.
+    pub(in super::super) fn map_huge() -> NonNull<u8> {
+        let region = map();
+        // SAFETY: the region is ours. The advice changes nothing of what is there; without huge pages all is slower.
+        let _ = unsafe { madvise(region.as_ptr().cast(), REGION, MADV_HUGEPAGE) };
+        region
     }
 
     /// Gives a region back.
@@ -88,6 +94,11 @@ mod system {
         // SAFETY: the size is not zero.
         let memory = unsafe { alloc(LAYOUT) };
         NonNull::new(memory).unwrap_or_else(|| handle_alloc_error(LAYOUT))
+    }
+
+    /// The same.
+    pub(in super::super) fn map_huge() -> NonNull<u8> {
+        map()
     }
 
     /// Gives a region back.

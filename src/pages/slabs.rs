@@ -1,4 +1,4 @@
-//! Memory for the nodes of pages, cut from regions that the system can map with huge pages.
+//! Memory for the nodes of pages and for their contents, cut from regions that the system can map with huge pages.
 //!
 //! The nodes of a large store lie all over memory, and most of what a lookup or a link costs is waiting for them. A processor remembers
 //! where some thousand pages of memory are: enough for a few MiB in pages of 4 KiB. Beyond that each look at a node begins with a walk
@@ -77,7 +77,13 @@ const fn is_ours(layout: Layout) -> bool {
 
 /// What a block takes of memory.
 pub(super) const fn footprint(layout: Layout) -> u64 {
-    if is_ours(layout) { layout.size().next_multiple_of(UNIT) as u64 } else { super::node::footprint(layout) }
+    if is_ours(layout) { layout.size().next_multiple_of(UNIT) as u64 } else { general_footprint(layout) }
+}
+
+/// What an allocation of the general allocator takes of memory: allocators keep a word beside it, and round up to what they align to,
+/// which is the same as here.
+pub(super) const fn general_footprint(layout: Layout) -> u64 {
+    (layout.size() + size_of::<usize>()).next_multiple_of(UNIT) as u64
 }
 
 /// How many units a block takes; `None` if the general allocator has it. That has all of them for those who look for uses of memory
@@ -95,7 +101,7 @@ pub(super) fn allocate(
     mut keep: impl FnMut(NonNull<u8>) -> bool,
 ) -> NonNull<u8> {
     let Some(units) = units(layout) else {
-        // SAFETY: nodes have a size.
+        // SAFETY: nodes have a size, and so have contents.
         let memory = unsafe { alloc(layout) };
         return NonNull::new(memory).unwrap_or_else(|| handle_alloc_error(layout));
     };
@@ -327,7 +333,7 @@ impl Arena {
     }
 
     fn add_region(&mut self, arena: usize) {
-        let memory = region::map();
+        let memory = region::map_huge();
         let vacant = self.regions.iter().position(|region| region.memory.is_none());
         let region = vacant.unwrap_or(self.regions.len());
         // SAFETY: fresh memory, aligned to far more than a header.

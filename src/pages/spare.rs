@@ -1,8 +1,9 @@
-//! Memory of chunks that were freed, kept for the next ones.
+//! Memory of nodes and contents that were freed, kept for the next ones.
 //!
-//! A page that was replaced frees its chunks, and its next links take some of the same few sizes. So each thread keeps what it frees,
-//! up to [`KEPT`] bytes, and takes from there first, without a lock. The last block freed is the first taken, while its lines
-//! are still in the nearest caches. What a thread does not have comes from [`slabs`](super::slabs), some blocks at a time.
+//! A page that was replaced frees its chunks, its base and its contents, and what comes next takes some of the same few sizes. So each
+//! thread keeps what it frees, up to [`KEPT`] bytes, and takes from there first, without a lock. The last block freed is the first
+//! taken, while its lines are still in the nearest caches. What a thread does not have comes from [`slabs`](super::slabs), some
+//! blocks at a time.
 //!
 //! - **(A)** A block is with its user *or* in one thread's stock. It is put there by whoever owns it, and nobody else comes to it.
 //! - **(B)** A stock holds blocks of one layout and purpose per shelf, so what is taken is what was asked for.
@@ -20,7 +21,7 @@ use crate::pages::slabs::{self, Purpose};
 
 /// How many bytes a thread keeps.
 const KEPT: usize = if cfg!(any(miri, loom, sanitized)) { 0 } else { 512 << 10 };
-/// As many as there are sizes of chunks that grow along a page, so that two types of pages have room.
+/// Pages of one type need five: chunks of three sizes, bases and contents.
 const SHELVES: usize = 6;
 /// How many bytes a thread takes at once that has no block of a size.
 const TAKEN: usize = if KEPT > 0 { 4 << 10 } else { 0 };
@@ -38,16 +39,16 @@ struct Shelf {
     top: Option<NonNull<Unused>>,
 }
 
-/// What a thread keeps.
-struct Stock {
-    shelves: [Shelf; SHELVES],
-    bytes: usize,
-}
-
 impl Shelf {
     fn is_for(&self, layout: Layout, purpose: Purpose) -> bool {
         self.layout == layout && self.purpose == purpose
     }
+}
+
+/// What a thread keeps.
+struct Stock {
+    shelves: [Shelf; SHELVES],
+    bytes: usize,
 }
 
 impl Stock {

@@ -33,7 +33,7 @@ use super::identify::{LOCK_FILE, UNFINISHED_FILE, is_empty, read_file};
 use crate::error::{Error, Result};
 use crate::format::{Claim, LargeName, dictionary_number};
 use crate::ids::{HeadId, Lsn, SlotId};
-use crate::log::{LOG_FILE, LogCore, MANIFEST_FILE, MANIFEST_TEMPORARY, ManifestFile, StableLog};
+use crate::log::{Adding, LOG_FILE, LogCore, MANIFEST_FILE, MANIFEST_TEMPORARY, ManifestFile, StableLog};
 use crate::progress::{Reporter, Tell};
 use crate::storage::{Access, Storage, StorageLock, is_full, with_backup_failpoints};
 
@@ -92,7 +92,7 @@ fn copy(core: &LogCore, target: &Arc<dyn Storage>, tell: Tell<'_>) -> Result<Bac
     report.bytes += copy_large_values(core, storage, &mut reporter)?;
     drop(files);
     report.bytes += copy_dictionaries(core.storage().as_ref(), storage)?;
-    drop(ManifestFile::write(Arc::clone(target), state).map_err(or_full)?);
+    drop(ManifestFile::write(Arc::clone(target), state, Adding::InPlace).map_err(or_full)?);
     storage.remove(UNFINISHED_FILE).map_err(|error| failed(storage, "remove", UNFINISHED_FILE, error))?;
     sync_directory(storage)?;
     Ok(report)

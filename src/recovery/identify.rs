@@ -24,9 +24,18 @@ pub(crate) enum Found {
     Store(Box<ReadManifest>),
 }
 
+/// What a creation that did not finish may have left of a file that it was writing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Leftovers {
+    /// Sectors as they were written, or not.
+    Sectors,
+    /// Anything, on a disk that damages whole blocks.
+    Anything,
+}
+
 /// Looks without changing anything, and reads the manifest.
-pub(crate) fn identify(storage: &dyn Storage) -> Result<Found> {
-    if !is_store(storage)? {
+pub(crate) fn identify(storage: &dyn Storage, leftovers: Leftovers) -> Result<Found> {
+    if !is_store(storage, leftovers)? {
         return Ok(Found::Nothing);
     }
     let bytes = read_file(storage, MANIFEST_FILE)?;
@@ -36,7 +45,7 @@ pub(crate) fn identify(storage: &dyn Storage) -> Result<Found> {
 }
 
 /// Whether there is a store, as far as the first entry of its manifest tells, or nothing. Something else is an error.
-pub(crate) fn is_store(storage: &dyn Storage) -> Result<bool> {
+pub(crate) fn is_store(storage: &dyn Storage, leftovers: Leftovers) -> Result<bool> {
     let names = storage.list().map_err(|error| Error::io("list", storage.describe(""), error))?;
     if names.iter().any(|name| name == MANIFEST_FILE) {
         let bytes = read_beginning(storage, MANIFEST_FILE, ENTRY_LENGTH)?;
@@ -52,6 +61,7 @@ pub(crate) fn is_store(storage: &dyn Storage) -> Result<bool> {
         let expected = match name.as_str() {
             // Nothing is ever written to the first; the second is created before the manifest, and empty until there is one.
             LOCK_FILE | LOG_FILE => is_empty(storage, &name)?,
+            MANIFEST_TEMPORARY if leftovers == Leftovers::Anything => true,
             MANIFEST_TEMPORARY => may_be_manifest(&read_file(storage, MANIFEST_TEMPORARY)?),
             _ => false,
         };

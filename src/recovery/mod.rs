@@ -8,6 +8,7 @@
 //! | `walk` | a segment, past what is damaged in it |
 //! | `heads` | where the log ends, and what lies below |
 //! | `replay` | from records to pages |
+//! | `saved_tail` | the end of the log, kept elsewhere while it is written again |
 //! | `census` | one pass over all pages: live bytes, free ids |
 //! | `snapshot_file` | loading and writing snapshots |
 //! | `large` | which files of large values are needed |
@@ -29,6 +30,7 @@ mod large;
 mod open;
 mod open_log;
 mod replay;
+mod saved_tail;
 mod snapshot_file;
 mod tolerant;
 mod walk;

@@ -10,7 +10,8 @@
 //!
 //! * Up to *tail again* nothing is written at all; a read-only opening stops there.
 //! * *Tail again* writes, above the proven point, the bytes that are there. After a failed sync the kernel may hold pages as
-//!   clean that the disk never got; what is built upon must be on disk.
+//!   clean that the disk never got; what is built upon must be on disk. If the disk may damage what lies beside, they are saved
+//!   elsewhere first (`saved_tail`).
 //! * The new manifest takes effect with one rename. Before, the next opening finds what this one found. After, it finds the
 //!   cut, and what lies between the tips and the next segment is void for ever.
 //! * Only then is anything removed or reused. A snapshot that was not used is removed before a segment is reused:
@@ -24,9 +25,10 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use super::census::{self, Census};
 use super::heads::{Claimed, HeadScan, Scene, Tips};
-use super::identify::{Found, LOCK_FILE, check_kind, identify, is_store};
+use super::identify::{Found, LOCK_FILE, Leftovers, check_kind, identify, is_store};
 use super::large;
 use super::replay::{Obstacle, Replay, ReplayedRange, Spot};
+use super::saved_tail::{self, Overlaid, Stretch};
 use super::snapshot_file::{self, Loaded, SnapshotFiles};
 use crate::config::{Config, DEFAULT_SEGMENT_SIZE};
 use crate::error::{Corruption, Error, Result};
@@ -35,7 +37,7 @@ use crate::format::{ManifestState, RecordSeed, SegmentHeader, StoreId, StoreKind
 use crate::geometry::Geometry;
 use crate::ids::{HeadId, HeadLsns, Lsn, PageId, SegmentId, SlotId, Version};
 use crate::location::Place;
-use crate::log::{LOG_FILE, LogCore, LogStart, ManifestFile, SupplyStart};
+use crate::log::{Adding, LOG_FILE, LogCore, LogStart, MANIFEST_FILE, ManifestFile, SupplyStart};
 use crate::pages::free_list::FreeList;
 use crate::pages::packed::Homes;
 use crate::pages::segment_map::SegmentMap;
@@ -87,13 +89,17 @@ pub(crate) struct RecoveredSnapshot {
 pub(crate) fn recover(config: &Config, kind: StoreKind, tell: Tell<'_>) -> Result<Recovered> {
     config.validate()?;
     let storage = config.storage.as_ref();
-    if !is_store(storage)? && config.read_only {
+    let leftovers = match config.torn_block_size {
+        0 => Leftovers::Sectors,
+        _ => Leftovers::Anything,
+    };
+    if !is_store(storage, leftovers)? && config.read_only {
         let reason = "there is nothing to read".into();
         return Err(Error::NotAStore { path: storage.describe(""), reason });
     }
     let lock = lock(config)?;
     // Looked at again: until the lock was taken somebody else may have written.
-    let found = identify(storage)?;
+    let found = identify(storage, leftovers)?;
     failpoint!("recovery::identified");
     let parts = match found {
         Found::Nothing => create(config, kind)?,
@@ -151,10 +157,15 @@ pub(super) fn check_options(config: &Config, state: &ManifestState) -> Result<()
         let reason = format!("is {wanted}, but the store was created with {}", state.segment_size);
         return Err(Error::InvalidConfig { option: "segment_size", reason });
     }
+    let blocks = config.torn_block_size;
+    if blocks > 0 && !state.segment_size.is_multiple_of(blocks) {
+        let reason = format!("must divide the store's segment size, {}", state.segment_size);
+        return Err(Error::InvalidConfig { option: "torn_block_size", reason });
+    }
     if usize::from(state.heads) != HeadId::COUNT {
-        let reason =
-            format!("was {} when the store was created; this version has {}", state.heads, HeadId::COUNT);
-        return Err(Error::InvalidConfig { option: "heads", reason });
+        // There is no option for it: all stores of this format have as many.
+        let reason = format!("it says that the store has {} heads, and not {}", state.heads, HeadId::COUNT);
+        return Err(Corruption::new(config.storage.describe(MANIFEST_FILE), reason).into());
     }
     Ok(())
 }
@@ -172,6 +183,10 @@ fn new_store_id() -> StoreId {
     StoreId(id)
 }
 
+fn adding(config: &Config) -> Adding {
+    if config.torn_block_size > 0 { Adding::Anew } else { Adding::InPlace }
+}
+
 fn create(config: &Config, kind: StoreKind) -> Result<Parts> {
     let storage = config.storage.as_ref();
     let segment_size = config.segment_size.unwrap_or(DEFAULT_SEGMENT_SIZE);
@@ -184,7 +199,7 @@ fn create(config: &Config, kind: StoreKind) -> Result<Parts> {
     let state = ManifestState::new(new_store_id(), kind, segment_size);
     let supply = SupplyStart { next_segment: state.next_segment.0, ..SupplyStart::default() };
     let (store_id, geometry) = (state.store_id, state.geometry());
-    let manifest = ManifestFile::write(Arc::clone(&config.storage), state)?;
+    let manifest = ManifestFile::write(Arc::clone(&config.storage), state, adding(config))?;
     let (tips, accountant) = (HeadLsns::default(), SegmentAccountant::new());
     let (restored, large) = (BTreeMap::new(), Vec::new());
     let start = LogStart { store_id, geometry, tips, supply, accountant, manifest, file, restored, large };
@@ -302,10 +317,16 @@ pub(super) fn resume(
     let manifest = if config.read_only {
         ManifestFile::read_only(Arc::clone(&config.storage), state)
     } else {
-        rewrite_tail(&scene, &chains, &found)?;
+        let tail = unproven(&scene, &chains, &found, config.torn_block_size);
+        if config.torn_block_size > 0 && !tail.is_empty() {
+            saved_tail::save(storage, store_id, scene.file.as_ref(), &tail)?;
+            failpoint!("recovery::tail_saved");
+        }
+        rewrite(&scene, &tail)?;
         failpoint!("recovery::tail_written");
-        let manifest = ManifestFile::write(Arc::clone(&config.storage), state)?;
+        let manifest = ManifestFile::write(Arc::clone(&config.storage), state, adding(config))?;
         failpoint!("recovery::cut");
+        saved_tail::remove(storage)?;
         snapshot_file::sweep(storage, &snapshot.files)?;
         large::sweep(storage, &large.orphans);
         failpoint!("recovery::swept");
@@ -344,6 +365,15 @@ pub(super) fn open_scene(config: &Config, state: &ManifestState) -> Result<Scene
             return Err(Corruption::new(log_path, "the file is missing").into());
         }
         Err(error) => return Err(Error::io("open", log_path, error)),
+    };
+    let saved = saved_tail::load(storage, state.store_id)?;
+    let file = if saved.is_empty() {
+        file
+    } else if config.read_only {
+        Arc::new(Overlaid { log: file, pieces: saved })
+    } else {
+        saved_tail::put_back(file.as_ref(), &log_path, &saved)?;
+        file
     };
     let file_length = file.len().map_err(|error| Error::io("read", &log_path, error))?;
     Ok(Scene { file, file_length, geometry: state.geometry(), store_id: state.store_id, log_path })
@@ -433,31 +463,32 @@ fn restore_accountant(state: &ManifestState, live: &BTreeMap<SegmentId, u64>) ->
     accountant
 }
 
-/// Writes what is not proven to be on disk once more, and syncs it.
-fn rewrite_tail(scene: &Scene, chains: &[Vec<Claimed>], found: &Tips) -> Result<()> {
-    let geometry = scene.geometry;
-    let mut dirty = false;
+/// Where the log is not proven to be on disk, in whole blocks of that size if it is not 0.
+fn unproven(scene: &Scene, chains: &[Vec<Claimed>], found: &Tips, block: u32) -> Vec<Stretch> {
+    let (geometry, block) = (scene.geometry, u64::from(block.max(1)));
+    let mut stretches = Vec::new();
     for ((chain, proven), tip) in chains.iter().zip(&found.proven).zip(&found.tips) {
         for (slot, claim) in chain {
-            let base = geometry.base(claim.segment);
-            let from = proven.0.max(base.0);
-            let to = tip.0.min(base.0 + u64::from(claim.end)).min(base.0 + scene.bytes_in(*slot));
+            let (base, there) = (geometry.base(claim.segment).0, scene.bytes_in(*slot));
+            let from = proven.0.saturating_sub(base);
+            let to = tip.0.saturating_sub(base).min(u64::from(claim.end)).min(there);
             if from < to {
-                rewrite(scene, *slot, (from - base.0) as u32, (to - base.0) as u32)?;
-                dirty = true;
+                let (from, to) = (from - from % block, to.next_multiple_of(block).min(there));
+                let offset = geometry.file_offset(*slot, 0) + from;
+                // At most a segment.
+                stretches.push(Stretch { offset, length: (to - from) as u32 });
             }
         }
     }
-    if dirty {
-        scene.file.sync().map_err(|error| Error::io("sync", &scene.log_path, error))?;
-    }
-    Ok(())
+    stretches
 }
 
-fn rewrite(scene: &Scene, slot: SlotId, from: u32, to: u32) -> Result<()> {
-    let offset = scene.geometry.file_offset(slot, from);
-    // At most a segment.
-    let mut bytes = vec![0; (to - from) as usize];
-    scene.file.read_at(&mut bytes, offset).map_err(|error| Error::io("read", &scene.log_path, error))?;
-    scene.file.write_at(&bytes, offset).map_err(|error| Error::io("write", &scene.log_path, error))
+/// Writes what is there once more, and syncs it.
+fn rewrite(scene: &Scene, stretches: &[Stretch]) -> Result<()> {
+    let failed = |operation, error| Error::io(operation, &scene.log_path, error);
+    for stretch in stretches {
+        let bytes = stretch.read(scene.file.as_ref(), &scene.log_path)?;
+        scene.file.write_at(&bytes, stretch.offset).map_err(|error| failed("write", error))?;
+    }
+    if stretches.is_empty() { Ok(()) } else { scene.file.sync().map_err(|error| failed("sync", error)) }
 }

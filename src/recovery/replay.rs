@@ -26,6 +26,7 @@ use crate::format::{
     ManifestState, RangeEncoder, RangePages, RecordKind, SnapshotBase, SnapshotRecord, Voided,
 };
 use crate::ids::{Lsn, PageId, RangeId, Version};
+use crate::pages::range_bytes::{RangeBytes, RangeMemory};
 
 /// Where a record of a page is.
 pub(crate) type Spot = SnapshotRecord;
@@ -86,7 +87,7 @@ const _: () = assert!(size_of::<Logged>() == 32 && RangeId::PAGES <= 1 << 16);
 #[derive(Debug, Default)]
 struct Range {
     /// Its pages, encoded; empty if there are none.
-    pages: Box<[u8]>,
+    pages: RangeBytes,
     /// What is to be applied, in this order.
     logged: Vec<Logged>,
     /// It is not what the snapshot says.
@@ -97,7 +98,7 @@ struct Range {
 #[derive(Debug)]
 pub(crate) struct ReplayedRange {
     pub(crate) range: RangeId,
-    pub(crate) pages: Box<[u8]>,
+    pub(crate) pages: RangeBytes,
     /// It is not what the snapshot says that was used, if one was.
     pub(crate) changed: bool,
 }
@@ -117,6 +118,8 @@ pub(super) fn spot_of(ranges: &[ReplayedRange], page_id: PageId, version: Versio
 #[derive(Debug)]
 pub(crate) struct Replay {
     ranges: Vec<Range>,
+    /// Where the pages of ranges lie.
+    memory: RangeMemory,
     /// Page ids from here on can't be: there is not enough log for so many pages.
     limit: u64,
     log_path: String,
@@ -129,7 +132,8 @@ impl Replay {
     /// For a log file of that length.
     pub(crate) fn new(log_path: String, log_length: u64, state: &ManifestState) -> Self {
         let limit = Self::limit(log_length);
-        Self { ranges: Vec::new(), limit, log_path, voided: state.voided(), entries: BTreeMap::new() }
+        let (ranges, memory, entries) = (Vec::new(), RangeMemory::default(), BTreeMap::new());
+        Self { ranges, memory, limit, log_path, voided: state.voided(), entries }
     }
 
     /// Above all page ids that a log file of that length has room for: even the shortest record takes some bytes.
@@ -143,7 +147,7 @@ impl Replay {
         if range.first().0 >= self.limit {
             return false;
         }
-        self.range(range).pages = pages.into();
+        self.range(range).pages = self.memory.put(pages);
         true
     }
 
@@ -201,7 +205,7 @@ impl Replay {
             let logged = mem::take(&mut found.logged);
             if !logged.is_empty() || self.voided.may_cover(range.end()) {
                 found.changed = true;
-                found.pages = workbench.rework(range, &found.pages, &logged)?;
+                found.pages = self.memory.put(workbench.rework(range, &found.pages, &logged)?);
             }
         }
         Ok(())
@@ -245,7 +249,7 @@ impl<'a> Workbench<'a> {
     }
 
     /// The range's pages, with what the log says of them.
-    fn rework(&mut self, range: RangeId, known: &[u8], logged: &[Logged]) -> Result<Box<[u8]>, Obstacle> {
+    fn rework(&mut self, range: RangeId, known: &[u8], logged: &[Logged]) -> Result<&[u8], Obstacle> {
         for page in &mut self.pages {
             page.base = None;
             page.links.clear();
@@ -257,7 +261,7 @@ impl<'a> Workbench<'a> {
             }
         }
         self.encode(range)?;
-        Ok(self.encoded.as_slice().into())
+        Ok(&self.encoded)
     }
 
     fn decode(&mut self, range: RangeId, known: &[u8]) -> Result<(), &'static str> {

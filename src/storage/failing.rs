@@ -40,6 +40,7 @@ impl FailingStorage {
             _ if self.whose == Whose::Backup => "backup",
             "log" => "log",
             "LOCK" => "lock",
+            "TAIL" => "tail",
             _ if is("MANIFEST") => "manifest",
             _ if is("snapshot-") => "snapshot",
             _ if is("blob-") => "large",

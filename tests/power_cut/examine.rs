@@ -118,12 +118,16 @@ impl Examiner<'_> {
         if candidates.is_empty() {
             return Err(format!("{} live bytes instead of {expected:?}", all_live_bytes(&cache)));
         }
+        if after.saved_tail {
+            return Err("what was saved of the log's end stays behind".into());
+        }
         if after.values != stats.large_values {
             return Err(format!("{} files for {} large values", after.values, stats.large_values));
         }
         self.tally
             .add("found: a large value that belongs to nobody", before.values.saturating_sub(after.values));
         self.tally.when("found: a large value", after.values > 0);
+        self.tally.when("found: an end of the log that was saved elsewhere", before.saved_tail);
         // All pages have been read, so it was used if anything was made with it.
         self.tally.when("found: a dictionary", after.dictionary);
         Ok((cache, candidates))
@@ -235,6 +239,7 @@ fn states(candidates: &[Candidate]) -> Vec<usize> {
 struct Names {
     values: u64,
     dictionary: bool,
+    saved_tail: bool,
     newest_snapshot: Option<String>,
 }
 
@@ -244,7 +249,8 @@ impl Names {
         let values = names.iter().filter(|name| name.starts_with("blob-")).count() as u64;
         let dictionary = names.iter().any(|name| name.starts_with("dictionary-") && !name.contains('.'));
         let is_snapshot = |name: &String| name.starts_with("snapshot-") && !name.contains('.');
-        Self { values, dictionary, newest_snapshot: names.into_iter().filter(is_snapshot).max() }
+        let saved_tail = names.iter().any(|name| name == "TAIL");
+        Self { values, dictionary, saved_tail, newest_snapshot: names.into_iter().filter(is_snapshot).max() }
     }
 }
 

@@ -168,7 +168,7 @@ fn one_failure(
 
 /// A store that was worked with and then lost its power, and what is in it.
 fn aged(setting: &Setting, random: &mut Random, tally: &mut Tally) -> Result<(SimStorage, Journal), String> {
-    let disk = SimStorage::new(random.next());
+    let disk = setting.disk(random.next());
     let opened = Session::open(setting, &disk, Journal::new(State::default(), None), 0);
     let mut session = opened.map_err(Trouble::text)?;
     for op in ops(random, setting, 30) {

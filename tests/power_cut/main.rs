@@ -187,6 +187,7 @@ fn alone(job: Job) -> Result<Tally, String> {
         Job::Part(part) => exhaustive::part(part, PARTS, &mut tally)?,
         Job::Seed(seed) => {
             workloads::random_workload(seed, &mut tally)?;
+            workloads::torn_workload(seed, &mut tally)?;
             failing::failing_workload(seed, &mut tally)?;
             rot::rotting_workload(seed, &mut tally)?;
         }

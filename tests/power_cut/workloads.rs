@@ -119,23 +119,43 @@ fn next_life(
 pub fn random_workload(seed: u64, tally: &mut Tally) -> Result<(), String> {
     let mut random = Random::new(seed);
     let setting = Setting::random(&mut random);
-    let mut disk = SimStorage::new(seed);
+    workload(seed, &setting, random, LIVES, tally)
+}
+
+/// The same on a disk that damages whole blocks.
+pub fn torn_workload(seed: u64, tally: &mut Tally) -> Result<(), String> {
+    let mut random = Random::new(seed.rotate_left(32) ^ 0x7012);
+    let segment_size = random.pick(&[2048, 4096]);
+    let setting = Setting { segment_size, cache_capacity: 4096, ..Setting::random(&mut random) };
+    assert!(setting.torn_block() > 0, "a store that keeps blocks apart");
+    tally.one("workloads on disks that damage whole blocks");
+    workload(seed, &setting, random, 1, tally)
+}
+
+fn workload(
+    seed: u64,
+    setting: &Setting,
+    mut random: Random,
+    lives: u32,
+    tally: &mut Tally,
+) -> Result<(), String> {
+    let mut disk = setting.disk(seed);
     let mut journal = Journal::new(State::default(), None);
-    for life in 0..LIVES {
+    for life in 0..lives {
         disk.log_calls();
         disk.record_history();
         let said = |text: String| format!("life {life} of {setting:?}: {text}");
-        let opened = Session::open(&setting, &disk, journal, life << 16);
+        let opened = Session::open(setting, &disk, journal, life << 16);
         let mut session = opened.map_err(|trouble| said(trouble.text()))?;
         for count in 0..20 + random.below(60) {
-            let op = Op::random_or_raced(&mut random, &setting);
+            let op = Op::random_or_raced(&mut random, setting);
             session
                 .run(&op)
                 .map_err(|trouble| said(format!("operation {count}, {op:?}: {}", trouble.text())))?;
         }
         tally.one("random workloads");
-        journal = examine_all_moments(&setting, session, &mut random, tally).map_err(said)?;
-        (disk, journal) = next_life(&setting, &disk, &journal, &mut random, tally).map_err(said)?;
+        journal = examine_all_moments(setting, session, &mut random, tally).map_err(said)?;
+        (disk, journal) = next_life(setting, &disk, &journal, &mut random, tally).map_err(said)?;
     }
     Ok(())
 }

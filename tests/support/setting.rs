@@ -48,6 +48,22 @@ impl Setting {
         }
     }
 
+    /// The size of the blocks that the disk damages as a whole, and that the store keeps apart; 0 if it does not. One store in twenty.
+    pub fn torn_block(&self) -> u32 {
+        match (self.segment_size, self.cache_capacity) {
+            // A flush can take a block, so a segment has to have some for a reserve of segments to be worth anything.
+            (2048 | 4096, 4096) => 512,
+            _ => 0,
+        }
+    }
+
+    /// A disk as bad as this store can do with.
+    pub fn disk(&self, seed: u64) -> SimStorage {
+        let disk = SimStorage::new(seed);
+        disk.set_torn_block(Some(self.torn_block().into()));
+        disk
+    }
+
     pub fn open(&self, disk: &SimStorage) -> pagelog::Result<PageCache<Bytes>> {
         self.open_on(Arc::new(disk.clone()))
     }
@@ -69,6 +85,7 @@ impl Setting {
         };
         config
             .segment_size(self.segment_size)
+            .torn_block_size(self.torn_block())
             .io_buffer_size(512)
             .io_buffers(2)
             .cache_capacity(self.cache_capacity)

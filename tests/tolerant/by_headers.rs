@@ -3,7 +3,7 @@
 //! that, and is written to again; and then the manifest is taken away, which said so.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
+use std::sync::{Arc, MutexGuard};
 
 use pagelog::sim::{CallKind, Fault, SimStorage, When};
 use pagelog::{Condition, Config, Damage, Doubtful, Lsn, MemoryStorage, PageCache, PageId};
@@ -34,6 +34,15 @@ fn eight_pages(cache: &PageCache<Bytes>) -> (Vec<PageId>, Lsn) {
     let pages = (0..8).map(|_| cache.allocate(Bytes(b"kept".to_vec())).unwrap().page_id).collect();
     cache.flush().unwrap();
     (pages, cache.stable_lsn())
+}
+
+/// What most tests begin with: their turn, and a store of [`eight_pages`] in which each record stays where it was written.
+fn begin() -> (MutexGuard<'static, ()>, Arc<MemoryStorage>, PageCache<Bytes>, Vec<PageId>, Lsn) {
+    let turn = alone();
+    let storage = Arc::new(MemoryStorage::new());
+    let cache = open(quiet(&storage));
+    let (pages, stable) = eight_pages(&cache);
+    (turn, storage, cache, pages, stable)
 }
 
 fn states(cache: &PageCache<Bytes>, pages: &[PageId]) -> Vec<State> {
@@ -91,10 +100,7 @@ fn assert_found(files: &Files, pages: &[PageId], expected: &[State], faults: u64
 /// The power cut took the rest of a segment with it, and left the segments behind. These are void, but still there.
 #[test]
 fn segments_that_the_newest_does_not_lead_to_do_not_count() {
-    let _turn = alone();
-    let storage = Arc::new(MemoryStorage::new());
-    let cache = open(quiet(&storage));
-    let (pages, stable) = eight_pages(&cache);
+    let (_turn, storage, cache, pages, stable) = begin();
     for _ in 0..4 {
         fill(&cache, pages[7], 1);
         pages.iter().for_each(|page_id| update(&cache, *page_id, b"undone"));
@@ -111,10 +117,7 @@ fn segments_that_the_newest_does_not_lead_to_do_not_count() {
 /// The power cut took some bytes in the middle. What lies behind them in the same segment is void.
 #[test]
 fn a_segment_counts_up_to_its_first_record_that_does_not_verify() {
-    let _turn = alone();
-    let storage = Arc::new(MemoryStorage::new());
-    let cache = open(quiet(&storage));
-    let (pages, stable) = eight_pages(&cache);
+    let (_turn, storage, cache, pages, stable) = begin();
     pages.iter().for_each(|page_id| update(&cache, *page_id, b"undone"));
     fill(&cache, pages[7], 1);
     let mut files = files_of(&storage);
@@ -130,10 +133,7 @@ fn a_segment_counts_up_to_its_first_record_that_does_not_verify() {
 /// What is behind the begin of a batch that has no end was cut, and what was logged in later segments was not.
 #[test]
 fn an_unfinished_batch_does_not_count_and_what_came_after_the_power_cut_does() {
-    let _turn = alone();
-    let storage = Arc::new(MemoryStorage::new());
-    let cache = open(quiet(&storage));
-    let (pages, _) = eight_pages(&cache);
+    let (_turn, storage, cache, pages, _) = begin();
     let batch = cache.pin_log().unwrap();
     pages.iter().for_each(|page_id| update(&cache, *page_id, b"undone"));
     fill(&cache, pages[7], 1);
@@ -150,10 +150,7 @@ fn an_unfinished_batch_does_not_count_and_what_came_after_the_power_cut_does() {
 
 #[test]
 fn a_batch_that_ends_in_another_segment_counts() {
-    let _turn = alone();
-    let storage = Arc::new(MemoryStorage::new());
-    let cache = open(quiet(&storage));
-    let (pages, stable) = eight_pages(&cache);
+    let (_turn, storage, cache, pages, stable) = begin();
     let batch = cache.pin_log().unwrap();
     pages.iter().for_each(|page_id| update(&cache, *page_id, b"new"));
     fill(&cache, pages[7], 1);
@@ -181,10 +178,7 @@ fn cancel(files: &mut Files, lsn: Lsn, length: usize) {
 /// No store writes that; it may be the work of another program.
 #[test]
 fn of_two_batches_without_an_end_in_one_segment_the_first_is_where_it_was_cut() {
-    let _turn = alone();
-    let storage = Arc::new(MemoryStorage::new());
-    let cache = open(quiet(&storage));
-    let (pages, stable) = eight_pages(&cache);
+    let (_turn, storage, cache, pages, stable) = begin();
     let expected = states(&cache, &pages);
     let ends: Vec<Lsn> = pages[..2]
         .iter()
@@ -206,10 +200,7 @@ fn of_two_batches_without_an_end_in_one_segment_the_first_is_where_it_was_cut() 
 /// Where a segment is missing, older ones may take its place that are void. What both histories say of one version is not believed.
 #[test]
 fn a_version_of_which_two_histories_say_different_things_is_lost() {
-    let _turn = alone();
-    let storage = Arc::new(MemoryStorage::new());
-    let cache = open(quiet(&storage));
-    let (pages, stable) = eight_pages(&cache);
+    let (_turn, storage, cache, pages, stable) = begin();
     fill(&cache, pages[7], 2);
     let [a, b, c, d, ..] = pages[..] else { unreachable!() };
     update(&cache, a, b"undone");
@@ -262,10 +253,7 @@ fn where_the_chain_is_broken_it_goes_on_with_what_is_older() {
 /// manifest.
 #[test]
 fn a_file_that_ends_with_a_record_is_whole() {
-    let _turn = alone();
-    let storage = Arc::new(MemoryStorage::new());
-    let cache = open(quiet(&storage));
-    let (pages, _) = eight_pages(&cache);
+    let (_turn, storage, cache, pages, _) = begin();
     fill(&cache, pages[7], 5);
     pages.iter().for_each(|page_id| update(&cache, *page_id, b"kept"));
     cache.flush().unwrap();
@@ -287,9 +275,7 @@ fn a_file_that_ends_with_a_record_is_whole() {
 
 #[test]
 fn a_backup_that_was_not_finished_is_no_store_without_a_manifest() {
-    let storage = Arc::new(MemoryStorage::new());
-    let cache = open(quiet(&storage));
-    eight_pages(&cache);
+    let (_turn, storage, cache, ..) = begin();
     cache.close().unwrap();
     let mut files = files_of(&storage);
     files.remove("MANIFEST");
@@ -301,10 +287,7 @@ fn a_backup_that_was_not_finished_is_no_store_without_a_manifest() {
 /// Headers do not tell it then, for only the first slot is there.
 #[test]
 fn how_long_the_only_segment_is_the_configuration_says() {
-    let _turn = alone();
-    let storage = Arc::new(MemoryStorage::new());
-    let cache = open(quiet(&storage));
-    let (_, stable) = eight_pages(&cache);
+    let (_turn, storage, cache, _, stable) = begin();
     cache.close().unwrap();
     let mut files = files_of(&storage);
     let hurt = Lsn::new(stable.get() / SEGMENT as u64 * SEGMENT as u64 + 80);

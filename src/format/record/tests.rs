@@ -4,8 +4,8 @@ use proptest::collection::vec;
 use proptest::prelude::{Just, Strategy, any, prop_assert_eq, prop_oneof, proptest};
 
 use super::{
-    END_LENGTH, MARK_LENGTH, Payload, Record, RecordFault, RecordKind, cancel, decode, encode,
-    encoded_length, reseal,
+    END_LENGTH, MARK_LENGTH, MIN_LENGTH, Payload, Record, RecordFault, RecordKind, cancel, decode, encode,
+    encoded_length, fill, reseal,
 };
 use crate::format::checksum::RecordSeed;
 use crate::format::store_id::StoreId;
@@ -164,6 +164,23 @@ fn cancelling_keeps_the_length_and_hides_the_payload() {
         let expected = Record { kind: RecordKind::Cancelled, payload: Payload::NONE, length: before.len() };
         assert_eq!(decode(&bytes, seed()), Ok(expected));
         assert_eq!(bytes[5..], before[5..]);
+    }
+}
+
+#[test]
+fn any_length_can_be_filled_and_what_fills_it_says_nothing() {
+    let lengths = (MIN_LENGTH..300).chain([4096, 4101, 16_389, 16_390, 16_391, 16_392, 16_393]);
+    for length in std::iter::once(0).chain(lengths) {
+        let seed_at = |at: u32| RecordSeed::new(StoreId([1; 16])).at(SegmentId(2), 1000 + at);
+        let mut bytes = vec![0xAB; length];
+        fill(&mut bytes, seed_at);
+        let mut at = 0;
+        while at < length {
+            let record = decode(&bytes[at..], seed_at(at as u32)).unwrap();
+            assert_eq!(record.kind, RecordKind::Cancelled);
+            at += record.length;
+        }
+        assert_eq!(at, length);
     }
 }
 

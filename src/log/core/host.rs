@@ -115,27 +115,31 @@ impl LogCore {
         if empty && !state.last {
             return 0;
         }
-        let mut used = if empty { 0 } else { state.offset };
+        let (size, used) = (self.geometry.segment_size(), if empty { 0 } else { state.offset });
         let end = stretch.start + used;
-        let rest = self.geometry.segment_size().saturating_sub(end);
-        let ends_here = state.last && rest as usize >= END_LENGTH;
-        // SAFETY: the buffer is drained and this thread holds the drain lock; the end record fits in the slack.
-        let bytes = unsafe { buffer.bytes(0, used + if ends_here { END_LENGTH as u32 } else { 0 }) };
+        let ends_here = state.last && size.saturating_sub(end) as usize >= END_LENGTH;
+        // Where the next buffer of the segment begins, if there is one.
+        let next = if state.last { end } else { ring.blocks().next(end, size) };
+        let behind = if ends_here { END_LENGTH as u32 } else { next - end };
+        // SAFETY: the buffer is drained and this thread holds the drain lock. What is behind the records fits: the end record in the
+        // slack, and what fills a block in what the capacity left of it, and the slack.
+        let bytes = unsafe { buffer.bytes(0, used + behind) };
         let stable = self.durability.all_stable();
         if !empty {
             let at = if stretch.start == 0 { self.put_header(ring, stretch, stable, bytes) } else { 0 };
             let seed = self.seed.at(stretch.segment, stretch.start + at as u32);
             if let Some(mark) = bytes.get_mut(at..at + MARK_LENGTH) {
-                record::encode(mark, seed, &RecordKind::mark(end, stable), Payload::NONE);
+                record::encode(mark, seed, &RecordKind::mark(next, stable), Payload::NONE);
             }
         }
-        if ends_here {
-            if let Some(last) = bytes.get_mut(used as usize..) {
+        if let Some(last) = bytes.get_mut(used as usize..) {
+            if ends_here {
                 record::encode(last, self.seed.at(stretch.segment, end), &RecordKind::End, Payload::NONE);
+            } else {
+                record::fill(last, |at| self.seed.at(stretch.segment, end + at));
             }
-            used += END_LENGTH as u32;
         }
-        used
+        used + behind
     }
 
     fn put_header(&self, ring: &Ring, stretch: Stretch, stable: HeadLsns, into: &mut [u8]) -> usize {

@@ -12,6 +12,7 @@ use std::sync::Arc;
 
 use self::host::Host;
 use super::batch::Batches;
+use super::blocks::Blocks;
 use super::claim::Claim;
 use super::durability::{Durability, Leader};
 use super::gate::{Gate, Privilege};
@@ -107,7 +108,8 @@ impl LogCore {
             let tip = start.tips.get(head).copied().unwrap_or_default();
             let newest = start.supply.newest.get(head).copied().unwrap_or_default();
             let (size, count) = (config.io_buffer_size, config.io_buffers);
-            Ring::new(HeadId(head as u8), start.geometry, size, count, tip, newest)
+            let ring = Ring::new(HeadId(head as u8), start.geometry, size, count, tip, newest);
+            ring.with_blocks(Blocks::new(config.torn_block_size))
         };
         let large =
             LargeValues::new(Arc::clone(&storage), start.store_id, start.large, Arc::clone(&counters));

@@ -15,7 +15,7 @@ impl Ring {
     pub(crate) fn seal_below(&self, bound: Lsn) {
         let current = self.current();
         let Some(buffer) = self.registry.get(current.index) else { return };
-        let last = |offset| buffer.is_last(self.geometry, offset, MIN_LENGTH as u32);
+        let last = |offset| buffer.is_last(self.geometry, self.blocks, offset, MIN_LENGTH as u32);
         buffer.state.seal(current.incarnation, last, |state| {
             let stretch = buffer.stretch();
             !buffer.is_empty_at(state.offset) && self.geometry.lsn(stretch.segment, stretch.start) < bound

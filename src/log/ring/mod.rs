@@ -42,6 +42,7 @@ use crossbeam_utils::CachePadded;
 use self::registry::Registry;
 pub(crate) use self::words::Armed;
 use self::words::{BufferRef, INCARNATION_MASK, Link};
+use super::blocks::Blocks;
 use super::buffer::{Buffer, Stretch};
 use super::buffer_state::{BufferState, Entry};
 use super::event::Event;
@@ -81,6 +82,7 @@ enum Patience {
 pub(crate) struct Ring {
     pub(crate) head: HeadId,
     geometry: Geometry,
+    blocks: Blocks,
     buffer_size: u32,
     nominal: i64,
     current: CachePadded<AtomicU64>,
@@ -132,6 +134,7 @@ impl Ring {
         Self {
             head,
             geometry,
+            blocks: Blocks::default(),
             buffer_size: buffer_size.min(geometry.segment_size()),
             nominal: i64::from(nominal),
             current: CachePadded::new(AtomicU64::new(first.pack())),
@@ -147,6 +150,16 @@ impl Ring {
             freed: Event::new(),
             drained: Event::new(),
         }
+    }
+
+    /// The same, whose buffers keep blocks apart.
+    #[must_use]
+    pub(crate) fn with_blocks(self, blocks: Blocks) -> Self {
+        Self { blocks, ..self }
+    }
+
+    pub(crate) fn blocks(&self) -> Blocks {
+        self.blocks
     }
 
     /// Everything below this LSN is in the file.
@@ -210,7 +223,7 @@ impl Ring {
         loop {
             let current = self.current();
             if let Some(buffer) = self.registry.get(current.index) {
-                let last = |offset| buffer.is_last(self.geometry, offset, length);
+                let last = |offset| buffer.is_last(self.geometry, self.blocks, offset, length);
                 match buffer.state.enter(current.incarnation, length, || buffer.capacity(), last) {
                     Entry::Entered(offset) => return Ok((buffer, offset)),
                     Entry::Stale => continue,
@@ -269,6 +282,7 @@ impl Ring {
         if !cfg!(weakened = "stretch_believed") && self.current() != from {
             return Ok(None);
         }
+        let size = self.geometry.segment_size();
         let (slot, segment, start, predecessor) = if state.last {
             let Some(armed) = self.armed_after(before.segment) else {
                 host.arm(self, before.segment)?;
@@ -276,12 +290,12 @@ impl Ring {
             };
             (armed.slot, armed.segment, 0, before.segment)
         } else {
-            (before.slot, before.segment, buffer.end_in_segment(state.offset), before.predecessor)
+            let end = buffer.end_in_segment(state.offset);
+            (before.slot, before.segment, self.blocks.next(end, size), before.predecessor)
         };
-        let rest = self.geometry.segment_size().saturating_sub(start);
         let wanted = self.buffer_size.max(Stretch::overhead(start).saturating_add(length));
-        let capacity = wanted.min(rest);
-        host.cover(slot, start + capacity)?;
+        let capacity = self.blocks.capacity(start, wanted, size);
+        host.cover(slot, self.blocks.next(start + capacity, size))?;
         Ok(Some(Stretch { slot, segment, start, capacity, previous_end, predecessor }))
     }
 
@@ -385,8 +399,9 @@ impl Ring {
 
     fn recycle(&self, index: u32) {
         let mut pool = self.pool.lock();
+        let usual = self.buffer_size.saturating_add(2 * self.blocks.size());
         let above = self.in_use.fetch_sub(1, Ordering::Relaxed) > self.nominal;
-        let oversized = self.registry.get(index).is_some_and(|b| b.capacity() > self.buffer_size);
+        let oversized = self.registry.get(index).is_some_and(|b| b.capacity() > usual);
         if ((above && pool.len() >= 2) || oversized)
             && let Some(buffer) = self.registry.get(index)
         {

@@ -13,7 +13,7 @@ use crate::sync::epoch;
 /// The evictor is told once of what comes in. If one announcement were lost, its page would stay for ever.
 #[test]
 fn no_contents_stay_behind_when_threads_put_them_in_while_others_evict() {
-    const PAGES: u64 = 100;
+    const PAGES: u64 = if cfg!(miri) { 15 } else { 100 };
     const STEPS: u64 = if cfg!(miri) { 60 } else { 30_000 };
     let (world, evictor) = (world_of(PAGES), Evictor::new(4096));
     std::thread::scope(|scope| {

@@ -9,6 +9,7 @@ use crate::ids::{Lsn, PageId, RangeId, SegmentId, SlotId, Version};
 use crate::location::Place;
 use crate::pages::packed::Homes;
 use crate::pages::publish::PreparedBase;
+use crate::pages::range_bytes::RangeBytes;
 use crate::pages::segment_map::SegmentMap;
 use crate::pages::table::{Entry, PageTable};
 use crate::sync::epoch;
@@ -28,7 +29,7 @@ fn record_at(place: Place) -> SnapshotRecord {
 }
 
 /// Packed pages of the range of `PAGE`, each with links.
-pub(super) fn packed(pages: &[(PageId, bool, Place, &[Place])]) -> Box<[u8]> {
+pub(super) fn packed(pages: &[(PageId, bool, Place, &[Place])]) -> RangeBytes {
     let (mut encoder, mut bytes) = (RangeEncoder::new(RangeId::of(PAGE)), Vec::new());
     for (page_id, free, place, links) in pages {
         let (version, record) = (Version(40), record_at(*place));
@@ -72,9 +73,9 @@ fn a_packed_range_says_what_it_holds_until_a_page_of_it_is_looked_up() {
     let (range, guard) = (RangeId::of(PAGE), epoch::pin());
     let (first, last) = (range.first(), PageId(range.end().0 - 1));
     let bytes = packed(&[(first, true, world.place(), &[]), (last, false, world.place(), &[])]);
-    assert!(!world.table().restore_range(RangeId(u32::MAX >> 2), Box::default()));
-    assert!(world.table().restore_range(range, bytes.clone()));
-    let other = world.table().restore_range(RangeId(range.0 + 1), bytes.clone());
+    assert!(!world.table().restore_range(RangeId(u32::MAX >> 2), RangeBytes::default()));
+    assert!(world.table().restore_range(range, bytes.to_vec().into()));
+    let other = world.table().restore_range(RangeId(range.0 + 1), bytes.to_vec().into());
     assert!(other, "never looked up, and freed with the table");
 
     let mut copy = vec![7];
