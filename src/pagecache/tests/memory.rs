@@ -1,8 +1,9 @@
 //! The memory budget's account against a recount, page by page.
 
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
-use super::{TRACELESS, Text};
+use super::{TRACELESS, Text, collector};
 use crate::config::Config;
 use crate::ids::{PageId, Version};
 use crate::pagecache::PageCache;
@@ -17,7 +18,8 @@ fn open(storage: &MemoryStorage, capacity: u64) -> PageCache<Text> {
 }
 
 /// Nodes count from the moment when they are published to that when they are out of the table; so their account is exact
-/// while nobody else is at work. Contents and what is dead are, once the collector is done.
+/// while nobody else is at work. Contents and what is dead are, once the collector is done. That may be at work on another test's thread,
+/// and be caught between two figures.
 fn compare(cache: &PageCache<Text>, when: &str) {
     let inner = &cache.inner;
     let (mut contents, mut nodes) = (0, 0);
@@ -30,16 +32,35 @@ fn compare(cache: &PageCache<Text>, when: &str) {
         }
     }
     assert_eq!(inner.budget.nodes_exactly(), nodes, "{when}");
-    if inner.budget.dead_exactly() == 0 {
-        assert_eq!(inner.budget.used_exactly(), contents + nodes, "{when}");
-    }
+    let agree = || inner.budget.dead_exactly() != 0 || inner.budget.used_exactly() == contents + nodes;
+    assert!(
+        within(Duration::from_secs(1), agree),
+        "{when}: {} of {contents} + {nodes}",
+        inner.budget.used_exactly()
+    );
     let stats = cache.stats();
     assert_eq!(stats.node_bytes, nodes, "{when}");
 }
 
+/// Whether something becomes true soon.
+fn within(patience: Duration, is_true: impl Fn() -> bool) -> bool {
+    let begin = Instant::now();
+    while !is_true() {
+        if begin.elapsed() > patience {
+            return false;
+        }
+        epoch::pin().flush();
+        std::thread::yield_now();
+    }
+    true
+}
+
+/// The story behind the turn: other tests of this process stopped a thread under its guard for minutes, on a busy machine, and too few
+/// of the stores here came to rest.
 #[test]
 fn the_account_is_what_a_recount_finds_whatever_happens_to_pages() {
-    let (mut compared_fully, mut consolidations) = (0, 0);
+    let _turn = collector();
+    let mut consolidations = 0;
     for seed in 0..12_u64 {
         let storage = MemoryStorage::new();
         // With room for all, for some, for nodes only, and for nothing.
@@ -82,15 +103,54 @@ fn the_account_is_what_a_recount_finds_whatever_happens_to_pages() {
             }
             compare(&cache, &format!("seed {seed}, step {step}"));
         }
-        let patience = std::time::Instant::now() + std::time::Duration::from_secs(20);
-        while cache.inner.budget.dead_exactly() != 0 && std::time::Instant::now() < patience {
-            epoch::pin().flush();
-            std::thread::yield_now();
-        }
-        compared_fully += u32::from(cache.inner.budget.dead_exactly() == 0);
+        let is_at_rest = || cache.inner.budget.dead_exactly() == 0;
+        assert!(within(Duration::from_secs(60), is_at_rest), "seed {seed}: {:?}", cache.stats());
         compare(&cache, &format!("seed {seed}, at the end"));
         consolidations += cache.stats().counts.consolidations;
     }
-    // Other tests may hold guards for a while.
-    assert!(compared_fully > 6 && consolidations > 100, "{compared_fully}, {consolidations}");
+    assert!(consolidations > 100, "{consolidations}");
+}
+
+/// A guard that is held keeps what is replaced meanwhile from being freed. Writers give way to its holder, but not with each write: on a busy
+/// machine that cost dozens of milliseconds each time, for as long as the holder was stopped.
+#[test]
+fn writers_give_way_to_who_holds_a_guard_for_long_a_few_times_only() {
+    const WRITES: u32 = 4000;
+    let _turn = collector();
+    let cache = open(&MemoryStorage::new(), 64 << 10);
+    let page = cache.allocate(Text(vec![0; 400])).unwrap();
+    let budget = &cache.inner.budget;
+    let mut version = page.version;
+    let mut replace = || {
+        let outcome = cache.replace(page.page_id, version, Text(vec![1; 400])).unwrap();
+        version = outcome.done().unwrap();
+    };
+    let (mut in_vain, mut allowed) = (0, 0);
+    let (pinned, is_pinned) = std::sync::mpsc::channel();
+    let (release, released) = std::sync::mpsc::channel();
+    std::thread::scope(|scope| {
+        let cache = &cache;
+        scope.spawn(move || {
+            let _guard = cache.pin();
+            pinned.send(()).unwrap();
+            released.recv().unwrap();
+        });
+        is_pinned.recv().unwrap();
+        for _ in 0..WRITES {
+            replace();
+            in_vain += u32::from(budget.allowed_dead() > allowed);
+            allowed = budget.allowed_dead();
+        }
+        assert!(budget.dead_exactly() > 1 << 20, "{:?}", cache.stats());
+        // An eighth more each time, from a sixteenth of the budget to what is dead now.
+        assert!((10..100).contains(&in_vain), "{in_vain} times in vain");
+        release.send(()).unwrap();
+    });
+    let is_over = || budget.dead() <= 4 << 10;
+    assert!(within(Duration::from_secs(60), is_over), "{:?}", cache.stats());
+    while cache.inner.memory() <= budget.capacity() {
+        cache.allocate(Text(vec![2; 400])).unwrap();
+    }
+    replace();
+    assert!(budget.allowed_dead() <= budget.dead_exactly().max(8 << 10), "{}", budget.allowed_dead());
 }
