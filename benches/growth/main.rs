@@ -23,7 +23,7 @@
 //! * `PARTS=pages,segments,chains,free,threads,fill` which parts
 //! * `PAGES=10000,100000,1000000` (10000000 takes some GiB and some minutes)
 //! * `SEGMENTS=1024,4096,16384,65536`
-//! * `SECONDS=1.0` for each number of threads
+//! * `SECONDS=2.0` for each number of threads, in turns
 //! * `SVG=path` where the picture goes; with only some of the parts it is not drawn unless this is set
 //! * `DIRECTORY=path` where the files go (default: the temporary directory)
 
@@ -45,11 +45,13 @@ use std::time::{Duration, Instant};
 
 use chart::{Line, Panel, Scale};
 use cleaning::{Distribution, Settings};
-use common::{Place, Random, child, numbers, setting};
+use common::{Place, Random, child, median, numbers, setting};
 use pagelog::VictimPolicy;
 
 const ROLE: &str = "PAGELOG_GROWTH_PAGES";
 const PARTS: &str = "pages,segments,chains,free,threads,fill";
+/// How often each number of threads has its turn: pages that are linked to evenly are all written as a whole at about the same time.
+const TURNS: usize = 20;
 const PICTURE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/benches/growth/growth.svg");
 
 /// What grows, and what was measured of it.
@@ -184,14 +186,18 @@ fn growth_of_the_free_list(place: &Place) -> Vec<Panel> {
 fn growth_of_threads(place: &Place) -> Vec<Panel> {
     let processors = std::thread::available_parallelism().map_or(1, usize::from);
     println!("\n{:>10} {:>14}   ({processors} processors)", "threads", "links, M/s");
-    let time = Duration::from_secs_f64(setting("SECONDS", 1.0));
+    let time = Duration::from_secs_f64(setting("SECONDS", 2.0)) / TURNS as u32;
     let (cache, pages) = verbs::store(&place.path().join("threads"), 100_000);
-    let mut rows = Vec::new();
-    for threads in [1, 2, 3, 4, 6, 8] {
-        let rate = verbs::threads(&cache, &pages, threads, time);
-        println!("{threads:>10} {rate:>14.2}");
-        rows.push((threads as f64, rate));
+    let numbers = [1, 2, 3, 4, 6, 8];
+    let mut rates = numbers.map(|_| Vec::new());
+    for _ in 0..TURNS {
+        for (rates, threads) in rates.iter_mut().zip(numbers) {
+            rates.push(verbs::threads(&cache, &pages, threads, time));
+        }
     }
+    let rows: Vec<_> =
+        numbers.iter().zip(rates).map(|(threads, rates)| (*threads as f64, median(rates))).collect();
+    rows.iter().for_each(|(threads, rate)| println!("{threads:>10} {rate:>14.2}"));
     let across = match processors {
         1 => "threads, on 1 processor",
         2 => "threads, on 2 processors",
