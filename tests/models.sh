@@ -31,6 +31,7 @@ twins=(
     settle_without_waiting:snapshot begin_released_first:batch
     mark_before_publishing:changes marks_taken_before_begin:changes mark_fence:changes
     commit_looks_first:commit
+    flag_before_cause:stop wake_past_the_lock:stop
     range_taken_first:packed no_second_look:packed
 )
 if [ $# -eq 0 ]; then

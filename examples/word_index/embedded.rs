@@ -128,6 +128,7 @@ embed! {
     "src/models/reuse.rs",
     "src/models/ring.rs",
     "src/models/snapshot.rs",
+    "src/models/stop.rs",
     "src/pagecache/allocate.rs",
     "src/pagecache/background.rs",
     "src/pagecache/backup.rs",

@@ -100,6 +100,9 @@ impl Gate {
 
     /// Stops all writing for good. Returns the error that callers get. The log's `poison` also wakes all waiters.
     pub(crate) fn poison(&self, error: Error) -> Error {
+        if cfg!(weakened = "flag_before_cause") {
+            self.flags.fetch_or(POISONED, Ordering::Release);
+        }
         let cause = Arc::clone(self.cause.lock().get_or_insert_with(|| {
             ::log::error!("writing stops: {error}");
             Arc::new(error)

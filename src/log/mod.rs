@@ -35,7 +35,7 @@ mod core;
 pub(crate) mod durability;
 pub(crate) mod event;
 mod follow;
-mod gate;
+pub(crate) mod gate;
 mod hold;
 mod iter;
 mod large;

@@ -37,6 +37,8 @@
 //! | `mark_fence`: no order between publishing a change and looking at the mark | `changes` |
 //! | `range_taken_first`: a range's packed bytes are taken away before its words are stored | `packed` |
 //! | `commit_looks_first`: a commit looks whether it has to wait before it takes the lock under which it leaves its waker | `commit` |
+//! | `flag_before_cause`: writing is stopped before it is noted why | `stop` |
+//! | `wake_past_the_lock`: those who wait are woken without the lock under which they look | `stop` |
 //! | `no_second_look`: who finds a word null and its range unpacked does not look again | `packed` |
 
 mod arming;
@@ -52,6 +54,7 @@ mod page;
 mod reuse;
 mod ring;
 mod snapshot;
+mod stop;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
