@@ -2,24 +2,14 @@
 //! must find itself done, or be woken.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::task::{Wake, Waker};
+use std::sync::atomic::Ordering;
+use std::task::Waker;
 
 use loom::thread;
 
-use super::explore;
+use super::{Bell, explore};
 use crate::ids::{HeadId, HeadLsns, Lsn};
 use crate::log::durability::Durability;
-
-/// Whether it was called. A plain std atomic: it is read when all threads have ended.
-#[derive(Default)]
-struct Bell(AtomicBool);
-
-impl Wake for Bell {
-    fn wake(self: Arc<Self>) {
-        self.0.store(true, Ordering::Relaxed);
-    }
-}
 
 const BOUND: Lsn = Lsn(10);
 

@@ -57,7 +57,8 @@ mod snapshot;
 mod stop;
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::task::Wake;
 use std::time::Instant;
 
 /// Runs a model to its end and says how many executions that took. Without a bound, all of them.
@@ -76,6 +77,16 @@ fn explore(name: &str, preemptions: Option<usize>, model: impl Fn() + Send + Syn
     let executions = executions.load(Ordering::Relaxed);
     let bound = preemptions.map_or_else(|| "all".to_owned(), |bound| format!("at most {bound} preemptions"));
     println!("model {name}: {executions} executions ({bound}) in {:.1} s", start.elapsed().as_secs_f64());
+}
+
+/// Whether it was called. A plain std atomic: it is read when all threads have ended.
+#[derive(Default)]
+struct Bell(AtomicBool);
+
+impl Wake for Bell {
+    fn wake(self: Arc<Self>) {
+        self.0.store(true, Ordering::Relaxed);
+    }
 }
 
 /// A fragment for models: a number, in a cell whose accesses the checker sees.

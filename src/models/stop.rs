@@ -2,27 +2,17 @@
 //! Each of them must hear of it, and hear of the failure that it was.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::task::{Wake, Waker};
+use std::sync::atomic::Ordering;
+use std::task::Waker;
 use std::time::Duration;
 
 use loom::thread;
 
-use super::explore;
+use super::{Bell, explore};
 use crate::error::{Error, Result};
 use crate::ids::{HeadLsns, Lsn};
 use crate::log::durability::{Durability, Wish};
 use crate::log::gate::Gate;
-
-/// Whether it was called. A plain std atomic: it is read when all threads have ended.
-#[derive(Default)]
-struct Bell(AtomicBool);
-
-impl Wake for Bell {
-    fn wake(self: Arc<Self>) {
-        self.0.store(true, Ordering::Relaxed);
-    }
-}
 
 fn parts() -> Arc<(Gate, Durability)> {
     Arc::new((Gate::new(false, String::new()), Durability::new(&HeadLsns::default())))
