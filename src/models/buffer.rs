@@ -67,5 +67,5 @@ fn model(writers: u8) {
 #[test]
 fn who_drains_a_buffer_sees_exactly_what_was_written() {
     explore("buffer, 2 writers", None, || model(2));
-    explore("buffer, 3 writers", Some(2), || model(3));
+    explore("buffer, 3 writers", Some(3), || model(3));
 }
