@@ -23,7 +23,7 @@ use std::sync::Arc;
 use crossbeam_utils::CachePadded;
 
 use crate::stats::shard_of_thread;
-use crate::sync::atomic::{AtomicI64, AtomicU64, Ordering};
+use crate::sync::atomic::{AtomicI64, Ordering};
 
 /// How many accounts there are.
 const ACCOUNTS: usize = if cfg!(loom) { 1 } else { 16 };
@@ -139,8 +139,6 @@ pub(crate) struct Budget {
     capacity: u64,
     accounts: Box<[Arc<Account>]>,
     totals: Arc<CachePadded<Totals>>,
-    /// See [`allowed_dead`](Self::allowed_dead).
-    allowed_dead: AtomicU64,
 }
 
 impl Budget {
@@ -164,7 +162,7 @@ impl Budget {
             bag: signed((capacity / 256).clamp(4 << 10, 256 << 10)),
         };
         let accounts = (0..ACCOUNTS).map(|_| Arc::new(account())).collect();
-        Self { capacity, accounts, totals, allowed_dead: AtomicU64::new(0) }
+        Self { capacity, accounts, totals }
     }
 
     pub(crate) fn capacity(&self) -> u64 {
@@ -181,18 +179,6 @@ impl Budget {
     #[inline]
     pub(crate) fn dead(&self) -> u64 {
         unsigned(self.totals.dead.load(Ordering::Relaxed))
-    }
-
-    /// As many bytes may be dead before anybody tries again to have some freed, for the last one tried in vain.
-    pub(crate) fn allowed_dead(&self) -> u64 {
-        self.allowed_dead.load(Ordering::Relaxed)
-    }
-
-    /// Sets that.
-    pub(crate) fn allow_dead(&self, bytes: u64) {
-        if self.allowed_dead() != bytes {
-            self.allowed_dead.store(bytes, Ordering::Relaxed);
-        }
     }
 
     /// How many of the bytes in use are nodes in the table (D).
