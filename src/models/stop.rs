@@ -14,14 +14,32 @@ use crate::ids::{HeadLsns, Lsn};
 use crate::log::durability::{Durability, Wish};
 use crate::log::gate::Gate;
 
-fn parts() -> Arc<(Gate, Durability)> {
-    Arc::new((Gate::new(false, String::new()), Durability::new(&HeadLsns::default())))
+/// What is shared: who may write, and who waits.
+struct Parts {
+    gate: Gate,
+    durability: Durability,
 }
 
-/// In the order of the log's core.
-fn fail((gate, durability): &(Gate, Durability)) {
-    gate.poison(Error::BatchOpen);
-    durability.wake();
+impl Parts {
+    fn new() -> Arc<Self> {
+        let durability = Durability::new(&HeadLsns::default());
+        Arc::new(Self { gate: Gate::new(false, String::new()), durability })
+    }
+
+    /// Does that on another thread.
+    fn beside<T: 'static>(
+        self: &Arc<Self>,
+        work: impl FnOnce(&Self) -> T + 'static,
+    ) -> thread::JoinHandle<T> {
+        let parts = Arc::clone(self);
+        thread::spawn(move || work(&parts))
+    }
+
+    /// In the order of the log's core.
+    fn fail(&self) {
+        self.gate.poison(Error::BatchOpen);
+        self.durability.wake();
+    }
 }
 
 fn is_the_failure(heard: &Result<()>) -> bool {
@@ -31,16 +49,12 @@ fn is_the_failure(heard: &Result<()>) -> bool {
 #[test]
 fn who_waits_for_the_log_hears_of_the_failure() {
     explore("poison", None, || {
-        let parts = parts();
-        let waiting = {
-            let parts = Arc::clone(&parts);
-            thread::spawn(move || {
-                let (gate, durability) = &*parts;
-                durability.wait_beyond(Lsn(0), Duration::MAX, || gate.check_poison().is_err());
-                gate.check_poison()
-            })
-        };
-        fail(&parts);
+        let parts = Parts::new();
+        let waiting = parts.beside(|Parts { gate, durability }| {
+            durability.wait_beyond(Lsn(0), Duration::MAX, || gate.check_poison().is_err());
+            gate.check_poison()
+        });
+        parts.fail();
         let heard = waiting.join().unwrap();
         assert!(is_the_failure(&heard), "{heard:?}");
     });
@@ -49,15 +63,11 @@ fn who_waits_for_the_log_hears_of_the_failure() {
 #[test]
 fn a_commit_hears_of_the_failure_or_leaves_no_waker() {
     explore("poison, a commit", None, || {
-        let parts = parts();
-        let failing = {
-            let parts = Arc::clone(&parts);
-            thread::spawn(move || fail(&parts))
-        };
-        let (gate, durability) = &*parts;
+        let parts = Parts::new();
+        let failing = parts.beside(Parts::fail);
         let (bell, mut ticket) = (Arc::new(Bell::default()), None);
-        let is_blocked = |_| gate.check_poison().is_ok();
-        let left = durability.leave_waker(&mut ticket, Lsn(10), &Waker::from(Arc::clone(&bell)), is_blocked);
+        let (waker, is_blocked) = (Waker::from(Arc::clone(&bell)), |_| parts.gate.check_poison().is_ok());
+        let left = parts.durability.leave_waker(&mut ticket, Lsn(10), &waker, is_blocked);
         failing.join().unwrap();
         assert!(!left || bell.0.load(Ordering::Relaxed), "nobody is left to wake it");
     });
@@ -66,17 +76,12 @@ fn a_commit_hears_of_the_failure_or_leaves_no_waker() {
 #[test]
 fn the_thread_that_syncs_ends_when_the_store_is_closed() {
     explore("shutdown", None, || {
-        let parts = parts();
-        let committer = {
-            let parts = Arc::clone(&parts);
-            thread::spawn(move || {
-                let (gate, durability) = &*parts;
-                durability.next_wish(Duration::MAX, |bound| bound, || gate.is_closed())
-            })
-        };
-        let (gate, durability) = &*parts;
-        assert!(gate.close());
-        durability.wake();
+        let parts = Parts::new();
+        let committer = parts.beside(|Parts { gate, durability }| {
+            durability.next_wish(Duration::MAX, |bound| bound, || gate.is_closed())
+        });
+        assert!(parts.gate.close());
+        parts.durability.wake();
         assert_eq!(committer.join().unwrap(), Wish::End);
     });
 }

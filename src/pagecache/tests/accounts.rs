@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::{TRACELESS, Text, collector};
+use super::{TRACELESS, Text, turn_at_the_collector};
 use crate::config::Config;
 use crate::ids::{PageId, SlotId, Version};
 use crate::pagecache::{Cas, PageCache};
@@ -40,7 +40,7 @@ fn clean_a_stretch(cache: &PageCache<Text>) {
 /// with the same records at the same places.
 #[test]
 fn a_victim_that_is_emptied_and_reused_between_two_stretches_is_let_go() {
-    let _turn = collector();
+    let _turn = turn_at_the_collector();
     let mut reused = 0;
     for round in 0..50u8 {
         let storage = MemoryStorage::new();

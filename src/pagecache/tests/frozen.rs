@@ -17,7 +17,7 @@ use std::sync::{Arc, Barrier};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use super::{Text, collector};
+use super::{Text, turn_at_the_collector};
 use crate::config::Config;
 use crate::format::{Payload, RecordKind};
 use crate::ids::{HeadId, PageId, Version};
@@ -245,7 +245,7 @@ fn within_reason(name: &str, scenario: impl FnOnce() + Send + 'static) {
 }
 
 fn stopped_writer(verb: Verb, stop: Step) {
-    let _turn = collector();
+    let _turn = turn_at_the_collector();
     within_reason(&format!("{verb:?} stopped at {stop:?}"), move || scenario(verb, stop));
 }
 
@@ -276,7 +276,7 @@ fn a_replace_stopped_before_it_declares_records_dead_stops_nobody() {
 
 #[test]
 fn a_thread_stopped_while_it_evicts_stops_nobody() {
-    let _turn = collector();
+    let _turn = turn_at_the_collector();
     within_reason("an eviction", stopped_evictor);
 }
 

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use super::{TRACELESS, Text, collector};
+use super::{TRACELESS, Text, turn_at_the_collector};
 use crate::config::Config;
 use crate::ids::{PageId, Version};
 use crate::pagecache::PageCache;
@@ -55,11 +55,11 @@ fn within(patience: Duration, is_true: impl Fn() -> bool) -> bool {
     true
 }
 
-/// The story behind the turn: other tests of this process stopped a thread under its guard for minutes, on a busy machine, and too few
-/// of the stores here came to rest.
+/// The story behind the turn: this failed once on a busy machine, where other tests of the process can stop a thread under its guard for
+/// minutes, and then the stores here do not come to rest.
 #[test]
 fn the_account_is_what_a_recount_finds_whatever_happens_to_pages() {
-    let _turn = collector();
+    let _turn = turn_at_the_collector();
     let mut consolidations = 0;
     for seed in 0..12_u64 {
         let storage = MemoryStorage::new();

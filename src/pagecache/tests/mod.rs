@@ -15,7 +15,7 @@ use crate::pages::{Codec, CodecError, Fragment};
 
 /// All tests of the process share one collector: what one leaves to be freed waits while another holds a guard. So those that stop a
 /// thread under its guard, and those that wait until all is freed, take turns.
-fn collector() -> MutexGuard<'static, ()> {
+fn turn_at_the_collector() -> MutexGuard<'static, ()> {
     static TURN: Mutex<()> = Mutex::new(());
     // A test that failed has ended, and so has its turn.
     TURN.lock().unwrap_or_else(PoisonError::into_inner)
