@@ -8,7 +8,7 @@ mod common;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use common::{Bytes, open, read, replace, tiny};
+use common::{Bytes, alone, open, read, replace, tiny};
 use pagelog::sim::{CallKind, SimStorage};
 use pagelog::{Access, Config, Error, MemoryStorage, PageCache, PageId, Storage};
 
@@ -67,6 +67,7 @@ fn segments_of(image: &SimStorage, head: u8) -> Vec<(u64, u64)> {
 
 #[test]
 fn what_is_read_does_not_depend_on_the_length_of_the_file() {
+    let _turn = alone();
     let reads = |pages| {
         let (image, expected) = killed(pages);
         assert!([0, 1].iter().all(|head| segments_of(&image, *head).len() as u64 > pages / 100));
@@ -93,6 +94,7 @@ fn what_is_read_does_not_depend_on_the_length_of_the_file() {
 
 #[test]
 fn a_damaged_header_is_no_obstacle_and_found_by_a_check_and_a_backup() {
+    let _turn = alone();
     let (image, expected) = killed(600);
     let (mut refused, mut found) = (Vec::new(), 0);
     for (head, (_, slot)) in
@@ -136,6 +138,7 @@ fn a_damaged_header_is_no_obstacle_and_found_by_a_check_and_a_backup() {
 
 #[test]
 fn a_known_segment_of_another_life_is_not_served() {
+    let _turn = alone();
     let (image, expected) = killed(600);
     let segments = segments_of(&image, 0);
     let log = image.contents().remove("log").unwrap();
@@ -164,6 +167,7 @@ fn a_known_segment_of_another_life_is_not_served() {
 
 #[test]
 fn a_file_that_was_cut_among_known_segments_is_not_opened() {
+    let _turn = alone();
     let (image, _) = killed(600);
     let newest: Vec<u64> = [0, 1]
         .iter()
