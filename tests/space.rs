@@ -6,6 +6,7 @@
 mod common;
 
 use std::path::Path;
+use std::sync::mpsc;
 use std::time::Instant;
 
 use common::{Bytes, Dice, alone, read, replace};
@@ -269,6 +270,45 @@ fn writers_make_the_file_shorter_when_most_of_it_was_deleted() {
     for (at, (page_id, _)) in pages.iter().enumerate() {
         assert_eq!(read(&cache, *page_id).unwrap()[..4], [at as u8; 4]);
     }
+}
+
+/// What is emptied can't be used again as long as somebody may be about to read there. Cleaning went on all the same, each segment's copies
+/// in a new one, and `compact` left a file of 47 segments with 149.
+#[test]
+fn beside_a_reader_that_stays_collection_makes_no_longer_file() {
+    let _turn = alone();
+    let place = tempfile::tempdir().unwrap();
+    let segment = 4096;
+    let config = Config::new(place.path()).segment_size(segment).io_buffer_size(1024);
+    let cache = config.garbage_collection(false).open().unwrap();
+    let pages = fill(&cache, 300);
+    free_all(&cache, pages.into_iter().step_by(2));
+    cache.flush().unwrap();
+    let before = cache.stats();
+    std::thread::scope(|scope| {
+        let ((stays, is_there), (go, goes)) = (mpsc::channel(), mpsc::channel::<()>());
+        let pinned = &cache;
+        scope.spawn(move || {
+            let guard = pinned.pin();
+            stays.send(()).unwrap();
+            // Until it is told, or nobody is left to tell it.
+            let _ = goes.recv();
+            drop(guard);
+        });
+        is_there.recv().unwrap();
+        let mut steps = 0;
+        while cache.attempt_gc().unwrap() {
+            cache.flush().unwrap();
+            steps += 1;
+            assert!(steps < before.segments, "it finds no end");
+        }
+        cache.compact(|_| std::ops::ControlFlow::Continue(())).unwrap();
+        let (now, beside) = (cache.stats(), u64::from(segment) * 3);
+        drop(go);
+        assert!(now.log_file_bytes <= before.log_file_bytes + beside, "{before:?} {now:?}");
+    });
+    cache.compact(|_| std::ops::ControlFlow::Continue(())).unwrap();
+    assert!(cache.stats().log_file_bytes < before.log_file_bytes * 2 / 3, "{before:?} {:?}", cache.stats());
 }
 
 #[test]

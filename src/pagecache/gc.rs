@@ -10,6 +10,7 @@
 //! a segment. A file that may become longer does so in the same steps. What takes a sync is looked after once for each segment that is begun.
 
 use std::ops::ControlFlow;
+use std::time::Duration;
 
 use super::clean::{STRETCH, Stretch, Work};
 use super::shared::{Inner, PageCache};
@@ -37,6 +38,9 @@ const DEAD_SHARE: f64 = 0.03;
 const LITTLE_SHARE: f64 = 0.25;
 /// The most steps towards a shorter file that one writer takes when it begins a segment.
 const STEPS_OF_SHRINKING: u32 = 4;
+
+/// How long whoever compacts waits for readers, if it is for them alone.
+const PATIENCE: Duration = Duration::from_secs(1);
 
 /// What the thread works with whose turn it is to clean.
 #[derive(Debug)]
@@ -98,7 +102,8 @@ impl<F: Fragment> PageCache<F> {
     /// One step of garbage collection: cleans at most one segment, or makes the log file shorter if it has more free segments
     /// than the store will soon need. Returns whether there was anything to do. The space of a segment that was cleaned can be used
     /// again, or cut off, after the next flush: so `while cache.attempt_gc()? { cache.flush()? }` leaves a store as small
-    /// as it gets.
+    /// as it gets while readers stay that were there before. Their guards keep what is emptied from being used again, and
+    /// there is nothing to do until they have gone.
     ///
     /// # Errors
     /// [`Corruption`](crate::Error::Corruption) if a live record is damaged; it stays where it is. I/O errors; one in
@@ -117,7 +122,8 @@ impl<F: Fragment> PageCache<F> {
 
 impl<F: Fragment> PageCache<F> {
     /// Makes the log file about as short as it can be, by steps of [`attempt_gc`](Self::attempt_gc) and syncs, until these bring nothing more.
-    /// Others go on meanwhile. Returns by how many bytes the file is shorter.
+    /// Others go on meanwhile; readers that hold a guard are given a moment, but what one that stays keeps from being used again is left.
+    /// Returns by how many bytes the file is shorter.
     ///
     /// `progress` is told after each step how many of the dead bytes that were there are gone; `Break` ends it, and what was done
     /// until then stays.
@@ -132,7 +138,7 @@ impl<F: Fragment> PageCache<F> {
         // Each step cleans a segment, or cuts some off. Others may make more to clean all the time, so it has a bound.
         for _ in 0..2 * u64::from(slots) + 8 {
             self.flush()?;
-            if !self.attempt_gc()? {
+            if !self.attempt_gc()? && !self.inner.has_outlasted_readers() {
                 break;
             }
             reporter.advance_to(before.saturating_sub(self.size_on_disk()))?;
@@ -144,6 +150,12 @@ impl<F: Fragment> PageCache<F> {
 }
 
 impl<F: Fragment> Inner<F> {
+    /// Whether segments waited for readers that have gone now.
+    fn has_outlasted_readers(&self) -> bool {
+        let figures = self.core.supply().figures();
+        figures.emptied > figures.kept && epoch::outlasted(PATIENCE)
+    }
+
     /// A writer's share of the work.
     pub(super) fn pace_collection(&self, due: Due) -> Result<()> {
         self.pace_growth()?;
@@ -264,10 +276,16 @@ impl<F: Fragment> Inner<F> {
         victim.is_some_and(|victim| self.begin_cleaning(&victim, &guard, turn))
     }
 
-    /// Cleans what is being cleaned to its end, or else the best victim, if there is one worth it.
+    /// Cleans what is being cleaned to its end, or else the best victim, if there is one worth it. Not if its copies would make the file
+    /// longer while there are segments that are empty, and only wait for readers: as long as these stay, each victim would.
     pub(super) fn clean_best(&self, turn: &mut Turn) -> Result<bool> {
-        if turn.work.is_none() && !self.take_best(turn) {
-            return Ok(false);
+        if turn.work.is_none() {
+            self.spare_the_reserve()?;
+            let figures = self.core.supply().figures();
+            let waits = figures.emptied > figures.kept && figures.free <= RESERVE as u32 + 1;
+            if waits || !self.take_best(turn) {
+                return Ok(false);
+            }
         }
         self.finish_cleaning(turn).map(|()| true)
     }
