@@ -49,8 +49,8 @@ use super::event::Event;
 use crate::error::{Error, Result};
 use crate::geometry::Geometry;
 use crate::ids::{HeadId, Lsn, SegmentId, SlotId};
-use crate::sync::Mutex;
 use crate::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering, fence};
+use crate::sync::{Mutex, thread};
 
 /// What a ring needs from the log around it.
 pub(crate) trait RingHost {
@@ -363,6 +363,8 @@ impl Ring {
                     && !self.oldest_is_held()
                     && self.draining.load(Ordering::Acquire)
             });
+            // Whoever has the lock may just be about to say so, or to let it go: it is that thread's turn, and not to be looked for here.
+            thread::yield_now();
         }
     }
 
