@@ -4,7 +4,7 @@ mod common;
 
 use std::collections::BTreeMap;
 use std::ops::ControlFlow;
-use std::sync::Arc;
+use std::sync::{Arc, mpsc};
 use std::thread;
 use std::time::Duration;
 
@@ -362,36 +362,39 @@ fn a_value_that_was_removed_is_superseded_later_on() {
 fn who_waits_is_woken_by_a_flush_by_the_end_and_by_a_failure() {
     let _turn = alone();
     let cache = open(memory());
-    let mut follower = cache.follow(cache.stable_lsn(), 0).unwrap();
-    thread::scope(|scope| {
-        let waits = scope.spawn(|| {
-            let first = follower.next_within(PATIENCE).unwrap();
-            (first, follower.next_within(PATIENCE))
-        });
-        cache.allocate(Bytes(vec![1])).unwrap();
-        thread::sleep(Duration::from_millis(2));
-        cache.flush().unwrap();
-        thread::sleep(Duration::from_millis(2));
-        cache.close().unwrap();
-        let (first, last) = waits.join().unwrap();
+    // Mostly the other thread waits by then; that it has seen the first change is all that must be.
+    let moment = || thread::sleep(Duration::from_millis(2));
+    let (seen, first_seen) = mpsc::channel();
+    let wait = |mut follower: Follower<Bytes>| {
+        let first = follower.next_within(PATIENCE).unwrap();
         assert!(matches!(first, Some(Event::Change(_))));
+        seen.send(()).unwrap();
+        follower.next_within(PATIENCE)
+    };
+    let follower = cache.follow(cache.stable_lsn(), 0).unwrap();
+    thread::scope(|scope| {
+        let waits = scope.spawn(|| wait(follower));
+        cache.allocate(Bytes(vec![1])).unwrap();
+        moment();
+        cache.flush().unwrap();
+        first_seen.recv().unwrap();
+        moment();
+        cache.close().unwrap();
+        let last = waits.join().unwrap();
         assert!(matches!(last, Err(Error::Closed)), "{last:?}");
     });
     let cache = open(memory());
-    let mut follower = cache.follow(cache.stable_lsn(), 0).unwrap();
+    let follower = cache.follow(cache.stable_lsn(), 0).unwrap();
     let page = cache.allocate(Bytes(vec![1])).unwrap();
     cache.flush().unwrap();
     thread::scope(|scope| {
-        let waits = scope.spawn(|| {
-            let first = follower.next_within(PATIENCE).unwrap();
-            (first, follower.next_within(PATIENCE))
-        });
-        thread::sleep(Duration::from_millis(2));
+        let waits = scope.spawn(|| wait(follower));
+        first_seen.recv().unwrap();
+        moment();
         let batch = cache.pin_log().unwrap();
         link(&cache, page.page_id, page.version, &[2]);
         drop(batch);
-        let (first, last) = waits.join().unwrap();
-        assert!(matches!(first, Some(Event::Change(_))));
+        let last = waits.join().unwrap();
         assert!(matches!(last, Err(Error::Poisoned { .. })), "{last:?}");
     });
 }

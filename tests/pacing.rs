@@ -15,7 +15,7 @@ use std::thread::ThreadId;
 #[cfg(target_os = "linux")]
 use std::time::{Duration, Instant};
 
-use common::{Bytes, alone, open};
+use common::{Bytes, all_sleep, alone, open};
 use observed::{Observed, Observer};
 use pagelog::{Config, MemoryStorage};
 
@@ -102,13 +102,7 @@ fn a_file_grows_in_small_steps() {
 /// Whether the store's thread has done all there is to do.
 #[cfg(target_os = "linux")]
 fn the_thread_sleeps() -> bool {
-    let tasks = std::fs::read_dir("/proc/self/task").unwrap().flatten();
-    let read = |path| std::fs::read_to_string(path).unwrap_or_default();
-    tasks.filter(|task| read(task.path().join("comm")).trim() == "pagelog").all(|task| {
-        // The state follows the name, which is in brackets.
-        let stat = read(task.path().join("stat"));
-        stat.rsplit(") ").next().is_some_and(|rest| rest.starts_with('S'))
-    })
+    all_sleep(|_, name| name == "pagelog")
 }
 
 #[test]

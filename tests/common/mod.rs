@@ -12,7 +12,7 @@ use std::fs;
 use std::path::Path;
 use std::sync::Arc;
 
-pub use alone::alone;
+pub use alone::{all_sleep, alone};
 pub use bytes::{Bytes, Raw};
 use pagelog::{Codec, CodecError, Config, Fragment, PageCache, PageId, Storage, Version};
 
