@@ -2,40 +2,45 @@
 //!
 //! In a normal build these are std's atomics, parking_lot's locks and crossbeam's epochs. Built with `--cfg loom` they
 //! are the model checker's, so that the models in `src/models` explore the product's own modules rather than copies
-//! of them. With `--cfg jitter` they lose time now and then, so that what can overlap does. In the crate's own tests they
-//! can note who touches what, so that a test can count shared cache lines. Nothing else in the crate names
+//! of them. With `--cfg shuttle` each access is a point at which a scheduler may go on with another thread, so that `tests/schedules`
+//! explores the schedules of whole stores. With `--cfg jitter` they lose time now and then, so that what can overlap does. In the
+//! crate's own tests they can note who touches what, so that a test can count shared cache lines. Nothing else in the crate names
 //! `std::sync`, except `Arc` and `OnceLock` where no race is at stake, and plain atomics that number threads (`stats`, `log/batch`).
 //!
 //! Epochs come from one private collector for the process, never from crossbeam's default one: no other crate's
 //! long-held guard can delay ours. The consequence: a guard that is held on one store delays the freeing of
 //! memory and of segments in all stores of this process.
 
-#[cfg(all(any(jitter, test), not(loom)))]
+#[cfg(all(any(jitter, shuttle, test), not(loom)))]
 #[macro_use]
 mod stand_in;
 
-#[cfg(all(jitter, not(loom)))]
+#[cfg(all(jitter, not(any(loom, shuttle))))]
 mod jitter;
-#[cfg(all(test, not(any(loom, jitter))))]
+#[cfg(all(test, not(any(loom, shuttle, jitter))))]
 pub(crate) mod noted;
+#[cfg(all(shuttle, not(loom)))]
+mod scheduled;
 
-#[cfg(not(any(loom, jitter, test)))]
+#[cfg(not(any(loom, shuttle, jitter, test)))]
 pub(crate) mod atomic {
     pub(crate) use std::sync::atomic::{
         AtomicBool, AtomicI64, AtomicPtr, AtomicU8, AtomicU32, AtomicU64, AtomicUsize, Ordering, fence,
     };
 }
 
-#[cfg(all(jitter, not(loom)))]
+#[cfg(all(any(jitter, shuttle), not(loom)))]
 pub(crate) mod atomic {
     pub(crate) use std::sync::atomic::{Ordering, fence};
 
-    pub(crate) use super::jitter::{
-        AtomicBool, AtomicI64, AtomicPtr, AtomicU8, AtomicU32, AtomicU64, AtomicUsize,
-    };
+    #[cfg(not(shuttle))]
+    use super::jitter as pointed;
+    #[cfg(shuttle)]
+    use super::scheduled as pointed;
+    pub(crate) use pointed::{AtomicBool, AtomicI64, AtomicPtr, AtomicU8, AtomicU32, AtomicU64, AtomicUsize};
 }
 
-#[cfg(all(test, not(any(loom, jitter))))]
+#[cfg(all(test, not(any(loom, shuttle, jitter))))]
 pub(crate) mod atomic {
     pub(crate) use std::sync::atomic::{Ordering, fence};
 
@@ -51,22 +56,27 @@ pub(crate) mod atomic {
     };
 }
 
-#[cfg(not(loom))]
 pub(crate) mod thread {
-    pub(crate) use std::thread::{Builder, JoinHandle, current};
+    #[cfg(loom)]
+    pub(crate) use loom::thread::{Builder, JoinHandle, current, yield_now};
+    #[cfg(all(shuttle, not(loom)))]
+    pub(crate) use shuttle::thread::{Builder, JoinHandle, current, sleep, yield_now};
+    #[cfg(not(any(loom, shuttle)))]
+    pub(crate) use std::thread::{Builder, JoinHandle, current, sleep, yield_now};
 }
 
-#[cfg(loom)]
-pub(crate) mod thread {
-    pub(crate) use loom::thread::{Builder, JoinHandle, current};
-}
+/// What each thread has for itself.
+#[cfg(all(shuttle, not(loom)))]
+pub(crate) use shuttle::thread_local;
+#[cfg(any(loom, not(shuttle)))]
+pub(crate) use std::thread_local;
 
-#[cfg(not(loom))]
+#[cfg(any(loom, shuttle))]
+pub(crate) use checked_locks::{Condvar, Mutex, MutexGuard};
+#[cfg(not(any(loom, shuttle)))]
 pub(crate) use locks::{Condvar, Mutex, MutexGuard};
-#[cfg(loom)]
-pub(crate) use loom_locks::{Condvar, Mutex, MutexGuard};
 
-#[cfg(not(loom))]
+#[cfg(not(any(loom, shuttle)))]
 mod locks {
     use std::time::{Duration, Instant};
 
@@ -139,16 +149,21 @@ mod locks {
     }
 }
 
-#[cfg(loom)]
-mod loom_locks {
-    pub(crate) use loom::sync::MutexGuard;
+#[cfg(any(loom, shuttle))]
+mod checked_locks {
+    #[cfg(loom)]
+    use loom::sync as checked;
+    #[cfg(not(loom))]
+    use shuttle::sync as checked;
+
+    pub(crate) use checked::MutexGuard;
 
     #[derive(Debug, Default)]
-    pub(crate) struct Mutex<T>(loom::sync::Mutex<T>);
+    pub(crate) struct Mutex<T>(checked::Mutex<T>);
 
     impl<T> Mutex<T> {
         pub(crate) fn new(value: T) -> Self {
-            Self(loom::sync::Mutex::new(value))
+            Self(checked::Mutex::new(value))
         }
 
         pub(crate) fn lock(&self) -> MutexGuard<'_, T> {
@@ -166,11 +181,11 @@ mod loom_locks {
     }
 
     #[derive(Debug, Default)]
-    pub(crate) struct Condvar(loom::sync::Condvar);
+    pub(crate) struct Condvar(checked::Condvar);
 
     impl Condvar {
         pub(crate) fn new() -> Self {
-            Self(loom::sync::Condvar::new())
+            Self(checked::Condvar::new())
         }
 
         pub(crate) fn wait<'a, T>(&self, guard: MutexGuard<'a, T>) -> MutexGuard<'a, T> {
@@ -224,8 +239,9 @@ pub(crate) mod threads {
     use std::thread::{Builder, scope};
 
     /// Runs `work` on this thread and on some more, and returns what came of it on each. Fewer if the system has no more
-    /// threads to give. A panic on one of them goes on here.
+    /// threads to give, and none under a scheduler. A panic on one of them goes on here.
     pub(crate) fn with_helpers<R: Send>(helpers: usize, work: impl Fn() -> R + Sync) -> Vec<R> {
+        let helpers = if cfg!(shuttle) { 0 } else { helpers };
         scope(|scope| {
             let helpers = (0..helpers).map_while(|_| Builder::new().spawn_scoped(scope, &work).ok());
             let helpers: Vec<_> = helpers.collect();
@@ -265,15 +281,25 @@ pub(crate) use loom::cell::UnsafeCell as SharedCell;
 
 #[cfg(not(loom))]
 pub(crate) mod epoch {
+    use std::sync::Arc;
+    #[cfg(not(shuttle))]
+    use std::sync::LazyLock;
     use std::sync::atomic::{AtomicBool, Ordering};
-    use std::sync::{Arc, LazyLock};
     use std::time::{Duration, Instant};
 
     use crossbeam_epoch::{Collector, LocalHandle};
 
     pub(crate) use crossbeam_epoch::Guard;
 
+    use super::{thread, thread_local};
+
+    #[cfg(not(shuttle))]
     static COLLECTOR: LazyLock<Collector> = LazyLock::new(Collector::new);
+    // One for each execution, which so does not depend on what was left over by the one before.
+    #[cfg(shuttle)]
+    shuttle::lazy_static! {
+        static ref COLLECTOR: Collector = Collector::new();
+    }
 
     thread_local! {
         static HANDLE: LocalHandle = COLLECTOR.register();
@@ -282,13 +308,13 @@ pub(crate) mod epoch {
     /// Pins the current thread: what it can reach now is not freed until the guard is dropped.
     #[inline]
     pub(crate) fn pin() -> Guard {
-        #[cfg(all(test, not(jitter)))]
+        #[cfg(all(test, not(any(shuttle, jitter))))]
         note();
         HANDLE.try_with(LocalHandle::pin).unwrap_or_else(|_| COLLECTOR.register().pin())
     }
 
     /// For tests that count: the first pin of a thread writes its own registration, and reads the epoch.
-    #[cfg(all(test, not(jitter)))]
+    #[cfg(all(test, not(any(shuttle, jitter))))]
     fn note() {
         if !is_pinned() {
             let _ = HANDLE.try_with(|handle| super::noted::note(handle, true));
@@ -311,7 +337,7 @@ pub(crate) mod epoch {
                 return false;
             }
             pin().flush();
-            std::thread::sleep(Duration::from_micros(50));
+            thread::sleep(Duration::from_micros(50));
         }
         true
     }

@@ -4,20 +4,15 @@
 set -euo pipefail
 cd "$(dirname "$0")/.."
 CARGO_TARGET_DIR="$(realpath -m "${CARGO_TARGET_DIR:-target}/models")"
-export CARGO_TARGET_DIR
+export CARGO_TARGET_DIR RUSTFLAGS="--cfg loom"
+. tests/support/weaken.sh
 
-explore() { # filter
-    RUSTFLAGS="--cfg loom" cargo test --quiet --profile models --lib "models::$1" -- --nocapture
+build() {
+    cargo test --quiet --profile models --lib --no-run
 }
 
-# From now on builds the crate with a weakened twin: the crate alone, for what RUSTFLAGS say is said to its dependencies, too, and
-# they would be built again for each twin. Nobody tells cargo that something has changed but the time of a file.
-weaken() { # name
-    export RUSTC_WORKSPACE_WRAPPER="$CARGO_TARGET_DIR/weakened"
-    mkdir -p "$CARGO_TARGET_DIR"
-    printf '#!/bin/sh\nexec "$@" --cfg %s\n' "'weakened=\"$1\"'" >"$RUSTC_WORKSPACE_WRAPPER"
-    chmod +x "$RUSTC_WORKSPACE_WRAPPER"
-    touch src/lib.rs
+explore() { # filter
+    cargo test --quiet --profile models --lib "models::$1" -- --nocapture
 }
 
 # twin:model that has to fail
@@ -34,24 +29,9 @@ twins=(
     flag_before_cause:stop wake_past_the_lock:stop
     range_taken_first:packed no_second_look:packed
 )
+wanted=("$@")
 if [ $# -eq 0 ]; then
     echo "the models:"
     explore "" 2>/dev/null | grep -o "model .* executions .*"
 fi
-failed=0
-for twin in "${twins[@]}"; do
-    name=${twin%%:*} model=${twin##*:}
-    if [ $# -gt 0 ] && [[ " $* " != *" $name "* ]]; then continue; fi
-    start=$SECONDS
-    weaken "$name"
-    if ! RUSTFLAGS="--cfg loom" cargo test --quiet --profile models --lib --no-run 2>/dev/null; then
-        echo "twin $name: does not compile"; failed=1; continue
-    fi
-    built=$SECONDS
-    if explore "$model" >/dev/null 2>&1; then
-        echo "twin $name: NOT FOUND by $model"; failed=1
-    else
-        echo "twin $name: found by $model in $((SECONDS - built)) s (built in $((built - start)) s)"
-    fi
-done
-exit $failed
+find_twins

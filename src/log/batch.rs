@@ -18,7 +18,7 @@ use std::sync::atomic::AtomicU64 as StdAtomicU64;
 use crate::error::{Error, Result};
 use crate::ids::Lsn;
 use crate::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use crate::sync::{Condvar, Mutex};
+use crate::sync::{Condvar, Mutex, thread_local};
 
 /// A number for each thread, never zero.
 pub(crate) fn thread_token() -> u64 {

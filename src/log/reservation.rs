@@ -8,6 +8,7 @@ use super::core::LogCore;
 use crate::error::{Error, Result};
 use crate::ids::Lsn;
 use crate::location::Location;
+use crate::sync::thread_local;
 
 thread_local! {
     /// The reservations that this thread holds: which log, and where they begin.
@@ -26,7 +27,7 @@ fn identity(core: &LogCore) -> usize {
 pub(crate) fn refuse_holder(core: &LogCore) -> Result<()> {
     let identity = identity(core);
     let oldest =
-        HELD.with_borrow(|held| held.iter().filter(|(log, _)| *log == identity).map(|(_, lsn)| *lsn).min());
+        HELD.with(|held| held.borrow().iter().filter(|(log, _)| *log == identity).map(|(_, lsn)| *lsn).min());
     oldest.map_or(Ok(()), |lsn| Err(Error::ReservationOpen { lsn }))
 }
 
@@ -66,7 +67,7 @@ pub struct Reservation<'a> {
 impl<'a> Reservation<'a> {
     pub(crate) fn new(core: &'a LogCore, claim: Claim<'a>) -> Self {
         let location = Location { slot: claim.place().slot, lsn: claim.lsn(), length: claim.length() };
-        HELD.with_borrow_mut(|held| held.push((identity(core), location.lsn)));
+        HELD.with(|held| held.borrow_mut().push((identity(core), location.lsn)));
         Self { claim: Some(claim), core, location, not_send: PhantomData }
     }
 
@@ -99,7 +100,8 @@ impl Drop for Reservation<'_> {
     fn drop(&mut self) {
         drop(self.claim.take());
         let mine = (identity(self.core), self.location.lsn);
-        HELD.with_borrow_mut(|held| {
+        HELD.with(|held| {
+            let mut held = held.borrow_mut();
             if let Some(at) = held.iter().rposition(|entry| *entry == mine) {
                 held.swap_remove(at);
             }

@@ -41,11 +41,10 @@
 //! | `wake_past_the_lock`: those who wait are woken without the lock under which they look | `stop` |
 //! | `no_second_look`: who finds a word null and its range unpacked does not look again | `packed` |
 //!
-//! Whole stores are too large for this. Their schedules are explored by chance, on real threads that lose time at every access to an atomic
-//! (`--cfg jitter`), with garbage collection, snapshots and eviction running, each history checked for an order
-//! (`tests/linearizability`). A scheduler that runs all threads as tasks on one was not taken for it: what is kept for each thread (memory of
-//! nodes, buffers to encode into, the collector's registration) would be one task's and another's at once, so that what it explored would not be
-//! the store; and it knows no weaker order than the strongest, for which there are the models above.
+//! Whole stores are too large for this. Their schedules are explored by chance: by a scheduler for which all threads are tasks on one, and which
+//! may go on with another at each access to an atomic (`tests/schedules`), and on real threads that lose time there (`tests/linearizability`
+//! with `--cfg jitter`). Garbage collection, snapshots and eviction run meanwhile, and each history is checked for an order. The
+//! scheduler knows no weaker order than the strongest; for those there are the models above.
 
 mod arming;
 mod batch;

@@ -31,7 +31,7 @@ use crate::error::Result;
 use crate::pages::Fragment;
 use crate::pages::eviction::{Swept, Want};
 use crate::stats::Counter;
-use crate::sync::epoch;
+use crate::sync::{epoch, thread, thread_local};
 
 /// The share of the budget that may be dead before writers help to free it.
 const DEAD_SHARE: u64 = 16;
@@ -155,7 +155,7 @@ impl<F: Fragment> Inner<F> {
             if self.budget.dead() <= limit {
                 return;
             }
-            std::thread::yield_now();
+            thread::yield_now();
         }
     }
 }

@@ -21,9 +21,8 @@ use crate::pages::{Codec, Fragment};
 use crate::recovery::Damage;
 use crate::stats::{Counter, Timed};
 use crate::storage::StorageLock;
-use crate::sync::Mutex;
 use crate::sync::atomic::AtomicU64;
-use crate::sync::epoch;
+use crate::sync::{Mutex, epoch, thread_local};
 
 use super::background::{Backlog, Owner, Share};
 use super::consolidation::Consolidation;

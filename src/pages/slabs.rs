@@ -41,7 +41,7 @@ const UNIT: usize = 16;
 /// Larger blocks are the general allocator's.
 const MOST_UNITS: usize = (4 << 10) / UNIT;
 /// More than there are threads inside at a time, but for a few that were stopped there.
-#[cfg(not(loom))]
+#[cfg(not(any(loom, shuttle)))]
 const ARENAS: usize = 8;
 
 /// What memory is for. Contents go when pages are evicted, and nodes stay: they have regions of their own, so that those of contents
@@ -52,19 +52,19 @@ pub(super) enum Purpose {
     Contents,
 }
 
-#[cfg(not(loom))]
+#[cfg(not(any(loom, shuttle)))]
 static NODES: [Mutex<Arena>; ARENAS] = [const { Mutex::new(Arena::new()) }; ARENAS];
-#[cfg(not(loom))]
+#[cfg(not(any(loom, shuttle)))]
 static CONTENTS: [Mutex<Arena>; ARENAS] = [const { Mutex::new(Arena::new()) }; ARENAS];
 
-/// All arenas for a purpose. The model checker's locks can't lie in a static, so it has none.
+/// All arenas for a purpose. A checker's locks can't lie in a static, so it has none.
 fn pool(purpose: Purpose) -> &'static [Mutex<Arena>] {
-    #[cfg(not(loom))]
+    #[cfg(not(any(loom, shuttle)))]
     return match purpose {
         Purpose::Nodes => &NODES,
         Purpose::Contents => &CONTENTS,
     };
-    #[cfg(loom)]
+    #[cfg(any(loom, shuttle))]
     return match purpose {
         Purpose::Nodes | Purpose::Contents => &[],
     };
@@ -87,9 +87,9 @@ pub(super) const fn general_footprint(layout: Layout) -> u64 {
 }
 
 /// How many units a block takes; `None` if the general allocator has it. That has all of them for those who look for uses of memory
-/// after its end, and under the model checker.
+/// after its end, and under a checker of interleavings.
 const fn units(layout: Layout) -> Option<usize> {
-    let is_on = !cfg!(any(miri, loom, sanitized));
+    let is_on = !cfg!(any(miri, loom, shuttle, sanitized));
     if is_on && is_ours(layout) { Some(layout.size().div_ceil(UNIT)) } else { None }
 }
 

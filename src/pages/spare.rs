@@ -18,6 +18,7 @@ use std::cell::RefCell;
 use std::ptr::NonNull;
 
 use crate::pages::slabs::{self, Purpose};
+use crate::sync::thread_local;
 
 /// How many bytes a thread keeps.
 const KEPT: usize = if cfg!(any(miri, loom, sanitized)) { 0 } else { 512 << 10 };

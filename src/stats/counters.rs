@@ -8,6 +8,7 @@ use crossbeam_utils::CachePadded;
 use super::metric::{Metric, MetricValue, metric_name};
 use super::timings::{Latencies, Stopwatch, Timed, Timings};
 use crate::sync::atomic::{AtomicU64, Ordering};
+use crate::sync::thread_local;
 
 macro_rules! counters {
     ($($(#[doc = $help:literal])+ $variant:ident => $field:ident,)*) => {

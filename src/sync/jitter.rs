@@ -41,17 +41,4 @@ fn point() {
     }
 }
 
-macro_rules! jittery {
-    ($sort:ident $name:ident $(<$of:ident>)?, $value:ty) => {
-        impl$(<$of>)? Deref for $name$(<$of>)? {
-            type Target = atomic::$name$(<$of>)?;
-
-            fn deref(&self) -> &Self::Target {
-                point();
-                &self.0
-            }
-        }
-    };
-}
-
-stand_ins!(jittery);
+stand_ins!(pointed);

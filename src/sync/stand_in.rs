@@ -34,3 +34,19 @@ macro_rules! stand_ins {
         $access! { $sort $name $(<$of>)?, $value }
     )*};
 }
+
+/// An access that is std's own behind a reference: to take that reference is to pass a point first. What that is says the function `point`
+/// beside the call.
+#[cfg(any(jitter, shuttle))]
+macro_rules! pointed {
+    ($sort:ident $name:ident $(<$of:ident>)?, $value:ty) => {
+        impl$(<$of>)? Deref for $name$(<$of>)? {
+            type Target = atomic::$name$(<$of>)?;
+
+            fn deref(&self) -> &Self::Target {
+                point();
+                &self.0
+            }
+        }
+    };
+}

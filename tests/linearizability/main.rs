@@ -14,9 +14,11 @@ mod checker;
 mod common;
 mod faults;
 mod history;
+mod judge;
 #[path = "../support/observed.rs"]
 mod observed;
 mod order;
+mod worker;
 mod workload;
 
 use faults::Fault;
