@@ -261,6 +261,7 @@ embed! {
     "src/sync.rs",
     "src/sync/jitter.rs",
     "src/sync/noted.rs",
+    "src/sync/scheduled.rs",
     "src/sync/stand_in.rs",
 }
 
