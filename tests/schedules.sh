@@ -16,8 +16,12 @@ explore() { # case
     cargo test --quiet --profile models --test schedules -- "$1" --nocapture
 }
 
-# twin:case in which it has to fail
+# twin:case in which it has to fail. The others need more luck than this has, or a weaker order than the scheduler knows: they are for
+# tests/models.sh.
 twins=(
+    seal_blindly:nothing_stays
+    marks_taken_before_begin:nothing_stays
+    settle_without_waiting:all_in_memory
 )
 wanted=("$@")
 case "${1-}" in
@@ -29,5 +33,5 @@ case "${1-}" in
     PAGELOG_SCHEDULES=${PAGELOG_SCHEDULES-20000} explore "" | grep executions
     ;;
 esac
-export PAGELOG_SCHEDULES=5000
+export PAGELOG_SCHEDULES=20000
 find_twins

@@ -102,8 +102,8 @@ impl<F: Fragment> PageCache<F> {
     /// One step of garbage collection: cleans at most one segment, or makes the log file shorter if it has more free segments
     /// than the store will soon need. Returns whether there was anything to do. The space of a segment that was cleaned can be used
     /// again, or cut off, after the next flush: so `while cache.attempt_gc()? { cache.flush()? }` leaves a store as small
-    /// as it gets while readers stay that were there before. Their guards keep what is emptied from being used again, and
-    /// there is nothing to do until they have gone.
+    /// as it gets. While readers with older guards keep what was emptied from being used again, no further segment is cleaned: its copies
+    /// would make the file longer.
     ///
     /// # Errors
     /// [`Corruption`](crate::Error::Corruption) if a live record is damaged; it stays where it is. I/O errors; one in
@@ -122,8 +122,8 @@ impl<F: Fragment> PageCache<F> {
 
 impl<F: Fragment> PageCache<F> {
     /// Makes the log file about as short as it can be, by steps of [`attempt_gc`](Self::attempt_gc) and syncs, until these bring nothing more.
-    /// Others go on meanwhile; readers that hold a guard are given a moment, but what one that stays keeps from being used again is left.
-    /// Returns by how many bytes the file is shorter.
+    /// Others go on meanwhile. Readers are given a second to drop their guards; what one that stays keeps from being used again is left as
+    /// it is. Returns by how many bytes the file is shorter.
     ///
     /// `progress` is told after each step how many of the dead bytes that were there are gone; `Break` ends it, and what was done
     /// until then stays.
