@@ -56,25 +56,7 @@ use steady::SteadyScheduler;
 use worker::{Serials, THREADS, Worker};
 
 /// A way to set up the store.
-#[derive(Clone, Copy)]
-struct Case {
-    name: &'static str,
-    config: fn(Config) -> Config,
-}
-
-const CASES: &[Case] = &[
-    Case { name: "all in memory", config: |config| config.cache_capacity(1 << 20) },
-    Case { name: "nothing stays in memory", config: |config| config.cache_capacity(0) },
-    Case { name: "merged all the time", config: |config| config.cache_capacity(256).max_chain_length(2) },
-    Case {
-        name: "blocks kept apart",
-        config: |config| config.cache_capacity(512).segment_size(4096).torn_block_size(512),
-    },
-    Case {
-        name: "large values",
-        config: |config| config.cache_capacity(0).inline_limit(32).max_chain_length(3),
-    },
-];
+type Setup = fn(Config) -> Config;
 
 /// What came of all executions of a case.
 #[derive(Debug, Default)]
@@ -93,7 +75,7 @@ struct Tally {
 const EARLIER: usize = 16;
 /// How many rounds each does then.
 const ROUNDS: usize = 2;
-/// So many executions have one seed. The second scheduler needs some to know how long they are.
+/// So many executions have one seed: a scheduler that prefers one thread needs some to know how long they are.
 const PER_SEED: usize = 10;
 /// So many scheduling points, and no more: an execution that takes more has come to a point where nobody can go on.
 const MOST_STEPS: usize = 5_000_000;
@@ -113,10 +95,10 @@ fn keep_house(cache: &PageCache<Serials>, dice: &mut Dice) {
 }
 
 /// One execution.
-fn execute(case: Case, tally: &Mutex<Tally>) {
+fn execute(setup: Setup, tally: &Mutex<Tally>) {
     let mut dice = Dice::new(shuttle::rand::thread_rng().next_u64());
     let disk = Arc::new(SimStorage::new(dice.next()));
-    let config = |disk: &Arc<SimStorage>| (case.config)(tiny(disk));
+    let config = |disk: &Arc<SimStorage>| setup(tiny(disk));
     let cache: PageCache<Serials> = config(&disk).open().unwrap();
     let (clock, cutter) = (Clock::default(), Cutter::new(&disk));
     let (events, logged) = (Mutex::new(Vec::new()), Mutex::new(Vec::new()));
@@ -170,7 +152,7 @@ fn execute(case: Case, tally: &Mutex<Tally>) {
 
 /// Executions of a case, by turns with schedulers that roll dice at each point, or seldom, and with one that prefers one thread until a few
 /// moments that it has chosen.
-fn explore(case: Case) {
+fn explore(case: &str, setup: Setup) {
     let (first, executions) = (setting("PAGELOG_SEED", 1), setting("PAGELOG_SCHEDULES", 100));
     let count = executions.div_ceil(PER_SEED as u64);
     let (tally, began) = (Arc::new(Mutex::new(Tally::default())), Instant::now());
@@ -182,7 +164,7 @@ fn explore(case: Case) {
         config.max_time = Some(Duration::MAX);
         config.silence_warnings = true;
         let noted = Arc::clone(&tally);
-        let run = move || execute(case, &noted);
+        let run = move || execute(setup, &noted);
         let steady = |one_in| SteadyScheduler::new_from_seed(seed, PER_SEED, one_in);
         let execution = catch_unwind(AssertUnwindSafe(|| match seed % 4 {
             0 => Runner::new(PctScheduler::new_from_seed(seed, 4, PER_SEED), config).run(run),
@@ -191,14 +173,13 @@ fn explore(case: Case) {
             _ => Runner::new(steady(60), config).run(run),
         }));
         if let Err(panic) = execution {
-            eprintln!("{}: PAGELOG_SEED={seed} PAGELOG_SCHEDULES=1", case.name);
+            eprintln!("{case}: PAGELOG_SEED={seed} PAGELOG_SCHEDULES=1");
             resume_unwind(panic);
         }
     }
     let tally = tally.lock().unwrap();
     println!(
-        "{:24} {} executions in {:.1} s: {tally:?}",
-        case.name,
+        "{case:24} {} executions in {:.1} s: {tally:?}",
         tally.summary.rounds,
         began.elapsed().as_secs_f64()
     );
@@ -210,25 +191,26 @@ fn explore(case: Case) {
 
 #[test]
 fn all_in_memory() {
-    explore(CASES[0]);
+    explore("all in memory", |config| config.cache_capacity(1 << 20));
 }
 
 #[test]
 fn nothing_stays_in_memory() {
-    explore(CASES[1]);
+    explore("nothing stays in memory", |config| config.cache_capacity(0));
 }
 
 #[test]
 fn merged_all_the_time() {
-    explore(CASES[2]);
+    explore("merged all the time", |config| config.cache_capacity(256).max_chain_length(2));
 }
 
 #[test]
 fn blocks_kept_apart() {
-    explore(CASES[3]);
+    let setup: Setup = |config| config.cache_capacity(512).segment_size(4096).torn_block_size(512);
+    explore("blocks kept apart", setup);
 }
 
 #[test]
 fn large_values() {
-    explore(CASES[4]);
+    explore("large values", |config| config.cache_capacity(0).inline_limit(32).max_chain_length(3));
 }
