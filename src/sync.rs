@@ -65,7 +65,7 @@ pub(crate) mod thread {
     pub(crate) use std::thread::{Builder, JoinHandle, current, sleep, yield_now};
 }
 
-/// What each thread has for itself.
+/// What each thread has for itself, which under a scheduler is each of its tasks.
 #[cfg(all(shuttle, not(loom)))]
 pub(crate) use shuttle::thread_local;
 #[cfg(any(loom, not(shuttle)))]

@@ -13,6 +13,7 @@ use super::dictionaries::Dictionaries;
 use crate::config::Config;
 use crate::error::Result;
 use crate::format::{Payload, StoreId};
+use crate::sync::thread_local;
 
 /// Shorter payloads are left alone: a frame has some bytes of its own.
 const SMALLEST: usize = 32;
