@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use std::ops::ControlFlow;
 use std::sync::{Arc, mpsc};
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use common::{Bytes, Dice, alone, link, open, read, replace, tiny};
 use pagelog::sim::SimStorage;
@@ -366,9 +366,13 @@ fn who_waits_is_woken_by_a_flush_by_the_end_and_by_a_failure() {
     let moment = || thread::sleep(Duration::from_millis(2));
     let (seen, first_seen) = mpsc::channel();
     let wait = |mut follower: Follower<Bytes>| {
+        let began = Instant::now();
         let first = follower.next_within(PATIENCE).unwrap();
         assert!(matches!(first, Some(Event::Change(_))));
+        let took = began.elapsed();
         seen.send(()).unwrap();
+        // Who is not woken looks again when its patience is over.
+        assert!(took < PATIENCE / 2, "it was not woken");
         follower.next_within(PATIENCE)
     };
     let follower = cache.follow(cache.stable_lsn(), 0).unwrap();
