@@ -40,7 +40,7 @@ impl RawBuffer {
         let at = loop {
             let at = seen >> Self::WRITERS;
             let at = if at + length > self.bytes.len() as u64 { 0 } else { at };
-            let next = (at + length) << Self::WRITERS | (seen & 0xff) + 1;
+            let next = ((at + length) << Self::WRITERS) | ((seen & 0xff) + 1);
             match self.word.compare_exchange_weak(seen, next, Ordering::AcqRel, Ordering::Relaxed) {
                 Ok(_) => break at as usize,
                 Err(now) => seen = now,
