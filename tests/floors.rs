@@ -39,7 +39,7 @@ const PLAIN_ATOMICS: &[(&str, &str)] = &[
     ("src/sync/scheduled.rs", "stands behind the door, in tests only"),
     ("src/sync/noted.rs", "stands behind the door, in tests only"),
     ("src/sync/stand_in.rs", "stands behind the door, in tests only"),
-    ("src/stats/counters.rs", "numbers threads; no order depends on it"),
+    ("src/stats/thread_number.rs", "numbers threads; no order depends on it"),
     ("src/log/batch.rs", "numbers threads; no order depends on it"),
 ];
 

@@ -237,6 +237,7 @@ embed! {
     "src/stats/metric.rs",
     "src/stats/mod.rs",
     "src/stats/openmetrics.rs",
+    "src/stats/thread_number.rs",
     "src/stats/timings.rs",
     "src/storage/bytes.rs",
     "src/storage/conformance.rs",

@@ -15,13 +15,16 @@
 //! thread that is stopped while it evicts slows the others down, which then exceed the budget; it does not stop them.
 //!
 //! Dead memory is freed when readers have moved on. A thread that holds no guard helps that along, and gives way to readers
-//! for a few moments, so that writers can't outrun the collector; nobody waits for it. A reader that pages in holds a guard, and
+//! for a few moments, so that writers can't outrun the collector. A reader that pages in holds a guard, and
 //! can't do that at once; it does before its next guard, so that readers can't outrun the collector either. Readers that find
 //! all in memory owe nothing.
 //!
 //! A writer gives way with each write, also where that was in vain before: on a busy machine readers that wait for a processor under
 //! their guards are what keeps memory from being freed. Writers that gave way less often, only when an eighth more was dead, once had 25 times
-//! the budget waiting to be freed (the short soak beside builds).
+//! the budget waiting to be freed (the short soak beside builds). And where other processes want the processors too, to give way lets
+//! these go on, and not the reader: then writers had ten times the budget waiting (the long soak at a load of ten). So
+//! when half of the budget is dead all the same, each write *waits* for readers to move on, by sleeping, up to [`PATIENCE`]. A reader that
+//! stays, or was stopped, slows writers down to that pace, at which memory grows by what they write in it; it does not stop them.
 
 use std::cell::Cell;
 use std::time::Duration;
@@ -43,6 +46,12 @@ const MOMENT: Duration = Duration::from_millis(1);
 const FLOOR_SHARE: u64 = 16;
 /// How often a writer gives way to readers.
 const YIELDS: u32 = 16;
+/// The share of the budget that may be dead before writers wait for readers,
+const MUCH_SHARE: u64 = 2;
+/// but not less than this: waiting would save too little.
+const MUCH: u64 = 1 << 20;
+/// How long they wait with each write: some turns of a reader that has to share its processor with others.
+const PATIENCE: Duration = Duration::from_millis(2);
 
 thread_local! {
     /// Whether this thread has paged in while much memory was dead, and so owes help in freeing it.
@@ -156,6 +165,10 @@ impl<F: Fragment> Inner<F> {
                 return;
             }
             thread::yield_now();
+        }
+        if self.budget.dead() > (self.budget.capacity() / MUCH_SHARE).max(MUCH) {
+            // Whether they have moved on or not, there is a write to be done.
+            let _ = epoch::outlasted(PATIENCE);
         }
     }
 }

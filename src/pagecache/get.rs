@@ -11,7 +11,7 @@ use crate::error::{Error, Result};
 use crate::failpoints::failpoint;
 use crate::ids::{PageId, Version};
 use crate::pages::Fragment;
-use crate::pages::chain::{ChainRead, Head};
+use crate::pages::chain::{ChainRead, Seen};
 use crate::pages::node::Content;
 use crate::stats::Counter;
 use crate::sync::epoch;
@@ -23,16 +23,65 @@ impl<F: Fragment> Guard<'_, F> {
     /// # Errors
     /// [`ReservedPageId`](Error::ReservedPageId), [`Closed`](Error::Closed), and what can go wrong in reading records:
     /// [`Io`](Error::Io), [`Corruption`](Error::Corruption), [`Decode`](Error::Decode).
-    #[inline]
+    // Always: what is returned is many words, most of which nobody looks at where this is inlined.
+    #[inline(always)]
     pub fn get(&self, page_id: PageId) -> Result<Option<Page<'_, F>>> {
         let inner = self.inner;
         inner.core.gate().admit_read()?;
-        let Some(head) = inner.table.head(page_id, &self.epoch) else { return inner.absent(page_id) };
-        if let Some(content) = head.hit() {
+        let Some(seen) = inner.table.look_up(page_id, &self.epoch) else { return inner.absent(page_id) };
+        if let Some(content) = seen.hit() {
             inner.core.counters().one(Counter::Hit);
-            return Ok(Some(Page::whole(inner, head, content)));
+            return Ok(Some(Page::whole(self, seen, content)));
         }
-        inner.get_slowly(page_id, &self.epoch)
+        self.get_slowly(page_id)
+    }
+
+    #[cold]
+    fn get_slowly(&self, page_id: PageId) -> Result<Option<Page<'_, F>>> {
+        let inner = self.inner;
+        if page_id == PageId::META {
+            return Err(Error::ReservedPageId);
+        }
+        // Goes round only if the page was changed meanwhile.
+        loop {
+            let Some(seen) = inner.table.look_up(page_id, &self.epoch) else { return Ok(None) };
+            let head = seen.head(&inner.table, &self.epoch);
+            if head.is_freed() {
+                return Ok(None);
+            }
+            if let Some(content) = seen.hit() {
+                // It was replaced since it was first looked up. A record that is not written yet has its contents in memory, and
+                // must not be read: its bytes may not be there.
+                inner.core.counters().one(Counter::Hit);
+                return Ok(Some(Page::whole(self, seen, content)));
+            }
+            if head.depth() == 0 {
+                // Most pages are one record; without a chain there is nothing to collect and to merge.
+                let Some(page) = inner.fetch(page_id, head.newest())? else { continue };
+                return Ok(Some(self.paged_in(seen, page)));
+            }
+            let chain = head.read();
+            if chain.missing().next().is_none() {
+                inner.core.counters().one(Counter::Hit);
+                head.newest().touch();
+                return Ok(Some(Page::chain(self, seen, chain)));
+            }
+            if let Some(page) = inner.merge_chain(page_id, &chain, None)? {
+                return Ok(Some(self.paged_in(seen, page)));
+            }
+        }
+    }
+
+    /// Installs a page that was read, and keeps the budget.
+    fn paged_in<'g>(&'g self, seen: Seen<'g, F>, page: Content<F>) -> Page<'g, F> {
+        let inner = self.inner;
+        let head = seen.head(&inner.table, &self.epoch);
+        inner.core.counters().one(Counter::Miss);
+        failpoint!("page::paged_in");
+        let content = head.newest().install(page);
+        let _ = head.shed(|place, length| inner.core.is_written(place, length));
+        inner.keep_budget();
+        Page::whole(self, seen, content)
     }
 }
 
@@ -65,49 +114,6 @@ impl<F: Fragment> Inner<F> {
             return Err(Error::ReservedPageId);
         }
         self.check_absent(page_id).map(|()| None)
-    }
-
-    #[cold]
-    fn get_slowly<'g>(&'g self, page_id: PageId, guard: &'g epoch::Guard) -> Result<Option<Page<'g, F>>> {
-        if page_id == PageId::META {
-            return Err(Error::ReservedPageId);
-        }
-        // Goes round only if the page was changed meanwhile.
-        loop {
-            let Some(head) = self.table.head(page_id, guard).filter(|head| !head.is_freed()) else {
-                return Ok(None);
-            };
-            if let Some(content) = head.hit() {
-                // It was replaced since it was first looked up. A record that is not written yet has its contents in memory, and
-                // must not be read: its bytes may not be there.
-                self.core.counters().one(Counter::Hit);
-                return Ok(Some(Page::whole(self, head, content)));
-            }
-            if head.depth() == 0 {
-                // Most pages are one record; without a chain there is nothing to collect and to merge.
-                let Some(page) = self.fetch(page_id, head.newest())? else { continue };
-                return Ok(Some(self.paged_in(head, page)));
-            }
-            let chain = head.read();
-            if chain.missing().next().is_none() {
-                self.core.counters().one(Counter::Hit);
-                head.newest().touch();
-                return Ok(Some(Page::chain(self, head, chain)));
-            }
-            if let Some(page) = self.merge_chain(page_id, &chain, None)? {
-                return Ok(Some(self.paged_in(head, page)));
-            }
-        }
-    }
-
-    /// Installs a page that was read, and keeps the budget.
-    fn paged_in<'g>(&'g self, head: Head<'g, F>, page: Content<F>) -> Page<'g, F> {
-        self.core.counters().one(Counter::Miss);
-        failpoint!("page::paged_in");
-        let content = head.newest().install(page);
-        let _ = head.shed(|place, length| self.core.is_written(place, length));
-        self.keep_budget();
-        Page::whole(self, head, content)
     }
 
     /// The page in one piece, with another fragment on top if there is one. `None` if a record is not needed by anyone

@@ -11,7 +11,8 @@ use crate::sync::epoch;
 ///
 /// A guard does not lock anything: pages change, are evicted and freed while it is held, but what it has handed out stays.
 /// The memory and the log segments that were given up meanwhile can't be used again before the guard is dropped, in all
-/// stores of the process; so hold it for one operation, not for a session. Writing needs no guard.
+/// stores of the process; so hold it for one operation, not for a session. When that makes a store exceed its memory budget, each write
+/// to it waits for up to 2 ms. Writing needs no guard.
 ///
 /// ```
 #[doc = include_str!("../docs/text_pages.txt")]

@@ -3,10 +3,11 @@
 use std::cell::OnceCell;
 use std::fmt;
 
+use super::guard::Guard;
 use super::shared::Inner;
 use crate::ids::{Lsn, PageId, Version};
 use crate::pages::Fragment;
-use crate::pages::chain::{ChainRead, Head, Part};
+use crate::pages::chain::{ChainRead, Head, Part, Seen};
 use crate::pages::node_ref::NodeRef;
 
 /// One version of a page, for as long as its guard lives.
@@ -29,8 +30,9 @@ use crate::pages::node_ref::NodeRef;
 /// # }
 /// ```
 pub struct Page<'g, F: Fragment> {
-    inner: &'g Inner<F>,
-    head: Head<'g, F>,
+    // It is returned by value from the quickest of all calls: so it is kept small.
+    guard: &'g Guard<'g, F>,
+    seen: Seen<'g, F>,
     contents: Contents<'g, F>,
 }
 
@@ -53,12 +55,22 @@ impl<F: Fragment> fmt::Debug for Page<'_, F> {
 
 impl<'g, F: Fragment> Page<'g, F> {
     #[inline]
-    pub(super) fn whole(inner: &'g Inner<F>, head: Head<'g, F>, content: &'g F) -> Self {
-        Self { inner, head, contents: Contents::Whole(content) }
+    pub(super) fn whole(guard: &'g Guard<'g, F>, seen: Seen<'g, F>, content: &'g F) -> Self {
+        Self { guard, seen, contents: Contents::Whole(content) }
     }
 
-    pub(super) fn chain(inner: &'g Inner<F>, head: Head<'g, F>, chain: ChainRead<'g, F>) -> Self {
-        Self { inner, head, contents: Contents::Chain(chain, OnceCell::new()) }
+    pub(super) fn chain(guard: &'g Guard<'g, F>, seen: Seen<'g, F>, chain: ChainRead<'g, F>) -> Self {
+        Self { guard, seen, contents: Contents::Chain(chain, OnceCell::new()) }
+    }
+
+    #[inline]
+    fn inner(&self) -> &'g Inner<F> {
+        self.guard.inner
+    }
+
+    #[inline]
+    fn head(&self) -> Head<'g, F> {
+        self.seen.head(&self.guard.inner.table, &self.guard.epoch)
     }
 
     /// The whole page. If it was linked to since it was last merged, this merges it, and leaves the result for later
@@ -74,10 +86,10 @@ impl<'g, F: Fragment> Page<'g, F> {
 
     #[cold]
     fn merge(&self, chain: &ChainRead<'g, F>) -> &'g F {
-        let content = self.head.newest().install(chain.merge_resident());
-        let core = &self.inner.core;
-        let _ = self.head.shed(|place, length| core.is_written(place, length));
-        self.inner.keep_budget();
+        let (head, inner) = (self.head(), self.inner());
+        let content = head.newest().install(chain.merge_resident());
+        let _ = head.shed(|place, length| inner.core.is_written(place, length));
+        inner.keep_budget();
         content
     }
 
@@ -91,33 +103,33 @@ impl<'g, F: Fragment> Page<'g, F> {
     /// The page's id.
     #[must_use]
     pub fn page_id(&self) -> PageId {
-        self.head.page_id()
+        self.head().page_id()
     }
 
     /// The version seen: the token for a compare-and-swap on it.
     #[inline]
     #[must_use]
     pub fn version(&self) -> Version {
-        self.head.version()
+        self.head().version()
     }
 
     /// The version with which this life of the page id began.
     pub(super) fn birth(&self) -> Version {
-        self.head.birth()
+        self.head().birth()
     }
 
     /// Where the newest record of this version lies in the log now. Once that is stable, so is the version.
     #[must_use]
     pub fn lsn(&self) -> Lsn {
-        let core = &self.inner.core;
+        let core = &self.inner().core;
         // A record that is dead has been superseded; what superseded it is before the end of the log.
-        self.head.newest().place().map_or_else(|| core.tail(), |place| core.lsn_of(place))
+        self.head().newest().place().map_or_else(|| core.tail(), |place| core.lsn_of(place))
     }
 
     /// The bytes that the page's records take: in the log, and in files of their own.
     #[must_use]
     pub fn size_on_disk(&self) -> u64 {
-        let large = self.inner.core.large();
+        let large = self.inner().core.large();
         let size = |node: NodeRef<'g, F>| {
             let outside = match node.bulk().is_some() {
                 // Not there any more if the page has changed and somebody has tidied up already; or not yet known.
@@ -126,7 +138,7 @@ impl<'g, F: Fragment> Page<'g, F> {
             };
             u64::from(node.length()) + outside
         };
-        self.head.nodes().map(size).sum()
+        self.head().nodes().map(size).sum()
     }
 }
 

@@ -22,7 +22,7 @@ use std::sync::Arc;
 
 use crossbeam_utils::CachePadded;
 
-use crate::stats::shard_of_thread;
+use crate::stats::ThreadNumber;
 use crate::sync::atomic::{AtomicI64, Ordering};
 
 /// How many accounts there are.
@@ -217,7 +217,7 @@ impl Budget {
     /// The calling thread's account.
     #[inline]
     pub(super) fn account(&self) -> &Arc<Account> {
-        &self.accounts[shard_of_thread() % self.accounts.len()]
+        &self.accounts[ThreadNumber::of_this().index() % self.accounts.len()]
     }
 }
 

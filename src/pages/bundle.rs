@@ -97,8 +97,8 @@ impl<F> Bundle<F> {
 
     /// How many links lie at and below one.
     #[inline]
-    pub(super) fn depth(&self, index: usize) -> u32 {
-        self.count - index as u32
+    pub(super) fn depth(&self, index: u32) -> u32 {
+        self.count - index
     }
 
     /// The page's base (B).
@@ -112,9 +112,9 @@ impl<F> Bundle<F> {
     /// # Safety
     /// The bundle is alive for `'g`, the pointer covers it all, and `index` is below the number of its links.
     #[inline]
-    pub(super) unsafe fn link<'g>(this: NonNull<Self>, index: usize) -> &'g BundledLink {
+    pub(super) unsafe fn link<'g>(this: NonNull<Self>, index: u32) -> &'g BundledLink {
         // SAFETY: by the contract; all links were written before the bundle was published.
-        unsafe { this.byte_add(Self::LINKS).cast::<BundledLink>().add(index).as_ref() }
+        unsafe { this.byte_add(Self::LINKS).cast::<BundledLink>().add(index as usize).as_ref() }
     }
 
     /// Frees the block, base and all. Contents are another's business.

@@ -10,12 +10,66 @@ use crate::ids::{PageId, Version};
 use crate::pages::budget::Weight;
 use crate::pages::bundle::Bundle;
 use crate::pages::fragment::Fragment;
-use crate::pages::node::{BaseKind, Content, Target};
-use crate::pages::node_ref::{NodeRef, Nodes};
+use crate::pages::node::{BaseKind, Content, Name, Target};
+use crate::pages::node_ref::{NodeRef, Nodes, note_use};
+use crate::pages::table::{Leaf, PageTable, Site};
+use crate::sync::atomic::Ordering;
+use crate::sync::epoch::Guard;
 
 /// The newest node of a page, seen under a guard: the page at one version.
 #[derive(Debug)]
 pub(crate) struct Head<'g, F: Fragment>(NodeRef<'g, F>);
+
+/// What makes a [`Head`], in half the words: for pages, which are handed to users by value.
+pub(crate) struct Seen<'g, F: Fragment> {
+    leaf: &'g Leaf,
+    page_id: PageId,
+    name: Name<F>,
+}
+
+impl<F: Fragment> Clone for Seen<'_, F> {
+    fn clone(&self) -> Self {
+        *self
+    }
+}
+
+impl<F: Fragment> Copy for Seen<'_, F> {}
+
+impl<'g, F: Fragment> Seen<'g, F> {
+    /// What stood in the page's place, read under a guard that lasts for `'g`.
+    #[inline]
+    pub(super) fn new(leaf: &'g Leaf, page_id: PageId, name: Name<F>) -> Self {
+        Self { leaf, page_id, name }
+    }
+
+    /// The merged page, if it is at hand: the quick path of a read.
+    #[inline]
+    pub(crate) fn hit(self) -> Option<&'g F> {
+        // SAFETY: seen under a guard that lasts for 'g.
+        unsafe { hit(self.name.target()) }
+    }
+
+    /// The head, given the table and the guard that it was seen with.
+    #[inline]
+    pub(crate) fn head(self, table: &'g PageTable<F>, guard: &'g Guard) -> Head<'g, F> {
+        Head(NodeRef::new(Site::new(table, self.leaf, self.page_id, guard), self.name.target()))
+    }
+}
+
+/// The merged page, if it is at hand; then it is noted that the page is in use.
+///
+/// # Safety
+/// The node is or was a head, and was reached under a guard that lasts for `'g`.
+#[inline]
+unsafe fn hit<'g, F: Fragment>(target: Target<F>) -> Option<&'g F> {
+    // SAFETY: the guard keeps the node alive. A content, if there is one, is dropped by a deferral only (node, F), which waits for it too.
+    let (content, touched): (&'g Content<F>, _) = unsafe {
+        let (home, touched) = target.reading();
+        (home.load(Ordering::Acquire).as_ref()?, touched)
+    };
+    note_use(touched);
+    Some(&content.value)
+}
 
 impl<F: Fragment> Clone for Head<'_, F> {
     fn clone(&self) -> Self {
@@ -102,14 +156,11 @@ impl<'g, F: Fragment> Head<'g, F> {
         self.base_length().saturating_add(bulk.bytes())
     }
 
-    /// The merged page, if it is at hand: the quick path of a read.
-    #[inline]
+    /// As [`Seen::hit`], for tests.
+    #[cfg(test)]
     pub(crate) fn hit(self) -> Option<&'g F> {
-        let content = self.0.merged();
-        if content.is_some() {
-            self.0.touch();
-        }
-        content
+        // SAFETY: seen under the site's guard, which lasts for 'g.
+        unsafe { hit(self.0.target()) }
     }
 
     /// What the page weighs for the evictor: the bytes of its records, whether or not they are in memory now. So a page keeps its
@@ -212,10 +263,10 @@ impl<'g, F: Fragment> Seek<'g, F> {
             }
             return Sought::Further;
         };
-        let node = if (self.depth - header.first_depth) as usize == index {
+        let node = if self.depth - header.first_depth == index.into() {
             // Each step down the chain takes one off the depth and at least one off the index. Both differ by the same from
-            // slot 0's, so no slot between was wasted, and all of them are in the chain.
-            Some(NodeRef::new(self.node.site(), Target::Slot(chunk, above as usize)))
+            // slot 0's, so no slot between was wasted, and all of them are in the chain. So this is below the index.
+            Some(NodeRef::new(self.node.site(), Target::Slot(chunk, above as u8)))
         } else {
             Nodes { next: Some(self.node) }.find(|node| node.depth() <= self.sought)
         };
@@ -231,7 +282,7 @@ impl<'g, F: Fragment> Seek<'g, F> {
         let target = match self.sought {
             0 => Target::Base(Bundle::base_of(bundle)),
             // Below the depth of a link of the bundle, which is at most their number.
-            sought => Target::Bundled(bundle, (self.node.depth() - sought) as usize),
+            sought => Target::Bundled(bundle, self.node.depth() - sought),
         };
         Sought::Found(NodeRef::new(self.node.site(), target))
     }

@@ -95,8 +95,8 @@ struct Slots(u16);
 const _: () = assert!(MOST_SLOTS < u16::BITS as usize);
 
 impl Slots {
-    fn iter(self) -> impl Iterator<Item = usize> {
-        (0..MOST_SLOTS).filter(move |index| self.0 & (1 << index) != 0)
+    fn iter(self) -> impl Iterator<Item = u8> {
+        (0..MOST_SLOTS as u8).filter(move |index| self.0 & (1 << index) != 0)
     }
 }
 
@@ -134,7 +134,7 @@ impl<'g, F: Fragment> Eviction<'g, F> {
         }
     }
 
-    fn add(&mut self, chunk: NonNull<Chunk<F>>, index: usize, bytes: u64) {
+    fn add(&mut self, chunk: NonNull<Chunk<F>>, index: u8, bytes: u64) {
         self.outcome.bytes += bytes;
         match &mut self.batch {
             Some((current, slots, sum)) if *current == chunk => {

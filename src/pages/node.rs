@@ -91,9 +91,9 @@ impl<F> PartialEq for Word<F> {
 /// What a [`Word`] names. The pointers cover their whole allocation.
 pub(super) enum Target<F> {
     Base(NonNull<Base<F>>),
-    Slot(NonNull<Chunk<F>>, usize),
+    Slot(NonNull<Chunk<F>>, u8),
     /// A link, counted from the newest.
-    Bundled(NonNull<Bundle<F>>, usize),
+    Bundled(NonNull<Bundle<F>>, u32),
 }
 
 impl<F> Word<F> {
@@ -103,9 +103,10 @@ impl<F> Word<F> {
         Self(base.as_ptr().cast(), PhantomData)
     }
 
-    pub(super) fn of_slot(chunk: NonNull<Chunk<F>>, index: usize) -> Self {
-        debug_assert!(index < MOST_SLOTS);
-        Self(chunk.as_ptr().cast::<Node>().map_addr(|address| address | (index + 1)), PhantomData)
+    pub(super) fn of_slot(chunk: NonNull<Chunk<F>>, index: u8) -> Self {
+        debug_assert!(usize::from(index) < MOST_SLOTS);
+        let tag = usize::from(index) + 1;
+        Self(chunk.as_ptr().cast::<Node>().map_addr(|address| address | tag), PhantomData)
     }
 
     /// Names the newest link of a bundle.
@@ -124,21 +125,72 @@ impl<F> Word<F> {
         self.0
     }
 
+    /// What it names, undeciphered.
+    #[inline]
+    pub(super) fn name(self) -> Option<Name<F>> {
+        NonNull::new(self.0).map(|name| Name(name, PhantomData))
+    }
+
     #[inline]
     pub(super) fn target(self) -> Option<Target<F>> {
-        let tag = self.0.addr() & TAG;
-        if tag == 0 {
-            return NonNull::new(self.0.cast()).map(Target::Base);
+        self.name().map(Name::target)
+    }
+}
+
+/// A [`Word`] that names a node.
+#[derive(Debug)]
+pub(super) struct Name<F>(NonNull<Node>, PhantomData<*mut F>);
+
+impl<F> Clone for Name<F> {
+    fn clone(&self) -> Self {
+        *self
+    }
+}
+
+impl<F> Copy for Name<F> {}
+
+impl<F> Name<F> {
+    #[inline]
+    pub(super) fn target(self) -> Target<F> {
+        let tag = self.0.addr().get() & TAG;
+        // SAFETY: a word that is not null is the address of a block with a tag added, and no block lies at null.
+        let block = unsafe { NonNull::new_unchecked(self.0.as_ptr().map_addr(|address| address & !TAG)) };
+        match tag {
+            0 => Target::Base(block.cast()),
+            BUNDLE => Target::Bundled(block.cast(), 0),
+            // A tag has four bits.
+            _ => Target::Slot(block.cast(), tag as u8 - 1),
         }
-        let block = self.0.map_addr(|address| address & !TAG);
-        if tag == BUNDLE {
-            return NonNull::new(block.cast()).map(|bundle| Target::Bundled(bundle, 0));
-        }
-        NonNull::new(block.cast()).map(|chunk| Target::Slot(chunk, tag - 1))
     }
 }
 
 impl<F> Target<F> {
+    /// What a reader of a node that is or was a head looks at: where the merged page hangs, and how often it was in use.
+    ///
+    /// Of a bundle's newest link, the latter is the base's (bundle, C).
+    ///
+    /// # Safety
+    /// The node is alive for `'g`.
+    #[inline]
+    pub(super) unsafe fn reading<'g>(self) -> (&'g AtomicPtr<Content<F>>, &'g AtomicU8) {
+        // SAFETY: by the contract; a slot that can be reached was written before it was published.
+        unsafe {
+            match self {
+                Self::Base(base) => {
+                    let base = base.as_ref();
+                    (&base.content, &base.touched)
+                }
+                Self::Slot(chunk, index) => {
+                    let slot = Chunk::slot(chunk, index).as_ref();
+                    (&slot.merged, &slot.touched)
+                }
+                Self::Bundled(bundle, _) => {
+                    (&bundle.as_ref().merged, &Bundle::base_of(bundle).as_ref().touched)
+                }
+            }
+        }
+    }
+
     /// Asks for what a look at the node will touch.
     #[inline]
     pub(super) fn prefetch(self) {
@@ -281,9 +333,9 @@ impl Steps {
     pub(super) const FIRST: Self = Self(0);
 
     /// Of the slot above one with these, which has that index.
-    pub(super) fn above(self, index: usize) -> Self {
+    pub(super) fn above(self, index: u8) -> Self {
         // A slot rises at most as far as its index, and both are below MOST_SLOTS.
-        Self((self.rise() as u8 + 1) << 4 | index as u8)
+        Self((self.rise() as u8 + 1) << 4 | index)
     }
 
     /// How many of the chunk's slots lie below in the chain. Slots that were wasted lie in no chain.
@@ -294,8 +346,8 @@ impl Steps {
 
     /// The slot of the next older node, for all but slot 0.
     #[inline]
-    pub(super) fn next(self) -> usize {
-        usize::from(self.0 & 0xF)
+    pub(super) fn next(self) -> u8 {
+        self.0 & 0xF
     }
 }
 
@@ -447,18 +499,19 @@ impl<F> Chunk<F> {
     }
 
     /// Claims the next slot (C). An acquire, so that a claimer comes after one that gave the same slot back.
-    pub(super) fn claim(&self) -> Option<usize> {
+    pub(super) fn claim(&self) -> Option<u8> {
         let capacity = u32::from(self.capacity);
         if self.used.load(Ordering::Relaxed) >= capacity {
             return None;
         }
         let index = self.used.fetch_add(1, Ordering::Acquire);
-        (index < capacity).then_some(index as usize)
+        // A chunk has at most MOST_SLOTS.
+        (index < capacity).then_some(index as u8)
     }
 
     /// Gives back a claimed slot that was not published and that holds no fragment, if no later one was claimed.
-    pub(super) fn unclaim(&self, index: usize) {
-        let (claimed, free) = (index as u32 + 1, index as u32);
+    pub(super) fn unclaim(&self, index: u8) {
+        let (claimed, free) = (u32::from(index) + 1, u32::from(index));
         // If it fails, the slot is wasted, and freed with the chunk.
         let _ = self.used.compare_exchange(claimed, free, Ordering::Release, Ordering::Relaxed);
     }
@@ -468,15 +521,15 @@ impl<F> Chunk<F> {
     /// # Safety
     /// The chunk is alive, the pointer covers it all, and `index` is below its capacity.
     #[inline]
-    pub(super) unsafe fn slot(this: NonNull<Self>, index: usize) -> NonNull<Slot<F>> {
+    pub(super) unsafe fn slot(this: NonNull<Self>, index: u8) -> NonNull<Slot<F>> {
         // SAFETY: by the contract, this stays inside the allocation.
-        unsafe { this.byte_add(Self::SLOTS).cast::<Slot<F>>().add(index) }
+        unsafe { this.byte_add(Self::SLOTS).cast::<Slot<F>>().add(index.into()) }
     }
 
     /// Where a slot is or would be: to be asked for only, not to be looked at.
     #[inline]
-    fn slot_address(this: NonNull<Self>, index: usize) -> *const Slot<F> {
-        this.as_ptr().wrapping_byte_add(Self::SLOTS).cast::<Slot<F>>().wrapping_add(index)
+    fn slot_address(this: NonNull<Self>, index: u8) -> *const Slot<F> {
+        this.as_ptr().wrapping_byte_add(Self::SLOTS).cast::<Slot<F>>().wrapping_add(index.into())
     }
 
     /// Takes a reference (E).

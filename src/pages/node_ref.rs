@@ -63,10 +63,12 @@ impl<'g, F: Fragment> NodeRef<'g, F> {
         Self { site, target }
     }
 
+    #[inline]
     pub(super) fn site(self) -> Site<'g, F> {
         self.site
     }
 
+    #[inline]
     pub(super) fn target(self) -> Target<F> {
         self.target
     }
@@ -274,37 +276,30 @@ impl<'g, F: Fragment> NodeRef<'g, F> {
     /// Where the merged page hangs, of a node that is or was a head (bundle, A).
     #[inline]
     fn home(self) -> &'g AtomicPtr<Content<F>> {
-        match (self.slot(), self.bundled()) {
-            (Some((_, slot)), _) => &slot.merged,
-            (_, Some((bundle, _))) => &bundle.merged,
-            _ => &self.base().content,
-        }
+        self.reading().0
     }
 
-    /// Of a bundle's newest link, it is the base's (bundle, C).
-    fn touched(self) -> &'g AtomicU8 {
-        self.slot().map_or_else(|| &self.base().touched, |(_, slot)| &slot.touched)
+    #[inline]
+    fn reading(self) -> (&'g AtomicPtr<Content<F>>, &'g AtomicU8) {
+        // SAFETY: as in `base`.
+        unsafe { self.target.reading() }
     }
 
-    /// Notes that the page is in use. Writes nothing if that was noted often enough, so hits of a hot page share its
-    /// memory without writing to it.
+    /// Notes that the page is in use.
     #[inline]
     pub(crate) fn touch(self) {
-        let touches = self.touches();
-        if touches < MOST_TOUCHES {
-            self.set_touches(touches + 1);
-        }
+        note_use(self.reading().1);
     }
 
     /// How often the page was in use since this was last set, up to [`MOST_TOUCHES`]. Touches of the same moment may count as one.
     #[inline]
     pub(super) fn touches(self) -> u8 {
-        self.touched().load(Ordering::Relaxed)
+        self.reading().1.load(Ordering::Relaxed)
     }
 
     #[inline]
     pub(super) fn set_touches(self, touches: u8) {
-        self.touched().store(touches, Ordering::Relaxed);
+        self.reading().1.store(touches, Ordering::Relaxed);
     }
 
     /// Puts the page as of this node, which is or was a head, in memory: a base's content as it was read from its record, or a page merged from
@@ -356,6 +351,15 @@ impl<'g, F: Fragment> NodeRef<'g, F> {
             _ => return None,
         };
         Some(Self { site: self.site, target })
+    }
+}
+
+/// Counts one use more. Writes nothing if that was noted often enough, so hits of a hot page share its memory without writing to it.
+#[inline]
+pub(super) fn note_use(touched: &AtomicU8) {
+    let touches = touched.load(Ordering::Relaxed);
+    if touches < MOST_TOUCHES {
+        touched.store(touches + 1, Ordering::Relaxed);
     }
 }
 

@@ -28,7 +28,7 @@ use crate::sync::atomic::{AtomicPtr, AtomicU8, Ordering};
 pub(crate) struct PreparedLink<'g, F: Fragment> {
     head: Head<'g, F>,
     chunk: NonNull<Chunk<F>>,
-    index: usize,
+    index: u8,
 }
 
 impl<'g, F: Fragment> Head<'g, F> {
@@ -61,7 +61,7 @@ impl<'g, F: Fragment> Head<'g, F> {
 }
 
 /// A slot in the head's chunk, or slot 0 of a new chunk if that one is full.
-fn claim_slot<F: Fragment>(head: NodeRef<'_, F>, expected: u32) -> (NonNull<Chunk<F>>, usize) {
+fn claim_slot<F: Fragment>(head: NodeRef<'_, F>, expected: u32) -> (NonNull<Chunk<F>>, u8) {
     let header = head.slot().map(|(header, _)| header);
     if let (Target::Slot(chunk, _), Some(header)) = (head.target(), header)
         && let Some(index) = header.claim()

@@ -22,10 +22,10 @@ use crate::failpoints::failpoint;
 use crate::ids::{PageId, RangeId};
 use crate::pages::arrivals::{Arrivals, STRIDE, Stride, StrideName};
 use crate::pages::budget::{Account, Budget};
-use crate::pages::chain::Head;
+use crate::pages::chain::{Head, Seen};
 use crate::pages::changes::ChangeMark;
 use crate::pages::fragment::Fragment;
-use crate::pages::node::{Node, Word};
+use crate::pages::node::{Name, Node, Word};
 use crate::pages::node_ref::NodeRef;
 use crate::pages::packed::{Homes, PackedHome, Unpacker, drop_packed};
 use crate::pages::prefetch::prefetch;
@@ -159,8 +159,15 @@ impl<F: Fragment> PageTable<F> {
     /// The newest node of a page; `None` if the id was never used (or can't be). A freed page has a head, too.
     #[inline]
     pub(crate) fn head<'g>(&'g self, page_id: PageId, guard: &'g Guard) -> Option<Head<'g, F>> {
+        Some(self.look_up(page_id, guard)?.head(self, guard))
+    }
+
+    /// As [`head`](Self::head), for those who keep what they find.
+    #[inline]
+    pub(crate) fn look_up<'g>(&'g self, page_id: PageId, guard: &'g Guard) -> Option<Seen<'g, F>> {
         let site = Site { table: self, leaf: self.leaf(page_id)?, page_id, guard };
-        site.head().or_else(|| site.unpacked_head())
+        let name = site.name().or_else(|| site.unpacked_name())?;
+        Some(Seen::new(site.leaf, page_id, name))
     }
 
     /// Asks for the memory where a page's head stands.
@@ -174,7 +181,7 @@ impl<F: Fragment> PageTable<F> {
     /// Where a page is or can be, making room if need be; `None` if the id is above [`PageId::LIMIT`].
     pub(crate) fn entry<'g>(&'g self, page_id: PageId, guard: &'g Guard) -> Option<Entry<'g, F>> {
         let site = Site { table: self, leaf: self.leaf_or_new(page_id)?, page_id, guard };
-        if let Some(head) = site.head().or_else(|| site.unpacked_head()) {
+        if let Some(head) = site.head().or_else(|| site.unpacked_name().map(|name| site.head_of(name))) {
             return Some(Entry::Occupied(head));
         }
         site.leaf.use_range(site.range());
@@ -368,6 +375,12 @@ impl<F: Fragment> fmt::Debug for Site<'_, F> {
 }
 
 impl<'g, F: Fragment> Site<'g, F> {
+    #[inline]
+    pub(super) fn new(table: &'g PageTable<F>, leaf: &'g Leaf, page_id: PageId, guard: &'g Guard) -> Self {
+        Self { table, leaf, page_id, guard }
+    }
+
+    #[inline]
     pub(super) fn page_id(self) -> PageId {
         self.page_id
     }
@@ -390,20 +403,28 @@ impl<'g, F: Fragment> Site<'g, F> {
     }
 
     #[inline]
-    pub(super) fn head(self) -> Option<Head<'g, F>> {
-        let word = Word::from_raw(self.home().load(Ordering::Acquire));
-        // The word was read under the site's guard.
-        word.target().map(|target| Head::new(NodeRef::new(self, target)))
+    fn name(self) -> Option<Name<F>> {
+        Word::from_raw(self.home().load(Ordering::Acquire)).name()
     }
 
-    /// As [`head`](Self::head), when the word was null: the page may be packed.
+    /// As [`name`](Self::name), when the word was null: the page may be packed.
     #[cold]
-    fn unpacked_head(self) -> Option<Head<'g, F>> {
+    fn unpacked_name(self) -> Option<Name<F>> {
         self.table.unpack(self.leaf, self.range());
         if cfg!(weakened = "no_second_look") {
             return None;
         }
-        self.head()
+        self.name()
+    }
+
+    #[inline]
+    pub(super) fn head(self) -> Option<Head<'g, F>> {
+        self.name().map(|name| self.head_of(name))
+    }
+
+    /// The name was read here, under the site's guard.
+    fn head_of(self, name: Name<F>) -> Head<'g, F> {
+        Head::new(NodeRef::new(self, name.target()))
     }
 
     /// Publishes a new head over the one that was seen, if it still is the head. The only place where a head changes.

@@ -19,7 +19,7 @@ use crate::failpoints::failpoint;
 use crate::ids::{HeadId, HeadLsns, Lsn, SegmentId, SlotId};
 use crate::location::Place;
 use crate::segments::state::{RestoredSegment, SegmentState, SlotState};
-use crate::stats::shard_of_thread;
+use crate::stats::ThreadNumber;
 use crate::sync::atomic::{AtomicI64, AtomicU32, Ordering};
 
 /// Slots in the first bucket, as a power of two.
@@ -297,7 +297,7 @@ impl SegmentAccountant {
     }
 
     fn add_live(&self, bytes: i64) {
-        if let Some(shard) = self.live.get(shard_of_thread() % SHARDS) {
+        if let Some(shard) = self.live.get(ThreadNumber::of_this().index() % SHARDS) {
             shard.fetch_add(bytes, Ordering::Relaxed);
         }
     }

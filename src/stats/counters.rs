@@ -1,14 +1,13 @@
 //! Counters of one instance, spread over cache lines so that counting costs no contention.
 
-use std::cell::Cell;
 use std::time::Duration;
 
 use crossbeam_utils::CachePadded;
 
 use super::metric::{Metric, MetricValue, metric_name};
+use super::thread_number::ThreadNumber;
 use super::timings::{Latencies, Stopwatch, Timed, Timings};
 use crate::sync::atomic::{AtomicU64, Ordering};
-use crate::sync::thread_local;
 
 macro_rules! counters {
     ($($(#[doc = $help:literal])+ $variant:ident => $field:ident,)*) => {
@@ -117,29 +116,28 @@ counters! {
     OverBudget => over_budget,
 }
 
-/// How many cache lines each counter is spread over.
-const SHARDS: usize = 16;
-
+/// The counters of one [`ThreadNumber`].
 #[derive(Debug)]
-struct Shard([AtomicU64; COUNTERS]);
+struct Cells([AtomicU64; COUNTERS]);
 
 /// The counters of one instance, and its timings.
 #[derive(Debug)]
 pub(crate) struct Counters {
-    shards: Box<[CachePadded<Shard>]>,
+    shards: Box<[CachePadded<Cells>]>,
     timings: Timings,
 }
 
 impl Counters {
     pub(crate) fn new() -> Self {
-        let shard = || CachePadded::new(Shard(std::array::from_fn(|_| AtomicU64::new(0))));
-        Self { shards: (0..SHARDS).map(|_| shard()).collect(), timings: Timings::new() }
+        let cells = || CachePadded::new(Cells(std::array::from_fn(|_| AtomicU64::new(0))));
+        Self { shards: (0..ThreadNumber::COUNT).map(|_| cells()).collect(), timings: Timings::new() }
     }
 
     #[inline]
     pub(crate) fn add(&self, counter: Counter, amount: u64) {
-        if let Some(cell) = self.shards.get(shard_of_thread()).and_then(|s| s.0.get(counter as usize)) {
-            cell.fetch_add(amount, Ordering::Relaxed);
+        let number = ThreadNumber::of_this();
+        if let Some(cell) = self.shards.get(number.index()).and_then(|cells| cells.0.get(counter as usize)) {
+            number.add(cell, amount);
         }
     }
 
@@ -170,27 +168,9 @@ impl Counters {
     }
 
     fn sum(&self, counter: Counter) -> u64 {
-        let cells = self.shards.iter().filter_map(|s| s.0.get(counter as usize));
+        let cells = self.shards.iter().filter_map(|cells| cells.0.get(counter as usize));
         cells.map(|cell| cell.load(Ordering::Relaxed)).sum()
     }
-}
-
-/// A number below [`SHARDS`] that is the thread's own for as long as there are no more threads than shards.
-#[inline]
-pub(crate) fn shard_of_thread() -> usize {
-    static NEXT: std::sync::atomic::AtomicUsize = std::sync::atomic::AtomicUsize::new(0);
-    thread_local! {
-        static SHARD: Cell<usize> = const { Cell::new(usize::MAX) };
-    }
-    SHARD
-        .try_with(|shard| {
-            if shard.get() == usize::MAX {
-                // A plain std atomic: which shard a thread counts in has no effect on what it does.
-                shard.set(NEXT.fetch_add(1, Ordering::Relaxed) % SHARDS);
-            }
-            shard.get()
-        })
-        .unwrap_or(0)
 }
 
 #[cfg(all(test, not(loom)))]

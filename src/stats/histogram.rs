@@ -19,7 +19,7 @@ use std::time::Duration;
 
 use crossbeam_utils::CachePadded;
 
-use super::counters::shard_of_thread;
+use super::thread_number::ThreadNumber;
 use crate::sync::atomic::{AtomicU64, Ordering};
 
 /// Into how many buckets a doubling is cut.
@@ -53,7 +53,7 @@ const fn upper_of(bucket: usize) -> u64 {
 
 const _: () = assert!(bucket_of(u64::MAX) == BUCKETS - 1 && upper_of(BUCKETS - 1) == LIMIT);
 
-/// What is recorded by threads whose numbers in [`shard_of_thread`] lie so far apart.
+/// What is recorded by threads whose [numbers](ThreadNumber) lie so far apart.
 #[derive(Debug)]
 struct Shard {
     buckets: [AtomicU64; BUCKETS],
@@ -76,7 +76,9 @@ impl Recorder {
 
     pub(super) fn record(&self, duration: Duration) {
         let nanoseconds = nanoseconds(duration);
-        let Some(shard) = self.shards.get(shard_of_thread() % self.shards.len().max(1)) else { return };
+        let Some(shard) = self.shards.get(ThreadNumber::of_this().index() % self.shards.len().max(1)) else {
+            return;
+        };
         if let Some(bucket) = shard.buckets.get(bucket_of(nanoseconds)) {
             bucket.fetch_add(1, Ordering::Relaxed);
         }

@@ -3,6 +3,7 @@
 //! | file | what |
 //! |---|---|
 //! | `counters` | how often, and how many bytes |
+//! | `thread_number` | where a thread counts: cells of its own, as far as they go round |
 //! | `timings` | how long what is slow took |
 //! | `histogram` | the distribution of durations |
 //! | `metric` | all figures in one form, with names, units and help |
@@ -15,6 +16,7 @@ mod counters;
 mod histogram;
 mod metric;
 mod openmetrics;
+mod thread_number;
 mod timings;
 
 pub use counters::Counts;
@@ -23,6 +25,7 @@ pub use metric::{Metric, MetricValue, Unit};
 pub use openmetrics::OpenMetrics;
 pub use timings::Latencies;
 
-pub(crate) use counters::{Counter, Counters, shard_of_thread};
+pub(crate) use counters::{Counter, Counters};
 pub(crate) use metric::{figures, metric_name};
+pub(crate) use thread_number::ThreadNumber;
 pub(crate) use timings::Timed;
