@@ -5,7 +5,7 @@
 //! result at the newest node, where the next read finds it.
 
 use super::guard::Guard;
-use super::page::Page;
+use super::page::{Contents, Page};
 use super::shared::{Inner, PageCache};
 use crate::error::{Error, Result};
 use crate::failpoints::failpoint;
@@ -23,21 +23,24 @@ impl<F: Fragment> Guard<'_, F> {
     /// # Errors
     /// [`ReservedPageId`](Error::ReservedPageId), [`Closed`](Error::Closed), and what can go wrong in reading records:
     /// [`Io`](Error::Io), [`Corruption`](Error::Corruption), [`Decode`](Error::Decode).
-    // Always: what is returned is many words, most of which nobody looks at where this is inlined.
+    // Always: what is returned is many words, most of which nobody looks at where this is inlined (see `Page`).
     #[inline(always)]
     pub fn get(&self, page_id: PageId) -> Result<Option<Page<'_, F>>> {
         let inner = self.inner;
         inner.core.gate().admit_read()?;
-        let Some(seen) = inner.table.look_up(page_id, &self.epoch) else { return inner.absent(page_id) };
+        let Some(seen) = inner.table.look_up(page_id, &self.epoch) else {
+            return inner.absent(page_id).map(|()| None);
+        };
         if let Some(content) = seen.hit() {
             inner.core.counters().one(Counter::Hit);
-            return Ok(Some(Page::whole(self, seen, content)));
+            return Ok(Some(Page::new(self, seen, Contents::Whole(content))));
         }
-        self.get_slowly(page_id)
+        let found = self.get_slowly(page_id)?;
+        Ok(found.map(|(seen, contents)| Page::new(self, seen, contents)))
     }
 
     #[cold]
-    fn get_slowly(&self, page_id: PageId) -> Result<Option<Page<'_, F>>> {
+    fn get_slowly(&self, page_id: PageId) -> Result<Option<(Seen<'_, F>, Contents<'_, F>)>> {
         let inner = self.inner;
         if page_id == PageId::META {
             return Err(Error::ReservedPageId);
@@ -53,27 +56,27 @@ impl<F: Fragment> Guard<'_, F> {
                 // It was replaced since it was first looked up. A record that is not written yet has its contents in memory, and
                 // must not be read: its bytes may not be there.
                 inner.core.counters().one(Counter::Hit);
-                return Ok(Some(Page::whole(self, seen, content)));
+                return Ok(Some((seen, Contents::Whole(content))));
             }
             if head.depth() == 0 {
                 // Most pages are one record; without a chain there is nothing to collect and to merge.
                 let Some(page) = inner.fetch(page_id, head.newest())? else { continue };
-                return Ok(Some(self.paged_in(seen, page)));
+                return Ok(Some((seen, self.paged_in(seen, page))));
             }
             let chain = head.read();
             if chain.missing().next().is_none() {
                 inner.core.counters().one(Counter::Hit);
                 head.newest().touch();
-                return Ok(Some(Page::chain(self, seen, chain)));
+                return Ok(Some((seen, Contents::of_chain(chain))));
             }
             if let Some(page) = inner.merge_chain(page_id, &chain, None)? {
-                return Ok(Some(self.paged_in(seen, page)));
+                return Ok(Some((seen, self.paged_in(seen, page))));
             }
         }
     }
 
     /// Installs a page that was read, and keeps the budget.
-    fn paged_in<'g>(&'g self, seen: Seen<'g, F>, page: Content<F>) -> Page<'g, F> {
+    fn paged_in<'g>(&'g self, seen: Seen<'g, F>, page: Content<F>) -> Contents<'g, F> {
         let inner = self.inner;
         let head = seen.head(&inner.table, &self.epoch);
         inner.core.counters().one(Counter::Miss);
@@ -81,7 +84,7 @@ impl<F: Fragment> Guard<'_, F> {
         let content = head.newest().install(page);
         let _ = head.shed(|place, length| inner.core.is_written(place, length));
         inner.keep_budget();
-        Page::whole(self, seen, content)
+        Contents::Whole(content)
     }
 }
 
@@ -109,11 +112,11 @@ impl<F: Fragment> PageCache<F> {
 
 impl<F: Fragment> Inner<F> {
     #[cold]
-    fn absent<'g>(&self, page_id: PageId) -> Result<Option<Page<'g, F>>> {
+    fn absent(&self, page_id: PageId) -> Result<()> {
         if page_id == PageId::META {
             return Err(Error::ReservedPageId);
         }
-        self.check_absent(page_id).map(|()| None)
+        self.check_absent(page_id)
     }
 
     /// The page in one piece, with another fragment on top if there is one. `None` if a record is not needed by anyone

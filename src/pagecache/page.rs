@@ -1,13 +1,13 @@
 //! A page, seen through a guard.
 
-use std::cell::OnceCell;
+use std::cell::Cell;
 use std::fmt;
 
 use super::guard::Guard;
 use super::shared::Inner;
 use crate::ids::{Lsn, PageId, Version};
 use crate::pages::Fragment;
-use crate::pages::chain::{ChainRead, Head, Part, Seen};
+use crate::pages::chain::{ChainRead, Head, Part, Seen, merge_resident};
 use crate::pages::node_ref::NodeRef;
 
 /// One version of a page, for as long as its guard lives.
@@ -30,16 +30,23 @@ use crate::pages::node_ref::NodeRef;
 /// # }
 /// ```
 pub struct Page<'g, F: Fragment> {
-    // It is returned by value from the quickest of all calls: so it is kept small.
+    // It is returned by value from the quickest of all calls. So what is inlined where it is used hands no reference to it to what is not:
+    // then it stays in registers, and the next read need not wait for stores that wait for this one.
     guard: &'g Guard<'g, F>,
     seen: Seen<'g, F>,
     contents: Contents<'g, F>,
 }
 
-enum Contents<'g, F: Fragment> {
+pub(super) enum Contents<'g, F: Fragment> {
     Whole(&'g F),
-    /// All of it is in memory, to be merged when that is asked for.
-    Chain(ChainRead<'g, F>, OnceCell<&'g F>),
+    /// All of it is in memory, in parts, newest first, to be merged when that is asked for.
+    Parts(Vec<Part<'g, F>>, Cell<Option<&'g F>>),
+}
+
+impl<'g, F: Fragment> Contents<'g, F> {
+    pub(super) fn of_chain(chain: ChainRead<'g, F>) -> Self {
+        Self::Parts(chain.into_parts(), Cell::new(None))
+    }
 }
 
 impl<F: Fragment> fmt::Debug for Page<'_, F> {
@@ -55,12 +62,8 @@ impl<F: Fragment> fmt::Debug for Page<'_, F> {
 
 impl<'g, F: Fragment> Page<'g, F> {
     #[inline]
-    pub(super) fn whole(guard: &'g Guard<'g, F>, seen: Seen<'g, F>, content: &'g F) -> Self {
-        Self { guard, seen, contents: Contents::Whole(content) }
-    }
-
-    pub(super) fn chain(guard: &'g Guard<'g, F>, seen: Seen<'g, F>, chain: ChainRead<'g, F>) -> Self {
-        Self { guard, seen, contents: Contents::Chain(chain, OnceCell::new()) }
+    pub(super) fn new(guard: &'g Guard<'g, F>, seen: Seen<'g, F>, contents: Contents<'g, F>) -> Self {
+        Self { guard, seen, contents }
     }
 
     #[inline]
@@ -80,17 +83,12 @@ impl<'g, F: Fragment> Page<'g, F> {
     pub fn merged(&self) -> &'g F {
         match &self.contents {
             Contents::Whole(content) => content,
-            Contents::Chain(chain, merged) => merged.get_or_init(|| self.merge(chain)),
+            Contents::Parts(parts, merged) => merged.get().unwrap_or_else(|| {
+                let content = merge(self.guard, self.seen, parts);
+                merged.set(Some(content));
+                content
+            }),
         }
-    }
-
-    #[cold]
-    fn merge(&self, chain: &ChainRead<'g, F>) -> &'g F {
-        let (head, inner) = (self.head(), self.inner());
-        let content = head.newest().install(chain.merge_resident());
-        let _ = head.shed(|place, length| inner.core.is_written(place, length));
-        inner.keep_budget();
-        content
     }
 
     /// The fragments that the page is made of, unmerged, the newest first. The oldest of them may itself be the merger of
@@ -142,6 +140,16 @@ impl<'g, F: Fragment> Page<'g, F> {
     }
 }
 
+/// Merges a page, and leaves the result for later readers.
+#[cold]
+fn merge<'g, F: Fragment>(guard: &'g Guard<'g, F>, seen: Seen<'g, F>, parts: &[Part<'g, F>]) -> &'g F {
+    let (inner, head) = (guard.inner, seen.head(&guard.inner.table, &guard.epoch));
+    let content = head.newest().install(merge_resident(parts));
+    let _ = head.shed(|place, length| inner.core.is_written(place, length));
+    inner.keep_budget();
+    content
+}
+
 fn resident<'g, F: Fragment>(part: &Part<'g, F>) -> Option<&'g F> {
     match part {
         Part::Resident { fragment, .. } => Some(fragment),
@@ -168,7 +176,7 @@ impl<'g, F: Fragment> Iterator for Fragments<'_, 'g, F> {
         let at = self.next;
         self.next += 1;
         match &self.page.contents {
-            Contents::Chain(chain, _) => chain.parts().get(at).and_then(resident),
+            Contents::Parts(parts, _) => parts.get(at).and_then(resident),
             Contents::Whole(content) => (at == 0).then_some(*content),
         }
     }

@@ -315,11 +315,6 @@ pub(crate) struct ChainRead<'g, F: Fragment> {
 }
 
 impl<'g, F: Fragment> ChainRead<'g, F> {
-    /// The parts, newest first. There is at least one.
-    pub(crate) fn parts(&self) -> &[Part<'g, F>] {
-        &self.parts
-    }
-
     /// The nodes whose records have to be read, newest first.
     pub(crate) fn missing(&self) -> impl Iterator<Item = NodeRef<'g, F>> {
         self.parts.iter().filter_map(|part| match part {
@@ -346,14 +341,19 @@ impl<'g, F: Fragment> ChainRead<'g, F> {
         on_top.into_iter().chain(newest_to_oldest).collect::<Option<Vec<_>>>().map(merge)
     }
 
-    /// The page in one piece, if nothing of it has to be read.
-    pub(crate) fn merge_resident(&self) -> Content<F> {
-        let resident = self.parts.iter().filter_map(|part| match part {
-            Part::Resident { fragment, heap } => Some((*fragment, *heap)),
-            Part::Missing(_) => None,
-        });
-        merge(resident.collect())
+    /// The parts, newest first. There is at least one.
+    pub(crate) fn into_parts(self) -> Vec<Part<'g, F>> {
+        self.parts
     }
+}
+
+/// The page in one piece, if nothing of it has to be read.
+pub(crate) fn merge_resident<F: Fragment>(parts: &[Part<'_, F>]) -> Content<F> {
+    let resident = parts.iter().filter_map(|part| match part {
+        Part::Resident { fragment, heap } => Some((*fragment, *heap)),
+        Part::Missing(_) => None,
+    });
+    merge(resident.collect())
 }
 
 /// Merges fragments, newest first, each with its heap bytes: their sum is the guess of the page's.

@@ -32,7 +32,7 @@ fn links_fill_chunks_and_are_read_newest_first() {
         assert_eq!(places.len(), 60);
         assert_eq!(head.node(Version(33)).unwrap().fragment().unwrap().read(), [33]);
         assert!(world.get(head).iter().copied().eq(1..=60));
-        assert_eq!(head.read().parts().len(), 1);
+        assert_eq!(head.read().into_parts().len(), 1);
     }
     world.end();
 }
@@ -50,7 +50,7 @@ fn a_read_after_a_link_takes_the_merged_page_and_what_came_since() {
         let head = world.head(&guard);
         assert!(head.hit().is_none());
         assert!(
-            matches!(head.read().parts(), [Part::Resident { fragment: a, .. }, Part::Resident { fragment: b, .. }]
+            matches!(&head.read().into_parts()[..], [Part::Resident { fragment: a, .. }, Part::Resident { fragment: b, .. }]
             if a.read() == [3] && b.read() == [1, 2])
         );
         assert_eq!(world.get(head), [1, 2, 3]);
@@ -179,7 +179,9 @@ fn eviction_keeps_what_cannot_be_read_back_and_what_readers_hold() {
         assert_eq!(merged, [1, 2, 3, 4, 5, 6]);
         assert!(held.iter().map(|fragment| fragment.read()[0]).eq((1..=6).rev()));
         let read = head.read();
-        assert!(matches!(read.parts()[0], Part::Resident { fragment, .. } if fragment.read() == [6]));
+        assert!(
+            matches!(head.read().into_parts()[0], Part::Resident { fragment, .. } if fragment.read() == [6])
+        );
         assert_eq!(read.missing().map(|node| node.version().0).collect::<Vec<_>>(), [5, 4, 3, 2, 1]);
         assert_eq!(world.get_or_fetch(head), [1, 2, 3, 4, 5, 6]);
         assert!(!head.evict(written).some_stay);
