@@ -117,7 +117,7 @@ impl ThreadNumber {
 
 #[cfg(all(test, not(loom)))]
 mod tests {
-    use std::sync::Barrier;
+    use std::sync::{Arc, Barrier};
 
     use super::{AtomicU64, OWNED, Ordering, ThreadNumber};
 
@@ -165,25 +165,25 @@ mod tests {
 
     #[test]
     fn what_a_thread_counts_at_its_very_end_is_counted() {
-        struct Late<'a>(&'a [AtomicU64]);
-        impl Drop for Late<'_> {
+        struct Late(Arc<[AtomicU64]>);
+        impl Drop for Late {
             fn drop(&mut self) {
                 let number = ThreadNumber::of_this();
                 number.add(&self.0[number.index()], 1);
             }
         }
         thread_local! {
-            static LATE: std::cell::RefCell<Option<Late<'static>>> = const { std::cell::RefCell::new(None) };
+            static LATE: std::cell::RefCell<Option<Late>> = const { std::cell::RefCell::new(None) };
         }
-        let cells: &'static [AtomicU64] =
-            Vec::leak((0..ThreadNumber::COUNT).map(|_| AtomicU64::new(0)).collect());
+        let cells: Arc<[AtomicU64]> = (0..ThreadNumber::COUNT).map(|_| AtomicU64::new(0)).collect();
         for first in [true, false] {
             // Destructors run in the order in which their values were first used, or in the other one: so once each way.
+            let late = Late(Arc::clone(&cells));
             let thread = std::thread::spawn(move || {
                 if first {
                     ThreadNumber::of_this();
                 }
-                LATE.with(|late| late.replace(Some(Late(cells))));
+                LATE.with(|home| home.replace(Some(late)));
                 ThreadNumber::of_this();
             });
             thread.join().unwrap();
