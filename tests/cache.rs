@@ -9,7 +9,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use common::{Bytes, Dice, alone, open, read, replace};
-use pagelog::{Allocated, Config, MemoryStorage, PageCache, PageId, Stats, Version};
+use pagelog::{Config, MemoryStorage, PageCache, PageId, Stats, Version};
 
 /// The payload of most pages.
 const LENGTH: usize = 500;
@@ -218,46 +218,50 @@ fn many_small_links_keep_to_the_budget_by_shorter_chains() {
     assert!((1000..5000).contains(&stats.counts.consolidations), "{stats:?}");
 }
 
-/// One change or read of one of the pages, or a new page.
 /// On a busy machine a reader can wait for a processor while it holds a guard, and for long. Writers beside it once had ten times the budget
 /// waiting to be freed (the long soak at a load of ten).
 #[test]
 fn writers_beside_a_reader_that_stays_keep_to_the_budget_and_go_on() {
     const CAPACITY: u64 = 4 << 20;
     const WRITERS: usize = 2;
+    /// Each so many writes.
+    const TURNS: u32 = 20;
+    const WRITES: u32 = 5;
+    /// Somewhat less than each waits.
+    const WAIT: Duration = Duration::from_micros(1600);
     let _turn = alone();
     let storage = Arc::new(MemoryStorage::new());
     let cache = open(Config::with_storage(storage).cache_capacity(CAPACITY).io_buffer_size(64 << 10));
     let guard = cache.pin();
     let dead = || cache.stats().dead_bytes;
-    let write = |page: &Allocated, version: &mut Version| {
-        *version = replace(&cache, page.page_id, *version, &[2; 1000]);
-    };
-    let written = AtomicU64::new(0);
-    thread::scope(|scope| {
-        for _ in 0..WRITERS {
-            scope.spawn(|| {
-                let page = cache.allocate(Bytes(vec![1; 1000])).unwrap();
-                let mut version = page.version;
-                // There is next to nothing else in the budget.
-                while dead() <= CAPACITY {
-                    write(&page, &mut version);
-                }
-                let began = Instant::now();
-                while began.elapsed() < Duration::from_millis(300) {
-                    write(&page, &mut version);
-                    written.fetch_add(1, Ordering::Relaxed);
-                }
-            });
+    let write_and_wait = || {
+        let page = cache.allocate(Bytes(vec![1; 1000])).unwrap();
+        let mut version = page.version;
+        let mut write = || version = replace(&cache, page.page_id, version, &[2; 1000]);
+        // There is next to nothing else in the budget.
+        while dead() <= CAPACITY {
+            write();
         }
+        let turns = (0..TURNS).map(|_| {
+            let began = Instant::now();
+            (0..WRITES).for_each(|_| write());
+            began.elapsed()
+        });
+        // The quickest: others may have kept it waiting, too, but hardly each time.
+        turns.min().unwrap()
+    };
+    let quickest = thread::scope(|scope| {
+        let writers: Vec<_> = (0..WRITERS).map(|_| scope.spawn(write_and_wait)).collect();
+        writers.into_iter().map(|writer| writer.join().unwrap()).min().unwrap()
     });
-    let (written, dead) = (written.into_inner(), dead());
+    let dead = dead();
     drop(guard);
-    assert!(dead < CAPACITY * 5 / 4, "{dead} bytes wait for the reader, after {written} writes more");
-    // They have waited with each write, and not for the reader's end.
-    assert!(written > 20, "{written} writes");
+    assert!(quickest >= WRITES * WAIT, "{WRITES} writes took {quickest:?}");
+    // It goes on, and not for nothing.
+    assert!(dead < CAPACITY * 5 / 4, "{dead} bytes wait for the reader");
 }
 
+/// One change or read of one of the pages, or a new page.
 fn step(cache: &PageCache<Bytes>, pages: &[PageId], dice: &mut Dice) {
     let page_id = pages[dice.below(pages.len() as u64) as usize];
     let bytes = Bytes(vec![1; 100 + dice.below(1500) as usize]);

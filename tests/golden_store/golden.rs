@@ -243,11 +243,15 @@ impl Golden {
     }
 }
 
-/// Opens files of which nothing is known, reads all that is there, checks it, changes something, and opens it again.
+/// Opens files of which nothing is known, reads all that is there, checks it, changes something, and opens it again. Returns how long
+/// the disk was before it was closed, if it came so far.
 #[allow(dead_code, reason = "for the fuzz targets")]
-pub fn exercise(files: &Files, pages: u64) {
-    let storage = storage_of(files);
-    let open = |read_only| match config(&storage).read_only(read_only).open::<Bytes>() {
+pub fn exercise(files: &Files, pages: u64) -> usize {
+    use_somehow(&storage_of(files), pages).unwrap_or(0)
+}
+
+fn use_somehow(storage: &Arc<MemoryStorage>, pages: u64) -> Option<usize> {
+    let open = |read_only| match config(storage).read_only(read_only).open::<Bytes>() {
         Ok(cache) => Some(cache),
         Err(error) => {
             assert!(is_refusal(&error), "{error:?}");
@@ -255,16 +259,16 @@ pub fn exercise(files: &Files, pages: u64) {
         }
     };
     for doubtful in [Doubtful::Serve, Doubtful::Refuse] {
-        match config(&storage).open_tolerantly::<Bytes>(doubtful) {
+        match config(storage).open_tolerantly::<Bytes>(doubtful) {
             Ok((cache, damage)) => drop((look(&cache, pages), damage.to_string())),
             Err(error) => assert!(is_refusal(&error), "{error:?}"),
         }
     }
-    let Some(cache) = open(true) else { return };
+    let cache = open(true)?;
     let (before, unreadable) = look(&cache, pages);
     let _ = cache.verify();
     drop(cache);
-    let Some(cache) = open(false) else { return };
+    let cache = open(false)?;
     assert_eq!(look(&cache, pages), (before, unreadable), "it is another one when it is opened for writing");
     for (page_id, version) in (1..=pages).filter_map(|id| Some((id, cache.version(PageId::new(id)).ok()??))) {
         let (id, fragment) = (PageId::new(page_id), Bytes(vec![page_id as u8; 30]));
@@ -275,12 +279,15 @@ pub fn exercise(files: &Files, pages: u64) {
         };
     }
     let _ = (cache.allocate(Bytes(b"new".to_vec())), cache.attempt_gc(), cache.flush());
+    let length = |name: &String| storage.open(name, Access::Read).and_then(|file| file.len()).unwrap();
+    let longest = storage.list().unwrap().iter().map(length).sum::<u64>() as usize;
     let after = look(&cache, pages);
     let is_closed = cache.close().is_ok();
     drop(cache);
     if is_closed && let Some(cache) = open(false) {
         assert_eq!(look(&cache, pages), after, "it is another one when it is opened again");
     }
+    Some(longest)
 }
 
 fn is_refusal(error: &Error) -> bool {

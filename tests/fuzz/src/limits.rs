@@ -1,4 +1,4 @@
-//! Any bytes are done with in two seconds, and take no more memory than twice their length and 16 MiB.
+//! Any bytes are done with in two seconds, and take no more memory than twice their length and 16 MiB, beside a disk that is in memory.
 
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -47,12 +47,24 @@ unsafe impl GlobalAlloc for Counting {
 
 /// Runs something on so many bytes of input. Panics if it takes too long or too much memory.
 pub fn limited(bytes: usize, work: impl Fn()) {
+    limited_beside_disk(bytes, || {
+        work();
+        0
+    });
+}
+
+/// The same for what works with a disk in memory, and says how long that has become.
+///
+/// Story: a store whose segments were damaged into ones of 2.6 MB, with a checksum made right, was opened and written to. Seven of them,
+/// filled with zeros, were counted as memory that 38 KB of input had taken.
+pub fn limited_beside_disk(bytes: usize, work: impl Fn() -> usize) {
     let before = NOW.load(Ordering::Relaxed);
     PEAK.store(before, Ordering::Relaxed);
     let began = Instant::now();
-    work();
+    let disk = work();
     let used = PEAK.load(Ordering::Relaxed).saturating_sub(before);
-    assert!(used <= 2 * bytes + SPARE, "{used} bytes were allocated for an input of {bytes}");
+    let bound = 2 * bytes + SPARE + disk;
+    assert!(used <= bound, "{used} bytes were allocated for an input of {bytes}, beside a disk of {disk}");
     if began.elapsed() > SLOWEST {
         // Perhaps others had the processor: once more, by this thread's own time.
         let before = own_time();

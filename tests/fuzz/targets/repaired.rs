@@ -6,7 +6,7 @@ use std::sync::LazyLock;
 
 use libfuzzer_sys::fuzz_target;
 use pagelog_fuzz::golden::{Golden, exercise};
-use pagelog_fuzz::limits::limited;
+use pagelog_fuzz::limits::limited_beside_disk;
 use pagelog_fuzz::mutation::{damaged, stores};
 use pagelog_fuzz::repair::repair;
 
@@ -16,5 +16,5 @@ fuzz_target!(|input: &[u8]| {
     let Some((golden, mut files)) = damaged(&STORES, input) else { return };
     repair(&mut files, &golden.files);
     let length = files.values().map(Vec::len).sum();
-    limited(length, || exercise(&files, golden.pages));
+    limited_beside_disk(length, || exercise(&files, golden.pages));
 });
