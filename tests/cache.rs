@@ -218,15 +218,18 @@ fn many_small_links_keep_to_the_budget_by_shorter_chains() {
     assert!((1000..5000).contains(&stats.counts.consolidations), "{stats:?}");
 }
 
+/// How often this thread has slept or waited so far, where the system tells.
+fn times_slept() -> Option<u64> {
+    let status = std::fs::read_to_string("/proc/thread-self/status").ok()?;
+    status.lines().find_map(|line| line.strip_prefix("voluntary_ctxt_switches:"))?.trim().parse().ok()
+}
+
 /// On a busy machine a reader can wait for a processor while it holds a guard, and for long. Writers beside it once had ten times the budget
 /// waiting to be freed (the long soak at a load of ten).
 #[test]
 fn writers_beside_a_reader_that_stays_keep_to_the_budget_and_go_on() {
     const CAPACITY: u64 = 4 << 20;
-    const WRITERS: usize = 2;
-    /// Each so many writes.
-    const TURNS: u32 = 20;
-    const WRITES: u32 = 5;
+    const WRITES: u32 = 100;
     /// Somewhat less than each waits.
     const WAIT: Duration = Duration::from_micros(1600);
     let _turn = alone();
@@ -234,29 +237,29 @@ fn writers_beside_a_reader_that_stays_keep_to_the_budget_and_go_on() {
     let cache = open(Config::with_storage(storage).cache_capacity(CAPACITY).io_buffer_size(64 << 10));
     let guard = cache.pin();
     let dead = || cache.stats().dead_bytes;
-    let write_and_wait = || {
-        let page = cache.allocate(Bytes(vec![1; 1000])).unwrap();
-        let mut version = page.version;
-        let mut write = || version = replace(&cache, page.page_id, version, &[2; 1000]);
-        // There is next to nothing else in the budget.
-        while dead() <= CAPACITY {
-            write();
-        }
-        let turns = (0..TURNS).map(|_| {
-            let began = Instant::now();
+    let (took, slept) = thread::scope(|scope| {
+        let writer = scope.spawn(|| {
+            let page = cache.allocate(Bytes(vec![1; 1000])).unwrap();
+            let mut version = page.version;
+            let mut write = || version = replace(&cache, page.page_id, version, &[2; 1000]);
+            // There is next to nothing else in the budget.
+            while dead() <= CAPACITY {
+                write();
+            }
+            let (began, slept) = (Instant::now(), times_slept());
             (0..WRITES).for_each(|_| write());
-            began.elapsed()
+            (began.elapsed(), slept.and_then(|before| Some(times_slept()? - before)))
         });
-        // The quickest: others may have kept it waiting, too, but hardly each time.
-        turns.min().unwrap()
-    };
-    let quickest = thread::scope(|scope| {
-        let writers: Vec<_> = (0..WRITERS).map(|_| scope.spawn(write_and_wait)).collect();
-        writers.into_iter().map(|writer| writer.join().unwrap()).min().unwrap()
+        writer.join().unwrap()
     });
     let dead = dead();
     drop(guard);
-    assert!(quickest >= WRITES * WAIT, "{WRITES} writes took {quickest:?}");
+    assert!(took >= WRITES * WAIT, "{WRITES} writes took {took:?}");
+    // On a busy machine they may have taken long without a wait of their own, and now and then have to wait no more.
+    assert!(
+        slept.is_none_or(|slept| slept >= u64::from(WRITES / 2)),
+        "it slept {slept:?} times in {WRITES} writes"
+    );
     // It goes on, and not for nothing.
     assert!(dead < CAPACITY * 5 / 4, "{dead} bytes wait for the reader");
 }
