@@ -24,6 +24,9 @@ use crate::sync::epoch::Guard;
 /// In the second leaf of the table.
 const PAGE: PageId = PageId(if cfg!(miri) { 301 } else { 70_001 });
 const LENGTH: u32 = 10;
+/// How long the collector may take. It is the process's, and some tests stand still under a guard for a second or two; under an interpreter, of
+/// which all threads have one processor, that is minutes.
+const PATIENCE: Duration = Duration::from_secs(if cfg!(miri) { 3600 } else { 60 });
 
 /// A list of numbers that notes in a ledger how many there are, and that notices being dropped twice.
 struct Counted {
@@ -180,8 +183,7 @@ impl World {
     /// Drops the table, lets the collector run, and checks that nothing is left.
     fn end(mut self) {
         self.table = None;
-        // The collector is the process's, and some tests stand still under a guard for a second or two.
-        let patience = Instant::now() + Duration::from_secs(60);
+        let patience = Instant::now() + PATIENCE;
         while self.ledger.load(Ordering::SeqCst) != 0 || self.budget.used_exactly() != 0 {
             epoch::pin().flush();
             if Instant::now() > patience {
@@ -206,7 +208,7 @@ impl World {
 
     /// Has the collector free what is dead.
     fn bury_the_dead(&self) {
-        let patience = Instant::now() + Duration::from_secs(60);
+        let patience = Instant::now() + PATIENCE;
         while self.budget.dead_exactly() != 0 && Instant::now() < patience {
             epoch::pin().flush();
             std::thread::sleep(Duration::from_millis(1));
