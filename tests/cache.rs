@@ -9,7 +9,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use common::{Bytes, Dice, alone, open, read, replace};
-use pagelog::{Config, MemoryStorage, PageCache, PageId, Stats, Version};
+use pagelog::{Config, MemoryStorage, PageCache, PageId, Stats};
 
 /// The payload of most pages.
 const LENGTH: usize = 500;
