@@ -44,8 +44,9 @@ interpreted=(pages:: segments:: log::ring:: log::gate:: --skip pages::ghosts:: -
 
 miri() {
     install rust-src miri
-    # crossbeam-epoch is not written to the rules of stacked borrows.
-    CARGO_TARGET_DIR="$folder/miri" MIRIFLAGS="-Zmiri-tree-borrows -Zmiri-disable-isolation" \
+    # crossbeam-epoch is not written to the rules of stacked borrows. And it keeps addresses as numbers, behind which Miri sees nothing: what
+    # waits in the process's collector when the last thread ends counts as leaked, if there is any. The leak checker above looks for leaks.
+    CARGO_TARGET_DIR="$folder/miri" MIRIFLAGS="-Zmiri-tree-borrows -Zmiri-disable-isolation -Zmiri-ignore-leaks" \
         cargo +nightly miri test --lib -- -Zunstable-options --report-time "${interpreted[@]}"
 }
 
