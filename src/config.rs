@@ -30,6 +30,8 @@ pub struct Config {
     pub(crate) space_target: f64,
     pub(crate) garbage_collection: bool,
     pub(crate) victim_policy: VictimPolicy,
+    /// `None` depends on the size of the store.
+    pub(crate) relocation_heads: Option<u8>,
     pub(crate) snapshots: bool,
     pub(crate) snapshot_interval: u64,
     /// `None` depends on the page.
@@ -96,6 +98,7 @@ impl Config {
             space_target: 1.25,
             garbage_collection: true,
             victim_policy: VictimPolicy::default(),
+            relocation_heads: None,
             snapshots: true,
             snapshot_interval: 128 << 20,
             max_chain_length: None,
@@ -195,6 +198,16 @@ impl Config {
     #[must_use]
     pub fn victim_policy(mut self, policy: VictimPolicy) -> Self {
         self.victim_policy = policy;
+        self
+    }
+
+    /// How many kinds of records garbage collection keeps apart as it moves them, by how soon they may be expected to be superseded: 1 to 3. What
+    /// lives long then stays in segments of its own and is seldom moved again. Each takes a segment that is partly filled, and two
+    /// in stock. Default: 3 in a store of at least 64 segments, 1 in a smaller one. On a full disk it is always 1, and in a store that
+    /// was created before this could be chosen.
+    #[must_use]
+    pub fn relocation_heads(mut self, heads: u8) -> Self {
+        self.relocation_heads = Some(heads);
         self
     }
 
@@ -310,6 +323,8 @@ impl Config {
         require("io_buffer_size", self.io_buffer_size >= 512, "must be at least 512 bytes")?;
         require("io_buffers", (2..=1024).contains(&self.io_buffers), "must be 2 to 1024")?;
         require("space_target", (1.05..=100.0).contains(&self.space_target), "must be 1.05 to 100")?;
+        let heads = self.relocation_heads.unwrap_or(1);
+        require("relocation_heads", (1..=3).contains(&heads), "must be 1 to 3")?;
         require("snapshot_interval", self.snapshot_interval >= 4096, "must be at least 4096 bytes")?;
         let intervals = Duration::from_millis(1)..=Duration::from_secs(24 * 60 * 60);
         let interval = self.flush_interval.unwrap_or(*intervals.start());
@@ -361,6 +376,8 @@ mod tests {
             (config().io_buffers(1), "io_buffers"),
             (config().space_target(1.0), "space_target"),
             (config().space_target(f64::NAN), "space_target"),
+            (config().relocation_heads(0), "relocation_heads"),
+            (config().relocation_heads(4), "relocation_heads"),
             (config().snapshot_interval(0), "snapshot_interval"),
             (config().flush_every(Duration::ZERO), "flush_every"),
             (config().flush_every(Duration::MAX), "flush_every"),

@@ -1,11 +1,12 @@
 //! Conversions between log sequence numbers, segments and byte offsets, all in one place.
 
-use crate::ids::{Lsn, SegmentId, SlotId};
+use crate::ids::{HeadId, Lsn, SegmentId, SlotId};
 
-/// The segment size and what follows from it.
+/// What a store is created with and keeps: the segment size, what follows from it, and how many heads write segments.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Geometry {
     segment_size: u32,
+    heads: u8,
 }
 
 impl Geometry {
@@ -14,8 +15,20 @@ impl Geometry {
     /// The largest segment: offsets inside one have 26 bits in a packed location.
     pub(crate) const MAX_SEGMENT_SIZE: u32 = 1 << 26;
 
+    /// That of a new store.
     pub(crate) const fn new(segment_size: u32) -> Self {
-        Self { segment_size }
+        Self { segment_size, heads: HeadId::COUNT as u8 }
+    }
+
+    /// The same, with another number of heads: from 2 to [`HeadId::COUNT`].
+    #[must_use]
+    pub(crate) const fn with_heads(self, heads: u8) -> Self {
+        Self { heads, ..self }
+    }
+
+    /// How many heads write segments of the store.
+    pub(crate) const fn heads(self) -> u8 {
+        self.heads
     }
 
     pub(crate) const fn segment_size(self) -> u32 {

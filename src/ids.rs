@@ -135,26 +135,23 @@ number!(
 impl HeadId {
     /// The head of everything that users write.
     pub(crate) const FRESH: Self = Self(0);
-    /// The head of what garbage collection moves.
+    /// The first head of what garbage collection moves: of what lives longest, if there are others.
     pub(crate) const RELOCATED: Self = Self(1);
-    /// How many heads the store runs.
-    pub(crate) const COUNT: usize = 2;
-    /// How many heads the format has room for.
-    pub(crate) const MAXIMUM: usize = 4;
+    /// How many heads new stores have, and the format has room for. Older stores have two.
+    pub(crate) const COUNT: usize = 4;
 
     pub(crate) const fn index(self) -> usize {
         self.0 as usize
     }
 
-    /// The heads that the store runs, by rising numbers.
+    /// All heads that a store may have, by rising numbers.
     pub(crate) fn all() -> impl Iterator<Item = Self> {
-        let all: [Self; Self::COUNT] = [Self::FRESH, Self::RELOCATED];
-        all.into_iter()
+        (0..Self::COUNT as u8).map(Self)
     }
 }
 
-/// One LSN for each head that the format has room for. Unused heads hold zero.
-pub(crate) type HeadLsns = [Lsn; HeadId::MAXIMUM];
+/// One LSN for each head that a store may have. Unused heads hold zero.
+pub(crate) type HeadLsns = [Lsn; HeadId::COUNT];
 
 impl PageId {
     /// The page of the named roots.

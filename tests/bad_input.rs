@@ -309,19 +309,19 @@ fn a_newer_format_version_is_named_and_nothing_is_touched() {
     }
 }
 
-/// Story: a manifest that verifies and says that the store has three heads was refused as a wrong configuration, with the name of an option
-/// that does not exist. Fuzzing found it.
+/// Story: a manifest that verifies and names a number of heads that no store has was refused as a wrong configuration, with the name of an
+/// option that did not exist. Fuzzing found it.
 #[test]
-fn a_manifest_of_a_store_with_other_heads_is_corruption() {
+fn a_manifest_of_a_store_with_too_many_heads_is_corruption() {
     let place = directory();
     fill(place.path());
-    change_head(place.path(), |body| body[9] = 3);
+    change_head(place.path(), |body| body[9] = 5);
     let path = place.path().join("MANIFEST");
     let bytes = fs::read(&path).unwrap();
     let error = open_at(place.path()).unwrap_err();
-    told("a store with three heads", &error, place.path());
+    told("a store with five heads", &error, place.path());
     let Error::Corruption(corruption) = &error else { panic!("{error:?}") };
-    assert!(corruption.to_string().contains("3 heads"), "{corruption}");
+    assert!(corruption.to_string().contains("number of heads"), "{corruption}");
     assert_eq!(fs::read(&path).unwrap(), bytes);
 }
 

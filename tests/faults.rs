@@ -292,7 +292,7 @@ fn a_failure_wakes_those_who_wait_for_a_batch() {
 fn filled(segment_size: u32, capacity: u64, seed: u64) -> Session {
     let mut random = Random::new(seed);
     // Large values on a full disk are in `large_values.rs`.
-    let setting = Setting { segment_size, snapshots: false, ..setting(&mut random) };
+    let setting = Setting { segment_size, snapshots: false, inline_limit: None, ..setting(&mut random) };
     let disk = SimStorage::new(seed);
     disk.set_capacity(Some(capacity));
     let mut session = Session::open(&setting, &disk, Journal::new(State::default(), None), 0).unwrap();

@@ -33,6 +33,8 @@ fn killed(pages: u64) -> (SimStorage, Pages) {
     for (number, page) in all.iter_mut().enumerate().step_by(3) {
         page.version = replace(&cache, page.page_id, page.version, &[number as u8; 64]);
     }
+    // Only what is stable can be cleaned.
+    cache.flush().unwrap();
     for _ in 0..pages / 40 {
         assert!(cache.attempt_gc().unwrap(), "there is something to clean");
         cache.flush().unwrap();

@@ -313,6 +313,38 @@ fn victim_policy_decides_how_much_is_moved_when_some_pages_are_written_more_ofte
     assert_eq!(VictimPolicy::default(), VictimPolicy::MinimumDecliningCost);
 }
 
+/// What sorting is good for: `cargo bench --bench heads` simulates it, and `cargo bench --bench gc` measures it with care.
+#[test]
+fn relocation_heads_keep_apart_what_will_be_superseded_soon() {
+    let _turn = alone();
+    let moved = |heads| {
+        let config = new().relocation_heads(heads).segment_size(16 << 10).io_buffer_size(4096);
+        let cache = open(config.snapshots(false).max_chain_length(64).cache_capacity(64 << 20));
+        let (mut pages, mut links) = (fill(&cache, 2000, 300), vec![0; 2000]);
+        let (mut dice, mut moved) = (Dice::new(5), Vec::new());
+        for _ in 0..2 {
+            for _ in 0..200_000 {
+                let at = dice.below(2000) as usize;
+                let (page_id, version) = pages[at];
+                // Pages grow, and are cut back.
+                links[at] = (links[at] + 1) % 40;
+                pages[at].1 = match links[at] {
+                    0 => replace(&cache, page_id, version, &[1; 300]),
+                    _ => link(&cache, page_id, version, &[1; 30]),
+                };
+            }
+            let counts = cache.stats().counts;
+            moved.push((counts.relocated_bytes as f64, counts.fresh_bytes as f64));
+        }
+        assert!(cache.stats().space_amplification() < 1.5);
+        // The first half of it fills and settles.
+        (moved[1].0 - moved[0].0) / (moved[1].1 - moved[0].1)
+    };
+    let (one, two, three) = (moved(1), moved(2), moved(3));
+    println!("moved for each byte written: one {one:.2}, two {two:.2}, three {three:.2}");
+    assert!(two < 0.92 * one && three < 0.88 * one);
+}
+
 #[test]
 fn garbage_collection_off_leaves_it_to_the_caller() {
     let _turn = alone();

@@ -170,9 +170,13 @@ fn a_mark_in_one_head_proves_the_other() {
         n % 3 == 0
     });
     marker.flush();
-    assert!(cache.attempt_gc().unwrap());
-    let copied = pages.iter().rev().find(|(n, _)| place_of_copy(&disk, &unique(1000 + n)).is_some());
-    let copied = unique(1000 + copied.expect("something was moved").0);
+    let copied = loop {
+        assert!(cache.attempt_gc().unwrap(), "something is to be moved");
+        let mut moved = pages.iter().rev().map(|(n, _)| unique(1000 + n));
+        if let Some(moved) = moved.find(|bytes| place_of_copy(&disk, bytes).is_some()) {
+            break moved;
+        }
+    };
     // One makes the copies stable, the next one says so.
     marker.flush();
     flush_without_a_claim(&cache, &mut marker);

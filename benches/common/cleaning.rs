@@ -106,7 +106,7 @@ pub fn measure(settings: &Settings, distribution: Distribution, policy: VictimPo
     // What the file may have beside the multiple of the live bytes: the heads, the reserve, the claims ahead.
     let live = (pages * (LENGTH + 12)) as f64;
     let slots = live / fill / f64::from(segment);
-    let beside = (9.0 + (slots / 64.0).floor().clamp(1.0, 8.0)) * f64::from(segment) / live;
+    let beside = (13.0 + (slots / 64.0).floor().clamp(1.0, 8.0)) * f64::from(segment) / live;
     let config = Config::with_storage(Arc::new(MemoryStorage::new()))
         .segment_size(segment)
         .io_buffer_size(segment)

@@ -1,10 +1,12 @@
-//! What more write heads would be worth: a simulation of garbage collection, with nothing of the store but the choice of victims.
+//! What write heads are worth: a simulation of garbage collection, with nothing of the store but the choice of victims.
 //!
 //! `cargo bench --bench heads` prints, in a minute or two, moved bytes / user bytes in steady state, for several ways to spread records over
-//! heads. pagelog runs the first one: a head for what users write, and one for what survives cleaning.
+//! heads. pagelog has a head for what users write, and three for what survives cleaning, *by score*. Small stores have one for that.
 //!
 //! * *survivors by heat*: what is moved goes to one of several heads, by how fast the victim's bytes died.
 //! * *survivors by chain*: by how long the chain of the record's page is, that is, how soon it will be cut back and all of it dies.
+//! * *survivors by writes*: by how often the record's page has been written.
+//! * *survivors by score*: by the last two, multiplied: writes x chain^2.
 //! * *fresh by chain*: also what users write goes to one of two heads. The store can't do that: its users' records have one order.
 //!
 //! Environment: `FILL=0.8` live bytes / bytes of the file, `PAGES=20000`, `ROUNDS=20` times as many writes as there are pages (links: as
@@ -29,12 +31,21 @@ enum Load {
     Links,
 }
 
+/// What survivors are sorted by.
+#[derive(Clone, Copy)]
+enum Sorted {
+    Heat,
+    Chain,
+    Writes,
+    Score,
+}
+
 /// Where records go.
 #[derive(Clone, Copy)]
 struct Heads {
     fresh: usize,
     survivors: usize,
-    by_chain: bool,
+    sorted: Sorted,
 }
 
 const BASE: u32 = 1051;
@@ -42,8 +53,8 @@ const LINK: u32 = 91;
 const MOST_LINKS: usize = 48;
 /// The longest a segment can be: a thousand bases.
 const SEGMENT: u32 = 1000 * BASE;
-/// So many victims are remembered, for what is hot and what is cold among them.
-const REMEMBERED: usize = 200;
+/// So many victims, or records, are remembered, for what is hot and what is cold among them.
+const REMEMBERED: usize = 500;
 
 fn size(record: usize) -> u32 {
     if record == 0 { BASE } else { LINK }
@@ -89,20 +100,24 @@ struct Store {
     open: Vec<usize>,
     /// The segments of each page's records, and its life.
     pages: Vec<(Vec<u32>, u32)>,
-    heats: VecDeque<f64>,
+    /// The writes of a life that is over.
+    writes_of_life: f64,
+    /// What was lately sorted.
+    seen: VecDeque<f64>,
     written: u64,
     moved: u64,
 }
 
 impl Store {
-    fn new(heads: Heads, pages: usize, live: f64, fill: f64) -> Self {
+    fn new(heads: Heads, pages: usize, most_links: usize, live: f64, fill: f64) -> Self {
         let all = heads.fresh + heads.survivors;
         // Some hundreds, so that a segment that is being filled matters little.
         let segment = SEGMENT.min((live / 300.0) as u32);
         let count = (live / fill / f64::from(segment)) as usize + all + 3;
         let (segments, free) = (vec![Segment::default(); count], (all..count).collect());
         let (open, pages) = ((0..all).collect(), vec![(Vec::new(), 0); pages]);
-        Self { heads, segment, segments, free, open, pages, heats: VecDeque::new(), written: 0, moved: 0 }
+        let (writes_of_life, seen) = (1.0 + most_links as f64, VecDeque::new());
+        Self { heads, segment, segments, free, open, pages, writes_of_life, seen, written: 0, moved: 0 }
     }
 
     fn put(&mut self, head: usize, page: usize, record: usize) -> u32 {
@@ -149,7 +164,10 @@ impl Store {
         let looks = looks.map(|(at, segment)| (segment.look(now, bytes), at));
         let best = looks.min_by(|((_, one), _), ((_, other), _)| one.total_cmp(other));
         let ((rate, _), victim) = best.expect("a segment is closed");
-        let head = self.heat_head(rate / f64::from(self.segments[victim].live.max(1)));
+        let by_heat = match self.heads.sorted {
+            Sorted::Heat => self.rank(rate / f64::from(self.segments[victim].live.max(1))),
+            _ => 0,
+        };
         self.segments[victim].is_closed = false;
         for (page, life, record) in std::mem::take(&mut self.segments[victim].records) {
             let (page, record) = (page as usize, usize::from(record));
@@ -157,8 +175,15 @@ impl Store {
             if *now != life || records.get(record) != Some(&(victim as u32)) {
                 continue;
             }
-            let among =
-                if self.heads.by_chain { Self::by_chain(self.heads.survivors, records.len()) } else { head };
+            let length = records.len();
+            let chain = length as f64;
+            let writes = f64::from(life) * self.writes_of_life + chain;
+            let among = match self.heads.sorted {
+                Sorted::Heat => by_heat,
+                Sorted::Chain => Self::by_chain(self.heads.survivors, length),
+                Sorted::Writes => self.rank(writes),
+                Sorted::Score => self.rank(writes * chain * chain),
+            };
             let at = self.put(self.heads.fresh + among, page, record);
             self.pages[page].0[record] = at;
             self.moved += u64::from(size(record));
@@ -166,14 +191,14 @@ impl Store {
         self.free.push_back(victim);
     }
 
-    /// Which of the heads for survivors has those of victims that die so fast.
-    fn heat_head(&mut self, heat: f64) -> usize {
-        self.heats.push_back(heat);
-        if self.heats.len() > REMEMBERED {
-            self.heats.pop_front();
+    /// Which of the heads for survivors this belongs to, by its rank among those before.
+    fn rank(&mut self, value: f64) -> usize {
+        self.seen.push_back(value);
+        if self.seen.len() > REMEMBERED {
+            self.seen.pop_front();
         }
-        let cooler = self.heats.iter().filter(|other| **other < heat).count();
-        (cooler * self.heads.survivors / self.heats.len()).min(self.heads.survivors - 1)
+        let lower = self.seen.iter().filter(|other| **other < value).count();
+        (lower * self.heads.survivors / self.seen.len()).min(self.heads.survivors - 1)
     }
 }
 
@@ -189,7 +214,7 @@ fn simulate(load: Load, heads: Heads, pages: usize, fill: f64, rounds: usize) ->
     random.shuffle(&mut order);
     let mean_links = most_links as f64 / 2.0;
     let live = pages as f64 * (f64::from(BASE) + mean_links * f64::from(LINK));
-    let mut store = Store::new(heads, pages, live, fill);
+    let mut store = Store::new(heads, pages, most_links, live, fill);
     for page in 0..pages {
         let links = random.below(most_links + 1);
         store.write(page, true);
@@ -212,21 +237,25 @@ fn main() {
     let (fill, pages, rounds) = (setting("FILL", 0.8), setting("PAGES", 20_000), setting("ROUNDS", 20));
     println!("moved bytes / user bytes, {pages} pages, {fill} of the file live");
     println!("{:<32} {:>8} {:>8} {:>8} {:>8}", "heads", "uniform", "80:20", "Zipf", "links");
-    let heads = |fresh, survivors, by_chain| Heads { fresh, survivors, by_chain };
+    let heads = |fresh, survivors, sorted| Heads { fresh, survivors, sorted };
     let all = [
-        ("fresh, survivors", heads(1, 1, false)),
-        ("fresh, 2 survivors by heat", heads(1, 2, false)),
-        ("fresh, 3 survivors by heat", heads(1, 3, false)),
-        ("fresh, 2 survivors by chain", heads(1, 2, true)),
-        ("fresh, 3 survivors by chain", heads(1, 3, true)),
-        ("2 fresh by chain, survivors", heads(2, 1, true)),
-        ("2 fresh, 2 survivors by chain", heads(2, 2, true)),
+        ("fresh, survivors", heads(1, 1, Sorted::Heat)),
+        ("fresh, 2 survivors by heat", heads(1, 2, Sorted::Heat)),
+        ("fresh, 3 survivors by heat", heads(1, 3, Sorted::Heat)),
+        ("fresh, 2 survivors by chain", heads(1, 2, Sorted::Chain)),
+        ("fresh, 3 survivors by chain", heads(1, 3, Sorted::Chain)),
+        ("fresh, 2 survivors by writes", heads(1, 2, Sorted::Writes)),
+        ("fresh, 3 survivors by writes", heads(1, 3, Sorted::Writes)),
+        ("fresh, 2 survivors by score", heads(1, 2, Sorted::Score)),
+        ("fresh, 3 survivors by score", heads(1, 3, Sorted::Score)),
+        ("2 fresh by chain, survivors", heads(2, 1, Sorted::Chain)),
+        ("2 fresh, 2 survivors by chain", heads(2, 2, Sorted::Chain)),
     ];
     for (name, heads) in all {
         print!("{name:<32}");
         let loads = [Distribution::Uniform, Distribution::EightyTwenty, Distribution::Zipf];
         for load in loads.map(Load::Replacements).into_iter().chain([Load::Links]) {
-            let (is_links, by_chain) = (matches!(load, Load::Links), heads.by_chain || heads.fresh > 1);
+            let (is_links, by_chain) = (matches!(load, Load::Links), matches!(heads.sorted, Sorted::Chain));
             if by_chain && !is_links {
                 print!(" {:>8}", "");
                 continue;

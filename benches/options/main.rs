@@ -50,6 +50,8 @@ fn rows() -> Vec<Row> {
         ("garbage_collection off", |config| config.garbage_collection(false)),
         ("victim_policy Greedy", |config| config.victim_policy(VictimPolicy::Greedy)),
         ("victim_policy CostBenefit", |config| config.victim_policy(VictimPolicy::CostBenefit)),
+        ("relocation_heads 1", |config| config.relocation_heads(1)),
+        ("relocation_heads 2", |config| config.relocation_heads(2)),
         ("snapshots off", |config| config.snapshots(false)),
         ("snapshot_interval 8 MiB", |config| config.snapshot_interval(8 << 20)),
         ("max_chain_length 8", |config| config.max_chain_length(8)),

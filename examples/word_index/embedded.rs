@@ -159,6 +159,7 @@ embed! {
     "src/pagecache/shrink.rs",
     "src/pagecache/snapshot.rs",
     "src/pagecache/statistics.rs",
+    "src/pagecache/survivors.rs",
     "src/pagecache/tests/accounts.rs",
     "src/pagecache/tests/contention.rs",
     "src/pagecache/tests/frozen.rs",

@@ -94,7 +94,8 @@ impl ManifestState {
             store_id,
             kind,
             segment_size,
-            heads: HeadId::COUNT as u8,
+            // A bare log has nothing to move.
+            heads: if kind == StoreKind::Log { 2 } else { HeadId::COUNT as u8 },
             next_segment: SegmentId(1),
             id_bound: 0,
             next_page_id: PageId::FIRST,
@@ -106,7 +107,7 @@ impl ManifestState {
     }
 
     pub(crate) const fn geometry(&self) -> Geometry {
-        Geometry::new(self.segment_size)
+        Geometry::new(self.segment_size).with_heads(self.heads)
     }
 
     /// The segments of one head, oldest first.
@@ -183,7 +184,7 @@ impl ManifestState {
         if !sizes.contains(&head.segment_size) {
             return Err("names an impossible segment size");
         }
-        if !(1..=HeadId::MAXIMUM).contains(&usize::from(head.heads)) {
+        if !(2..=HeadId::COUNT).contains(&usize::from(head.heads)) {
             return Err("names an impossible number of heads");
         }
         Ok(Self {
@@ -280,7 +281,7 @@ mod tests {
     use crate::ids::{HeadId, HeadLsns, Lsn, PageId, SegmentId, SlotId, Version};
     use crate::location::Place;
 
-    const NOTHING: HeadLsns = [Lsn(0); HeadId::MAXIMUM];
+    const NOTHING: HeadLsns = [Lsn(0); HeadId::COUNT];
 
     fn state() -> ManifestState {
         ManifestState::new(StoreId([1; 16]), StoreKind::PageCache, 1024)
@@ -385,7 +386,7 @@ mod tests {
         let wrong = [
             (Place::SLOT_LIMIT, claim(9)),
             (1, claim(0)),
-            (1, Claim { head: HeadId(2), ..claim(9) }),
+            (1, Claim { head: HeadId(4), ..claim(9) }),
             (1, Claim { end: 1025, ..claim(9) }),
             (1, Claim { predecessor: Some(SegmentId(9)), ..claim(9) }),
             (0, claim(1)),

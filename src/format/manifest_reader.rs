@@ -386,17 +386,18 @@ mod tests {
 
     #[test]
     fn sealed_nonsense_is_corruption() {
-        let cases: [(&str, usize, usize, &[u8]); 14] = [
+        let cases: [(&str, usize, usize, &[u8]); 15] = [
             ("a first entry with another number", 0, 8, &[1]),
             ("a store kind that can't be", 0, 39, &[3]),
             ("a segment size that can't be", 0, 40, &[0, 0, 0, 0]),
             ("no heads", 0, 44, &[0]),
+            ("no head for what is moved", 0, 44, &[1]),
             ("five heads", 0, 44, &[5]),
             ("a segment of the table that was never given out", 0, 45, &[18]),
             ("an LSN beyond the log", 0, 35 + 42 + 6, &[1]),
             ("more table entries than there are", 0, 121 - 4, &[0xFF, 0xFF, 0xFF, 0xFF]),
             ("a step where the table goes on", 0, 121 - 4, &[3]),
-            ("a claim for a head that can't be", 1, 35 + 33 + 12, &[2]),
+            ("a claim for a head that can't be", 1, 35 + 33 + 12, &[4]),
             ("a slot twice in the table", 1, 35 + 33, &[1]),
             ("a slot twice in two tables", 2, 35 + 33, &[1]),
             ("an end behind the segment", 1, 35 + 33 + 21, &[1, 2]),

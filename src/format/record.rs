@@ -45,8 +45,6 @@ use crate::ids::{HeadId, HeadLsns, Lsn, PageId, Version};
 pub(crate) const MIN_LENGTH: usize = TAG_AT + 2;
 /// The length of an [`End`](RecordKind::End).
 pub(crate) const END_LENGTH: usize = MIN_LENGTH;
-/// The length of the marks that this version writes.
-pub(crate) const MARK_LENGTH: usize = MIN_LENGTH + mark_body_length(HeadId::COUNT);
 
 const TAG_AT: usize = 4;
 const KIND_BITS: u32 = 4;
@@ -68,13 +66,18 @@ const END: u8 = 9;
 
 const BATCH_END_BODY: usize = 8;
 
+/// The length of the marks of a store with so many heads.
+pub(crate) const fn mark_length(heads: u8) -> usize {
+    MIN_LENGTH + mark_body_length(heads as usize)
+}
+
 const fn mark_body_length(heads: usize) -> usize {
     4 + 8 * heads
 }
 
 // The length of a mark takes one byte for any number of heads, and tags have room for all kinds.
-const _: () = assert!(mark_body_length(HeadId::MAXIMUM) < 0x80 && END < 1 << KIND_BITS);
-const _: () = assert!(MARK_LENGTH == 26 && MIN_LENGTH == 6);
+const _: () = assert!(mark_body_length(HeadId::COUNT) < 0x80 && END < 1 << KIND_BITS);
+const _: () = assert!(mark_length(2) == 26 && MIN_LENGTH == 6);
 
 /// What a record says, without its payload.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -112,11 +115,6 @@ pub(crate) enum RecordKind {
 }
 
 impl RecordKind {
-    /// A mark as this version writes it.
-    pub(crate) const fn mark(end: u32, stable: HeadLsns) -> Self {
-        Self::Mark { end, stable, heads: HeadId::COUNT as u8 }
-    }
-
     #[inline]
     const fn tag(&self) -> u8 {
         match self {
@@ -218,7 +216,7 @@ impl RecordFault {
 pub(crate) fn may_be_mark(bytes: &[u8]) -> bool {
     // The length is looked at too: else bytes chosen for it would have most of a segment checksummed, again and again.
     let is_length =
-        |length: &u8| (1..=HeadId::MAXIMUM).any(|heads| usize::from(*length) == mark_body_length(heads));
+        |length: &u8| (1..=HeadId::COUNT).any(|heads| usize::from(*length) == mark_body_length(heads));
     bytes.get(TAG_AT) == Some(&MARK) && bytes.get(TAG_AT + 1).is_some_and(is_length)
 }
 
@@ -270,7 +268,7 @@ fn put_fields(into: &mut [u8], at: usize, kind: &RecordKind) -> usize {
         }
         RecordKind::BatchEnd { begin } => put_bytes(into, at, begin.0.to_le_bytes()),
         RecordKind::Mark { end, stable, heads } => {
-            debug_assert!((1..=HeadId::MAXIMUM).contains(&usize::from(heads)));
+            debug_assert!((1..=HeadId::COUNT).contains(&usize::from(heads)));
             let mut at = put_bytes(into, at, end.to_le_bytes());
             for lsn in stable.iter().take(usize::from(heads)) {
                 at = put_bytes(into, at, lsn.0.to_le_bytes());

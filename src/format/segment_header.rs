@@ -112,7 +112,7 @@ impl SegmentHeader {
             Some((header, reserved))
         };
         let (header, reserved) = parse().ok_or(SegmentHeaderFault::TooShort)?;
-        if header.head.index() >= HeadId::MAXIMUM {
+        if header.head.index() >= HeadId::COUNT {
             return Err(SegmentHeaderFault::Invalid("names an impossible head"));
         }
         if header.predecessor.map_or(0, |segment| segment.0) >= header.segment.0 {

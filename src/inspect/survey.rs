@@ -83,7 +83,7 @@ impl Inspection {
             if progress(now).is_break() { Err(Error::Cancelled) } else { Ok(()) }
         };
         tell(0)?;
-        for head in (0..).map(HeadId).take(HeadId::MAXIMUM) {
+        for head in (0..).map(HeadId).take(HeadId::COUNT) {
             for (slot, claim) in chain(self, head) {
                 surveyor.segment(slot, claim);
                 tell(self.info.segment_size.into())?;
@@ -288,7 +288,7 @@ impl<'a> Surveyor<'a> {
 
     /// Where each head ends, now that all proof is known.
     fn tips(&self) -> HeadLsns {
-        let mut tips = [Lsn(u64::MAX); HeadId::MAXIMUM];
+        let mut tips = [Lsn(u64::MAX); HeadId::COUNT];
         for stop in self.stops.iter().filter(|stop| self.can_be_tip(stop)) {
             let lsn = self.lsn(stop.claim, stop.offset);
             if let Some(tip) = tips.get_mut(stop.claim.head.index()) {
@@ -400,7 +400,7 @@ impl<'a> Surveyor<'a> {
 
     /// Says of each segment what it is in, and leaves out of its figures what lies behind the tip.
     fn settle_segments(&mut self, tips: &HeadLsns) {
-        for head in (0..).map(HeadId).take(HeadId::MAXIMUM) {
+        for head in (0..).map(HeadId).take(HeadId::COUNT) {
             let tip = tips.get(head.index()).copied().unwrap_or_default();
             let mut is_newest = true;
             for (slot, claim) in chain(self.inspection, head).into_iter().rev() {

@@ -130,8 +130,8 @@ impl From<HeadId> for Lane {
     fn from(head: HeadId) -> Self {
         match head {
             HeadId::FRESH => Self::Fresh,
-            HeadId::RELOCATED => Self::Relocated,
-            HeadId(other) => Self::Other(other),
+            HeadId(other) if head.index() >= HeadId::COUNT => Self::Other(other),
+            _ => Self::Relocated,
         }
     }
 }

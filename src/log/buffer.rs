@@ -16,7 +16,7 @@ use crossbeam_utils::CachePadded;
 use super::blocks::Blocks;
 use super::buffer_state::{AtomicBufferState, BufferState};
 use crate::format::SegmentHeader;
-use crate::format::record::{MARK_LENGTH, MIN_LENGTH};
+use crate::format::record::{MIN_LENGTH, mark_length};
 use crate::geometry::Geometry;
 use crate::ids::{Lsn, SegmentId, SlotId};
 use crate::location::Place;
@@ -32,6 +32,8 @@ pub(crate) struct Stretch {
     pub(crate) segment: SegmentId,
     /// Where in the segment the buffer's first byte lies.
     pub(crate) start: u32,
+    /// What lies in front of the first record ([`overhead`](Self::overhead)).
+    pub(crate) overhead: u32,
     /// How many bytes may be handed out, overhead included.
     pub(crate) capacity: u32,
     /// Where the log ended before this buffer.
@@ -42,8 +44,8 @@ pub(crate) struct Stretch {
 
 impl Stretch {
     /// What lies in front of the first record: the segment's header if the buffer begins a segment, and the mark.
-    pub(crate) const fn overhead(start: u32) -> u32 {
-        MARK_LENGTH as u32 + if start == 0 { SegmentHeader::LENGTH as u32 } else { 0 }
+    pub(crate) const fn overhead(geometry: Geometry, start: u32) -> u32 {
+        mark_length(geometry.heads()) as u32 + if start == 0 { SegmentHeader::LENGTH as u32 } else { 0 }
     }
 }
 
@@ -57,6 +59,7 @@ pub(crate) struct Buffer {
     segment: AtomicU64,
     predecessor: AtomicU64,
     start: AtomicU32,
+    overhead: AtomicU32,
     capacity: AtomicU32,
     previous_end: AtomicU64,
     /// Its bytes are in the file; it is recycled once it has a successor.
@@ -75,6 +78,7 @@ impl Buffer {
             segment: AtomicU64::new(0),
             predecessor: AtomicU64::new(0),
             start: AtomicU32::new(0),
+            overhead: AtomicU32::new(0),
             capacity: AtomicU32::new(0),
             previous_end: AtomicU64::new(0),
             written: AtomicBool::new(false),
@@ -92,6 +96,7 @@ impl Buffer {
         self.segment.store(stretch.segment.0, Ordering::Relaxed);
         self.predecessor.store(stretch.predecessor.0, Ordering::Relaxed);
         self.start.store(stretch.start, Ordering::Relaxed);
+        self.overhead.store(stretch.overhead, Ordering::Relaxed);
         self.capacity.store(stretch.capacity, Ordering::Relaxed);
         self.previous_end.store(stretch.previous_end.0, Ordering::Relaxed);
         self.written.store(false, Ordering::Relaxed);
@@ -133,6 +138,7 @@ impl Buffer {
             slot: SlotId(self.slot.load(Ordering::Relaxed)),
             segment: self.segment(),
             start: self.start(),
+            overhead: self.overhead.load(Ordering::Relaxed),
             capacity: self.capacity.load(Ordering::Relaxed),
             previous_end: Lsn(self.previous_end.load(Ordering::Relaxed)),
             predecessor: SegmentId(self.predecessor.load(Ordering::Relaxed)),
@@ -156,7 +162,7 @@ impl Buffer {
     #[inline]
     pub(crate) fn is_last(&self, geometry: Geometry, blocks: Blocks, offset: u32, length: u32) -> bool {
         let next = blocks.next(self.end_in_segment(offset), geometry.segment_size());
-        geometry.segment_size().saturating_sub(next) < Stretch::overhead(next) + length
+        geometry.segment_size().saturating_sub(next) < Stretch::overhead(geometry, next) + length
     }
 
     /// The bytes of the buffer that count, given the word's offset: none if no record was ever put in.
@@ -165,7 +171,7 @@ impl Buffer {
     }
 
     pub(crate) fn is_empty_at(&self, offset: u32) -> bool {
-        offset <= Stretch::overhead(self.start())
+        offset <= self.overhead.load(Ordering::Relaxed)
     }
 
     /// Where in the segment this buffer's bytes end.

@@ -249,7 +249,10 @@ impl Durability {
 impl Leader<'_> {
     /// Moves the stable LSNs. They only rise.
     pub(crate) fn advance(&self, head: HeadId, stable: Lsn) {
-        if let Some(cell) = self.0.stable.get(head.index()) {
+        // Looked at first: a head that nothing was written to stays in the caches of those who look at it.
+        if let Some(cell) =
+            self.0.stable.get(head.index()).filter(|cell| cell.load(Ordering::Relaxed) < stable.0)
+        {
             cell.fetch_max(stable.0, Ordering::AcqRel);
         }
     }

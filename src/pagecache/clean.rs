@@ -3,7 +3,7 @@
 //! # One stretch
 //!
 //! 1. For each record in it, ask the page table whether it is live: same page, same version, *same place*. Copy the live ones into
-//!    the relocation head, byte for byte, with a new checksum only. No user code runs.
+//!    a relocation head (which one, `survivors` says), byte for byte, with a new checksum only. No user code runs.
 //! 2. Write the copies to the file. No sync: the victim is not reused before the copies are stable.
 //! 3. Tell each node where its record is now, by a compare-exchange on its location cell. If the record died meanwhile, the
 //!    copy is void. The table's words are not touched, so no compare-and-swap of a user can fail.
@@ -21,10 +21,11 @@
 
 use super::gc::Turn;
 use super::shared::Inner;
+use super::survivors::{Survivors, heads_for_copies, score};
 use crate::error::{Corruption, Error, Result};
 use crate::failpoints::failpoint;
 use crate::format::{Record, RecordKind, SegmentHeader};
-use crate::ids::{HeadId, Lsn, PageId, SegmentId, SlotId, Version};
+use crate::ids::{HeadId, HeadLsns, Lsn, PageId, SegmentId, SlotId, Version};
 use crate::location::Place;
 use crate::log::Records;
 use crate::pages::Fragment;
@@ -95,11 +96,20 @@ pub(super) struct Stretch {
     found: Vec<Found>,
 }
 
+/// A record that is live.
+pub(super) struct Live<'f, 'g, F: Fragment> {
+    pub(super) found: &'f Found,
+    pub(super) node: NodeRef<'g, F>,
+    /// How soon it may be expected to die; see `survivors`.
+    score: u64,
+}
+
 /// A record that was copied, and the node that is to be told.
 struct Moved<'g, F: Fragment> {
     node: NodeRef<'g, F>,
     from: Place,
     to: Place,
+    head: HeadId,
     length: u32,
     end: Lsn,
 }
@@ -139,7 +149,7 @@ impl<F: Fragment> Inner<F> {
         let is_alive = accountant.state(victim.slot) == SegmentState::Victim
             && accountant.segment(victim.slot) == victim.segment;
         if is_alive {
-            match self.clean_some(&work, &mut turn.stretch, bytes, &guard) {
+            match self.clean_some(&work, turn, bytes, &guard) {
                 Ok(Rest::More(offset)) => {
                     work.offset = offset;
                     turn.work = Some(work);
@@ -157,50 +167,58 @@ impl<F: Fragment> Inner<F> {
         Ok(())
     }
 
-    fn clean_some(
-        &self,
-        work: &Work,
-        stretch: &mut Stretch,
-        bytes: usize,
-        guard: &epoch::Guard,
-    ) -> Result<Rest> {
-        let rest = self.read_records(work, stretch, bytes)?;
-        self.move_live(work, stretch, guard)?;
+    fn clean_some(&self, work: &Work, turn: &mut Turn, bytes: usize, guard: &epoch::Guard) -> Result<Rest> {
+        let rest = self.read_records(work, &mut turn.stretch, bytes)?;
+        let figures = self.core.supply().figures();
+        turn.survivors.begin(heads_for_copies(&figures, self.heads_in_use(&figures)));
+        self.move_live(work, turn, guard)?;
         Ok(rest)
     }
 
-    fn move_live(&self, work: &Work, stretch: &Stretch, guard: &epoch::Guard) -> Result<()> {
+    fn move_live(&self, work: &Work, turn: &mut Turn, guard: &epoch::Guard) -> Result<()> {
+        let Turn { stretch, survivors, .. } = turn;
         // At most all of them are live; to grow on the way costs more than to ask for too much.
         let mut moved = Vec::with_capacity(stretch.found.len());
-        let copied = self.copy_live(work, stretch, guard, &mut moved);
+        let copied = self.copy_live(work, stretch, survivors, guard, &mut moved);
         // Also after an error: what was copied is good, and its segment counts on being told.
-        let written = match moved.last() {
-            Some(last) => self.core.write_head(HeadId::RELOCATED, last.end),
-            None => Ok(()),
-        };
+        let written = self.write_copies(&moved);
         if written.is_ok() {
             moved.iter().for_each(|moved| self.relocate(moved));
         }
         copied.and(written)
     }
 
+    /// Writes what was copied to the file.
+    fn write_copies(&self, moved: &[Moved<'_, F>]) -> Result<()> {
+        let mut ends = HeadLsns::default();
+        for moved in moved {
+            if let Some(end) = ends.get_mut(moved.head.index()) {
+                *end = moved.end;
+            }
+        }
+        let mut written = HeadId::all().zip(ends).filter(|(_, end)| end.0 > 0);
+        written.try_for_each(|(head, end)| self.core.write_head(head, end))
+    }
+
     fn copy_live<'g>(
         &'g self,
         work: &Work,
         Stretch { bytes, found }: &Stretch,
+        survivors: &mut Survivors,
         guard: &'g epoch::Guard,
         moved: &mut Vec<Moved<'g, F>>,
     ) -> Result<()> {
         let slot = work.victim.slot;
         for window in found.chunks(WINDOW) {
-            for (found, node) in self.live_nodes(slot, window, guard) {
+            for Live { found, node, score } in self.live_nodes(slot, window, guard) {
+                let head = survivors.head_of(score);
                 let start = (found.offset - work.offset) as usize;
                 let copy = bytes.get(start..start + found.length).unwrap_or_default();
-                let claim = self.core.reserve_copy(HeadId::RELOCATED, copy)?;
+                let claim = self.core.reserve_copy(head, copy)?;
                 let (to, length, end) = (claim.place(), claim.length(), claim.end());
                 claim.complete();
                 failpoint!("relocation::copied");
-                moved.push(Moved { node, from: Place::new(slot, found.offset), to, length, end });
+                moved.push(Moved { node, from: Place::new(slot, found.offset), to, head, length, end });
             }
         }
         Ok(())
@@ -248,7 +266,7 @@ impl<F: Fragment> Inner<F> {
         slot: SlotId,
         records: &'f [Found],
         guard: &'g epoch::Guard,
-    ) -> Vec<(&'f Found, NodeRef<'g, F>)> {
+    ) -> Vec<Live<'f, 'g, F>> {
         records.iter().for_each(|found| self.table.prefetch(found.page_id));
         let mut heads = Vec::with_capacity(records.len());
         heads.extend(records.iter().filter_map(|found| {
@@ -265,28 +283,31 @@ impl<F: Fragment> Inner<F> {
             may_live
         });
         let mut seeks = Vec::with_capacity(heads.len());
-        seeks.extend(heads.into_iter().filter_map(|(found, head)| Some((found, head.seek(found.version)?))));
-        let mut nodes: Vec<(&Found, NodeRef<'g, F>)> = Vec::with_capacity(seeks.len());
+        seeks.extend(heads.into_iter().filter_map(|(found, head)| {
+            let versions = head.version().0.saturating_sub(head.birth().0);
+            Some((found, head.seek(found.version)?, score(versions, head.depth())))
+        }));
+        let mut live: Vec<Live<'_, '_, F>> = Vec::with_capacity(seeks.len());
         while !seeks.is_empty() {
-            seeks.retain_mut(|(found, seek)| match seek.step() {
+            seeks.retain_mut(|(found, seek, score)| match seek.step() {
                 Sought::Further => true,
                 Sought::Absent => false,
                 Sought::Found(node) => {
-                    nodes.push((*found, node));
+                    live.push(Live { found, node, score: *score });
                     false
                 }
             });
         }
-        nodes.retain(|(found, node)| node.place() == Some(Place::new(slot, found.offset)));
-        nodes
+        live.retain(|live| live.node.place() == Some(Place::new(slot, live.found.offset)));
+        live
     }
 
     /// Tells a node of its record's new place, and the segments who holds it.
     fn relocate(&self, moved: &Moved<'_, F>) {
         let (accountant, counters) = (self.core.accountant(), self.core.counters());
-        let again = accountant.head(moved.from.slot) == HeadId::RELOCATED;
+        let again = accountant.head(moved.from.slot) != HeadId::FRESH;
         if moved.node.relocate(moved.from, moved.to) {
-            accountant.kill(moved.from.slot, moved.length, HeadId::RELOCATED, moved.end);
+            accountant.kill(moved.from.slot, moved.length, moved.head, moved.end);
             counters.one(Counter::RelocatedRecord);
             counters.add(Counter::RelocatedBytes, moved.length.into());
             counters.add(Counter::MovedAgain, u64::from(again));

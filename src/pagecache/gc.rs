@@ -15,6 +15,7 @@ use std::time::Duration;
 use super::clean::{STRETCH, Stretch, Work};
 use super::shared::{Inner, PageCache};
 use super::shrink::Haste;
+use super::survivors::{self, Survivors};
 use crate::config::Config;
 use crate::error::Result;
 use crate::geometry::Geometry;
@@ -49,6 +50,7 @@ pub(super) struct Turn {
     pub(super) work: Option<Work>,
     /// The stretch of it that is cleaned.
     pub(super) stretch: Stretch,
+    pub(super) survivors: Survivors,
     /// How many stretches were cleaned.
     pub(super) stretches: u64,
     chooser: Chooser,
@@ -60,14 +62,17 @@ pub(crate) struct Collector {
     turn: Mutex<Turn>,
     pub(super) space_target: f64,
     pub(super) paced: bool,
+    relocation_heads: Option<u8>,
 }
 
 impl Collector {
     pub(super) fn new(config: &Config, geometry: Geometry) -> Self {
         let chooser = Chooser::new(config.victim_policy, geometry);
-        let turn = Turn { work: None, stretch: Stretch::default(), stretches: 0, chooser };
+        let (stretch, survivors) = (Stretch::default(), Survivors::new());
+        let turn = Turn { work: None, stretch, survivors, stretches: 0, chooser };
         let (space_target, paced) = (config.space_target, config.garbage_collection);
-        Self { turn: Mutex::new(turn), space_target, paced }
+        let relocation_heads = config.relocation_heads;
+        Self { turn: Mutex::new(turn), space_target, paced, relocation_heads }
     }
 
     /// As [`hold`](Self::hold), unless that means waiting.
@@ -84,18 +89,6 @@ impl Collector {
     pub(super) fn stretches(&self) -> u64 {
         self.turn.lock().stretches
     }
-}
-
-/// Free segments, or such that will be, that cleaning keeps in stock: the reserve, the next claim, and one for each head. With
-/// fewer, the copies that cleaning makes would find no free segment and the file would grow by them: then a victim
-/// counts as a segment gained while its copies took as much elsewhere.
-pub(super) fn low_water(figures: &SupplyFigures) -> u32 {
-    RESERVE as u32 + claimed_at_once(figures.slots) + 1 + HeadId::COUNT as u32
-}
-
-/// Segments that the file may have beside those that its live bytes justify.
-pub(super) fn beside(figures: &SupplyFigures) -> u32 {
-    HeadId::COUNT as u32 + 2 + low_water(figures)
 }
 
 impl<F: Fragment> PageCache<F> {
@@ -198,13 +191,13 @@ impl<F: Fragment> Inner<F> {
     /// How many bytes are to be cleaned for each byte that was written.
     fn urgency(&self) -> usize {
         let figures = self.core.supply().figures();
-        let (low, stock) = (low_water(&figures) as usize, (figures.free + figures.emptied) as usize);
+        let (low, stock) = (self.low_water(&figures) as usize, (figures.free + figures.emptied) as usize);
         LEISURE + (NEED - LEISURE) * low.saturating_sub(stock) / low.max(1)
     }
 
     fn look_after_the_file(&self, turn: &mut Turn) -> Result<()> {
         let figures = self.core.supply().figures();
-        if figures.emptied > figures.kept && (figures.full || figures.free <= low_water(&figures)) {
+        if figures.emptied > figures.kept && (figures.full || figures.free <= self.low_water(&figures)) {
             // What was emptied becomes free when its killers are stable: rather a sync than a larger file.
             self.core.sync_in_passing()?;
             self.core.supply().harvest(&self.core);
@@ -249,13 +242,13 @@ impl<F: Fragment> Inner<F> {
     fn is_as_long_as_justified(&self) -> bool {
         let figures = self.core.supply().figures();
         let justified = self.justified_by(self.core.accountant().live_bytes());
-        f64::from(figures.slots) + 1.0 > justified + f64::from(beside(&figures))
+        f64::from(figures.slots) + 1.0 > justified + f64::from(self.beside(&figures))
     }
 
     /// Whether the next segments would make the file larger than its live bytes justify.
     fn is_short_of_space(&self) -> bool {
         let figures = self.core.supply().figures();
-        let low = low_water(&figures);
+        let low = self.low_water(&figures);
         if figures.free + figures.emptied > low {
             return false;
         }
@@ -265,6 +258,23 @@ impl<F: Fragment> Inner<F> {
     /// So many segments are justified by so many live bytes.
     pub(super) fn justified_by(&self, live: u64) -> f64 {
         self.collector.space_target * live as f64 / f64::from(self.core.geometry().segment_size())
+    }
+
+    /// The heads that are written now.
+    pub(super) fn heads_in_use(&self, figures: &SupplyFigures) -> u8 {
+        survivors::heads_in_use(figures, self.core.geometry().heads(), self.collector.relocation_heads)
+    }
+
+    /// Free segments, or such that will be, that cleaning keeps in stock: the reserve, the next claim, and one for each head. With
+    /// fewer, the copies that cleaning makes would find no free segment and the file would grow by them: then a victim
+    /// counts as a segment gained while its copies took as much elsewhere.
+    pub(super) fn low_water(&self, figures: &SupplyFigures) -> u32 {
+        RESERVE as u32 + claimed_at_once(figures.slots) + 1 + u32::from(self.heads_in_use(figures))
+    }
+
+    /// Segments that the file may have beside those that its live bytes justify.
+    pub(super) fn beside(&self, figures: &SupplyFigures) -> u32 {
+        u32::from(self.heads_in_use(figures)) + 2 + self.low_water(figures)
     }
 
     /// Takes the best victim, if there is one worth it.

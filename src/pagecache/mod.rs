@@ -53,6 +53,7 @@ mod shared;
 mod shrink;
 mod snapshot;
 mod statistics;
+mod survivors;
 #[cfg(all(test, not(loom)))]
 mod tests;
 #[cfg(feature = "compression")]

@@ -15,7 +15,7 @@
 //! No step makes the file longer: copies go to the lowest free segments, and there are some, for whatever lies behind the
 //! fitting length leaves as much free before it.
 
-use super::gc::{Turn, beside};
+use super::gc::Turn;
 use super::shared::Inner;
 use crate::error::{Error, Result};
 use crate::ids::{HeadId, SlotId};
@@ -64,7 +64,7 @@ impl<F: Fragment> Inner<F> {
         // Live bytes count when they are written.
         let unwritten = self.core.tail().0.saturating_sub(self.core.ring(HeadId::FRESH).written().0);
         let live = self.justified_by(self.core.accountant().live_bytes() + unwritten).ceil();
-        let stock = beside(figures).min(figures.used());
+        let stock = self.beside(figures).min(figures.used());
         // Saturates far above the number of slots that can be.
         Fitting { justified: (live as u32).saturating_add(stock), used: figures.used() + RESERVE as u32 }
     }

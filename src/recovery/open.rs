@@ -37,7 +37,7 @@ use crate::format::{ManifestState, RecordSeed, SegmentHeader, StoreId, StoreKind
 use crate::geometry::Geometry;
 use crate::ids::{HeadId, HeadLsns, Lsn, PageId, SegmentId, SlotId, Version};
 use crate::location::Place;
-use crate::log::{Adding, LOG_FILE, LogCore, LogStart, MANIFEST_FILE, ManifestFile, SupplyStart};
+use crate::log::{Adding, LOG_FILE, LogCore, LogStart, ManifestFile, SupplyStart};
 use crate::pages::free_list::FreeList;
 use crate::pages::packed::Homes;
 use crate::pages::segment_map::SegmentMap;
@@ -161,11 +161,6 @@ pub(super) fn check_options(config: &Config, state: &ManifestState) -> Result<()
     if blocks > 0 && !state.segment_size.is_multiple_of(blocks) {
         let reason = format!("must divide the store's segment size, {}", state.segment_size);
         return Err(Error::InvalidConfig { option: "torn_block_size", reason });
-    }
-    if usize::from(state.heads) != HeadId::COUNT {
-        // There is no option for it: all stores of this format have as many.
-        let reason = format!("it says that the store has {} heads, and not {}", state.heads, HeadId::COUNT);
-        return Err(Corruption::new(config.storage.describe(MANIFEST_FILE), reason).into());
     }
     Ok(())
 }

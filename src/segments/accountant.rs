@@ -352,7 +352,7 @@ mod tests {
 
     const SLOT: SlotId = SlotId(3);
 
-    fn stable(fresh: u64, relocated: u64) -> [Lsn; HeadId::MAXIMUM] {
+    fn stable(fresh: u64, relocated: u64) -> [Lsn; HeadId::COUNT] {
         [Lsn(fresh), Lsn(relocated), Lsn(0), Lsn(0)]
     }
 

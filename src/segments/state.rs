@@ -82,7 +82,7 @@ pub(super) struct SlotState {
 struct Figures {
     live: AtomicI64,
     /// Per head, the highest end of a record that superseded one in here.
-    kill: [AtomicU64; HeadId::MAXIMUM],
+    kill: [AtomicU64; HeadId::COUNT],
     segment: AtomicU64,
     end: AtomicU64,
     /// The bytes of records that were ever credited: with the live ones, it says how many are dead.

@@ -261,7 +261,7 @@ mod tests {
     use crate::segments::accountant::{Candidate, SegmentAccountant};
 
     const SIZE: u32 = 1000;
-    const STABLE: HeadLsns = [Lsn(u64::MAX); HeadId::MAXIMUM];
+    const STABLE: HeadLsns = [Lsn(u64::MAX); HeadId::COUNT];
 
     fn chooser(policy: VictimPolicy) -> Chooser {
         Chooser::new(policy, Geometry::new(SIZE))

@@ -5,14 +5,14 @@
 //! `PAGELOG_WRITE_GOLDEN=1 cargo test --features compression --test golden_store compressed` writes it.
 
 use std::collections::BTreeMap;
-use std::fmt::Write;
 use std::path::Path;
 use std::sync::{Arc, LazyLock};
 use std::{env, fs};
 
 use pagelog::MemoryStorage;
 
-use super::golden::{Builder, Files, Golden, Verdict, config, files_of};
+use super::frozen::{from_text, to_text};
+use super::golden::{Builder, Golden, Verdict, config, files_of};
 use super::{Case, STORES, bits, flip, without_damage};
 
 /// So many pages are there to be learned from.
@@ -53,49 +53,6 @@ fn compressed() -> Golden {
     let (states, proven) = (store.states, 0);
     // What a flipped bit hides of its page is hidden for good; of what is left all is there.
     Golden { files: files_of(&storage), states, proven, pages: LEARNED + 10 }
-}
-
-/// The bytes of each file in lines of hexadecimal digits behind its name; a run of zeros by its length.
-fn to_text(files: &Files) -> String {
-    let mut text = String::new();
-    for (name, bytes) in files {
-        writeln!(text, "= {name}").unwrap();
-        for line in bytes.chunks(64).collect::<Vec<_>>().chunk_by(|a, b| is_zeros(a) == is_zeros(b)) {
-            if is_zeros(line[0]) {
-                writeln!(text, "zeros {}", line.iter().map(|line| line.len()).sum::<usize>()).unwrap();
-                continue;
-            }
-            for line in line {
-                line.iter().for_each(|byte| write!(text, "{byte:02x}").unwrap());
-                text.push('\n');
-            }
-        }
-    }
-    text
-}
-
-fn is_zeros(bytes: &[u8]) -> bool {
-    bytes.iter().all(|byte| *byte == 0)
-}
-
-fn from_text(text: &str) -> Files {
-    let mut files = Files::new();
-    let mut name = "";
-    for line in text.lines() {
-        if let Some(of_file) = line.strip_prefix("= ") {
-            name = of_file;
-        }
-        let bytes = files.entry(name.to_owned()).or_default();
-        match line.split_once(' ') {
-            Some(("zeros", length)) => bytes.resize(bytes.len() + length.parse::<usize>().unwrap(), 0),
-            Some(_) => {}
-            None => {
-                let digits = (0..line.len()).step_by(2).map(|at| &line[at..at + 2]);
-                bytes.extend(digits.map(|digits| u8::from_str_radix(digits, 16).unwrap()));
-            }
-        }
-    }
-    files
 }
 
 /// What is in the store is what this version puts in, and the files are those of the version that wrote them.

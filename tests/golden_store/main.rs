@@ -7,8 +7,10 @@
 mod bytes;
 #[cfg(feature = "compression")]
 mod compressed;
+mod frozen;
 mod golden;
 mod tolerant;
+mod two_heads;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;

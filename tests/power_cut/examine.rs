@@ -95,6 +95,7 @@ impl Examiner<'_> {
         operations: u64,
         image: &SimStorage,
     ) -> Result<Found, String> {
+        self.tally_heads(image);
         let before = Names::of(image);
         let damaged = self.harmless_damage(image, &before);
         let cache = self.setting.open(image);
@@ -131,6 +132,27 @@ impl Examiner<'_> {
         // All pages have been read, so it was used if anything was made with it.
         self.tally.when("found: a dictionary", after.dictionary);
         Ok((cache, candidates))
+    }
+
+    /// Looks now and then which heads have filled the segments that are there.
+    fn tally_heads(&mut self, image: &SimStorage) {
+        /// Where a segment's header names the head.
+        const HEAD_AT: u64 = 44;
+        if !self.tally.images().is_multiple_of(8) {
+            return;
+        }
+        let Ok(log) = image.open("log", Access::Read) else { return };
+        let slots = (0..log.len().unwrap_or(0)).step_by(self.setting.segment_size as usize);
+        let mut filled = [false; 4];
+        for start in slots {
+            let mut head = [0];
+            if log.read_at(&mut head, start + HEAD_AT).is_ok() {
+                filled[usize::from(head[0] & 3)] = true;
+            }
+        }
+        let survivors = filled[1..].iter().filter(|filled| **filled).count();
+        self.tally.when("found: survivors of cleaning in two heads", survivors > 1);
+        self.tally.when("found: survivors of cleaning in three heads", survivors > 2);
     }
 
     /// Now and then rot, of the kind that must not matter: in a snapshot, or in one of the two copies of a manifest's entry.

@@ -57,6 +57,15 @@ impl Setting {
         }
     }
 
+    /// Into how many heads collection sorts.
+    fn relocation_heads(&self) -> u8 {
+        match self.segment_size {
+            512 | 1000 => 3,
+            700 => 2,
+            _ => 1,
+        }
+    }
+
     /// A disk as bad as this store can do with.
     pub fn disk(&self, seed: u64) -> SimStorage {
         let disk = SimStorage::new(seed);
@@ -94,6 +103,7 @@ impl Setting {
             .snapshots(self.snapshots)
             .snapshot_interval(4096)
             .max_chain_length(self.chain)
+            .relocation_heads(self.relocation_heads())
     }
 
     /// The longest page that surely fits in a segment.

@@ -11,6 +11,9 @@ use pagelog::{Condition, Config, Damage, Doubtful, Lsn, MemoryStorage, PageCache
 use super::common::{Bytes, alone, link, open, read, replace, tiny};
 use super::{Files, SEGMENT, State, build, config, files_of, state_of, storage_of};
 
+/// The length of a mark in a store of four heads.
+const MARK: usize = 42;
+
 /// A store in which each record stays where it was written.
 fn quiet(storage: &Arc<MemoryStorage>) -> Config {
     tiny(storage).garbage_collection(false).snapshots(false).cache_capacity(1 << 20)
@@ -122,12 +125,12 @@ fn a_segment_counts_up_to_its_first_record_that_does_not_verify() {
     fill(&cache, pages[7], 1);
     let mut files = files_of(&storage);
     // The mark with which the next flush began.
-    behind(&mut files, stable)[..26].fill(0);
+    behind(&mut files, stable)[..MARK].fill(0);
     let (files, expected) = go_on(&files, &pages, |cache| update(cache, pages[0], b"new"));
     let damage = assert_found(&files, &pages, &expected, 1);
     // It might have been there.
     let [hurt] = damage.segments() else { panic!("{damage}") };
-    assert_eq!((hurt.segment, hurt.unreadable_bytes), (place(stable).0, 26), "{damage}");
+    assert_eq!((hurt.segment, hurt.unreadable_bytes), (place(stable).0, MARK as u64), "{damage}");
 }
 
 /// What is behind the begin of a batch that has no end was cut, and what was logged in later segments was not.

@@ -4,14 +4,14 @@ use proptest::collection::vec;
 use proptest::prelude::{Just, Strategy, any, prop_assert_eq, prop_oneof, proptest};
 
 use super::{
-    END_LENGTH, MARK_LENGTH, MIN_LENGTH, Payload, Record, RecordFault, RecordKind, cancel, decode, encode,
-    encoded_length, fill, reseal,
+    END_LENGTH, MIN_LENGTH, Payload, Record, RecordFault, RecordKind, cancel, decode, encode, encoded_length,
+    fill, mark_length, reseal,
 };
 use crate::format::checksum::RecordSeed;
 use crate::format::store_id::StoreId;
 use crate::ids::{HeadId, Lsn, PageId, SegmentId, Version};
 
-const STABLE: [Lsn; HeadId::MAXIMUM] = [Lsn(0x0102_0304), Lsn(5), Lsn(0), Lsn(0)];
+const STABLE: [Lsn; HeadId::COUNT] = [Lsn(0x0102_0304), Lsn(5), Lsn(0), Lsn(0)];
 
 fn seed() -> u32 {
     RecordSeed::new(StoreId(*b"0123456789abcdef")).at(SegmentId(9), 80)
@@ -39,7 +39,7 @@ fn golden() -> Vec<(RecordKind, &'static [u8], Vec<u8>)> {
         (RecordKind::Entry, b"\0\xFF", vec![4, 2, 0, 0xFF]),
         (RecordKind::BatchBegin, b"", vec![5, 0]),
         (RecordKind::BatchEnd { begin: Lsn(0x0A0B) }, b"", vec![6, 8, 0x0B, 0x0A, 0, 0, 0, 0, 0, 0]),
-        (RecordKind::mark(0x1234_5678, STABLE), b"", mark),
+        (RecordKind::Mark { end: 0x1234_5678, stable: STABLE, heads: 2 }, b"", mark),
         (RecordKind::Cancelled, b"", vec![8, 0]),
         (RecordKind::End, b"", vec![9, 0]),
     ]
@@ -55,7 +55,10 @@ fn golden_bytes_of_every_kind() {
             Ok(Record { kind, payload: Payload::plain(payload), length: bytes.len() })
         );
     }
-    assert_eq!(encoded(&RecordKind::mark(0, STABLE), b"").len(), MARK_LENGTH);
+    for heads in 1..=4 {
+        let mark = RecordKind::Mark { end: 0, stable: STABLE, heads };
+        assert_eq!(encoded(&mark, b"").len(), mark_length(heads));
+    }
     assert_eq!(encoded(&RecordKind::End, b"").len(), END_LENGTH);
 }
 

@@ -3,7 +3,7 @@
 use super::LogCore;
 use crate::error::{Error, Result};
 use crate::failpoints::failpoint;
-use crate::format::record::{self, END_LENGTH, MARK_LENGTH};
+use crate::format::record::{self, END_LENGTH};
 use crate::format::{Payload, RecordKind, SegmentHeader};
 use crate::ids::{HeadId, HeadLsns, SegmentId, SlotId};
 use crate::log::buffer::{Buffer, Stretch};
@@ -98,8 +98,7 @@ impl LogCore {
             self.counters.one(Counter::Write);
             self.counters.add(Counter::WrittenBytes, u64::from(length));
         }
-        let overhead = Stretch::overhead(stretch.start);
-        let records = state.offset.saturating_sub(overhead);
+        let records = state.offset.saturating_sub(stretch.overhead);
         let end = buffer.end(self.geometry, state.offset);
         self.accountant.credit(stretch.slot, records.into(), state.last, end);
         if state.last {
@@ -128,8 +127,9 @@ impl LogCore {
         if !empty {
             let at = if stretch.start == 0 { self.put_header(ring, stretch, stable, bytes) } else { 0 };
             let seed = self.seed.at(stretch.segment, stretch.start + at as u32);
-            if let Some(mark) = bytes.get_mut(at..at + MARK_LENGTH) {
-                record::encode(mark, seed, &RecordKind::mark(next, stable), Payload::NONE);
+            if let Some(mark) = bytes.get_mut(at..stretch.overhead as usize) {
+                let kind = RecordKind::Mark { end: next, stable, heads: self.geometry.heads() };
+                record::encode(mark, seed, &kind, Payload::NONE);
             }
         }
         if let Some(last) = bytes.get_mut(used as usize..) {

@@ -13,6 +13,7 @@ use std::sync::Arc;
 use self::host::Host;
 use super::batch::Batches;
 use super::blocks::Blocks;
+use super::buffer::Stretch;
 use super::claim::Claim;
 use super::durability::{Durability, Leader};
 use super::gate::{Gate, Privilege};
@@ -23,8 +24,8 @@ use super::supply::{RESERVE, Supply, SupplyStart, claimed_at_once};
 use crate::config::Config;
 use crate::error::{Corruption, Error, Result};
 use crate::failpoints::failpoint;
-use crate::format::record::{self, MARK_LENGTH};
-use crate::format::{ManifestEntry, Payload, RecordKind, RecordSeed, SegmentHeader, StoreId};
+use crate::format::record;
+use crate::format::{ManifestEntry, Payload, RecordKind, RecordSeed, StoreId};
 use crate::geometry::Geometry;
 use crate::ids::{HeadId, HeadLsns, Lsn, SegmentId, SlotId};
 use crate::location::Place;
@@ -39,6 +40,9 @@ pub(crate) const LOG_FILE: &str = "log";
 /// Each time that so many bytes of fresh log were reserved, as a power of two, somebody does a step of the housekeeping: 64 KiB,
 /// little enough for a step to be short, and half of a segment at the most.
 const LARGEST_STEP: u32 = 16;
+
+/// The write buffers of what is moved need not be larger: each stretch of cleaning is written when it is copied.
+const LARGEST_COPY_BUFFER: u32 = 128 << 10;
 
 /// What new slots are filled with. Not made each time: the step that fills a little of a slot is taken often.
 static ZEROS: [u8; 64 << 10] = [0; 64 << 10];
@@ -107,7 +111,8 @@ impl LogCore {
         let ring = |head: usize| {
             let tip = start.tips.get(head).copied().unwrap_or_default();
             let newest = start.supply.newest.get(head).copied().unwrap_or_default();
-            let (size, count) = (config.io_buffer_size, config.io_buffers);
+            let most = if head == HeadId::FRESH.index() { u32::MAX } else { LARGEST_COPY_BUFFER };
+            let (size, count) = (config.io_buffer_size.min(most), config.io_buffers);
             let ring = Ring::new(HeadId(head as u8), start.geometry, size, count, tip, newest);
             ring.with_blocks(Blocks::new(config.torn_block_size))
         };
@@ -192,8 +197,13 @@ impl LogCore {
 
     #[inline]
     pub(crate) fn ring(&self, head: HeadId) -> &Ring {
-        let [fresh, relocated] = &self.rings;
-        if head == HeadId::FRESH { fresh } else { relocated }
+        let [fresh, relocated, second, third] = &self.rings;
+        match head.0 {
+            0 => fresh,
+            1 => relocated,
+            2 => second,
+            _ => third,
+        }
     }
 
     /// Bytes of memory in write buffers.
@@ -203,7 +213,7 @@ impl LogCore {
 
     /// The longest record that fits in a segment beside its header and a mark.
     pub(crate) fn max_record(&self) -> usize {
-        (self.geometry.segment_size() as usize).saturating_sub(SegmentHeader::LENGTH + MARK_LENGTH)
+        (self.geometry.segment_size() as usize).saturating_sub(Stretch::overhead(self.geometry, 0) as usize)
     }
 
     /// What housekeeping is due. Each piece is reported once, to whoever asks first.
@@ -311,11 +321,7 @@ impl LogCore {
     /// Writes what can be written now, without waiting for a writer and without a sync.
     pub(crate) fn write_out(&self) -> Result<()> {
         let host = self.host();
-        for ring in &self.rings {
-            ring.seal_below(Lsn(u64::MAX));
-            ring.try_drain(&host)?;
-        }
-        Ok(())
+        self.rings.iter().try_for_each(|ring| ring.write_out(&host))
     }
 
     /// Writes everything that users wrote below `bound`, waiting for its writers, without a sync.
@@ -380,22 +386,24 @@ impl LogCore {
     pub(crate) fn flush_round(&self, leader: &Leader<'_>, bound: Lsn) -> Result<()> {
         self.gate.check_poison()?;
         self.write_below(bound.min(self.tail()))?;
-        let relocated = self.ring(HeadId::RELOCATED);
-        relocated.seal_below(Lsn(u64::MAX));
-        relocated.try_drain(&self.host())?;
+        let [_, relocated @ ..] = &self.rings;
+        let host = self.host();
+        relocated.iter().try_for_each(|ring| ring.write_out(&host))?;
         self.sync_written(leader)
     }
 
     /// The second half of a round: one sync of what is in the file, then the stable LSNs move up to there.
     pub(crate) fn sync_written(&self, leader: &Leader<'_>) -> Result<()> {
         // Read before the sync, which covers no more than this.
-        let [fresh, relocated, ..] = self.written();
+        let [fresh, relocated @ ..] = self.written();
         self.counters.one(Counter::Sync);
         let synced = self.counters.timed(Timed::Sync, || self.file.sync());
         synced.map_err(|error| self.poison(Error::io("sync", self.log_path(), error)))?;
         failpoint!("log::stable");
         leader.advance(HeadId::FRESH, self.batches.stable_point(fresh));
-        leader.advance(HeadId::RELOCATED, relocated);
+        for (head, written) in HeadId::all().skip(1).zip(relocated) {
+            leader.advance(head, written);
+        }
         Ok(())
     }
 

@@ -36,6 +36,23 @@ impl Ring {
         self.drain_under(guard, host, Lsn(0)).map(|()| true)
     }
 
+    /// Writes what can be written now, without waiting for anyone. Of a ring that has nothing to write, nothing is touched but to look.
+    pub(crate) fn write_out(&self, host: &impl RingHost) -> Result<()> {
+        if !self.is_written_out() {
+            self.seal_below(Lsn(u64::MAX));
+            self.try_drain(host)?;
+        }
+        Ok(())
+    }
+
+    /// Whether all is in the file, and there is no end of a segment to be written either.
+    fn is_written_out(&self) -> bool {
+        let written = self.written();
+        self.look_at_current(|buffer, state| {
+            (!state.sealed || buffer.is_written()) && buffer.end(self.geometry, state.offset) <= written
+        })
+    }
+
     /// Writes everything below `bound`, which must be sealed, waiting for its writers to leave; and what else is drained.
     pub(crate) fn drain_below(&self, host: &impl RingHost, bound: Lsn) -> Result<()> {
         self.drain_under(self.drain.lock(), host, bound)

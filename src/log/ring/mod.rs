@@ -124,6 +124,7 @@ impl Ring {
                 slot,
                 segment: last,
                 start,
+                overhead: 0,
                 capacity: 0,
                 previous_end: tip,
                 predecessor: last,
@@ -293,10 +294,11 @@ impl Ring {
             let end = buffer.end_in_segment(state.offset);
             (before.slot, before.segment, self.blocks.next(end, size), before.predecessor)
         };
-        let wanted = self.buffer_size.max(Stretch::overhead(start).saturating_add(length));
+        let overhead = Stretch::overhead(self.geometry, start);
+        let wanted = self.buffer_size.max(overhead.saturating_add(length));
         let capacity = self.blocks.capacity(start, wanted, size);
         host.cover(slot, self.blocks.next(start + capacity, size))?;
-        Ok(Some(Stretch { slot, segment, start, capacity, previous_end, predecessor }))
+        Ok(Some(Stretch { slot, segment, start, overhead, capacity, previous_end, predecessor }))
     }
 
     /// Opens `next` for the stretch and offers it as the successor of `from`.
@@ -313,7 +315,7 @@ impl Ring {
         let grown = candidate.prepare(stretch);
         self.memory.fetch_add(i64::from(grown), Ordering::Relaxed);
         candidate.successor.store(Link { own: incarnation, next: None }.pack(), Ordering::Release);
-        candidate.state.open(incarnation, Stretch::overhead(stretch.start));
+        candidate.state.open(incarnation, stretch.overhead);
         let reference = BufferRef { index: next, incarnation };
         let none = Link { own: from.incarnation, next: None }.pack();
         let linked = Link { own: from.incarnation, next: Some(reference) }.pack();

@@ -48,9 +48,9 @@ use crate::sync::{Mutex, epoch};
 /// Free slots that ordinary writes leave to those who make space.
 pub(crate) const RESERVE: usize = 3;
 
-/// The most segments of a head that one claim takes.
+/// The most segments that one claim takes for the head that claims; each other one gets one.
 const MAX_AHEAD: u32 = 8;
-const _: () = assert!(MAX_AHEAD as usize * HeadId::COUNT <= MAX_CLAIMS);
+const _: () = assert!(MAX_AHEAD as usize + HeadId::COUNT - 1 <= MAX_CLAIMS);
 
 #[derive(Debug, Default)]
 struct State {

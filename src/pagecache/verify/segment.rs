@@ -105,7 +105,7 @@ impl<F: Fragment> Verification<'_, F> {
             let guard = epoch::pin();
             let live = self.inner.live_nodes(segment.slot, window, &guard);
             let live: Vec<(&Found, u32)> =
-                live.into_iter().map(|(found, node)| (found, node.length())).collect();
+                live.into_iter().map(|live| (live.found, live.node.length())).collect();
             drop(guard);
             for (found, length) in live {
                 self.report.live_records += 1;
