@@ -23,7 +23,7 @@ fn config(disk: &Arc<SimStorage>) -> Config {
     tiny(disk).garbage_collection(false).snapshots(false)
 }
 
-/// A disk after a kill: segments of both heads that a snapshot knows, and a short log behind it.
+/// A disk after a kill: segments of several heads that a snapshot knows, and a short log behind it.
 fn killed(pages: u64) -> (SimStorage, Pages) {
     let disk = Arc::new(SimStorage::new(pages));
     let cache = open(config(&disk));

@@ -1,6 +1,6 @@
 //! Following the log: what becomes stable, in order, without a gap.
 //!
-//! A trail reads the fresh head only. What garbage collection moves goes to the other head and says nothing new, so it is never seen.
+//! A trail reads the fresh head only. What garbage collection moves goes to other heads and says nothing new, so it is never seen.
 //!
 //! - **(A) Stable only.** Nothing at or behind the stable LSN is read. What a trail has shown survives every crash. Since that LSN
 //!   is never inside a batch, a batch whose begin is shown is there as a whole.

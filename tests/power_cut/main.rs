@@ -48,7 +48,7 @@
 //!
 //! - the sync left out of: a claim; a flush; a manifest before its rename; the directory after it; the directory before the
 //!   first manifest; the log after its tail was written again (faults)
-//! - a slot reused without regard to what killed its records, in either head or in both
+//! - a slot reused without regard to what killed its records, in any head or in all
 //! - a stable LSN inside a batch; a tip that ignores an open batch
 //! - recovery that does not write the tail again, does not cut a segment at the tip, or gives out a segment's number twice
 //! - a victim that is not stable; a relocated record announced before it is written; contents evicted before they are written

@@ -28,12 +28,12 @@
 //! That leaves pages that can be put together, and of which a *newer* record may have been in a hole.
 //!
 //! * **(C) Evidence.** In the fresh head, versions of a page rise with LSNs. So if a page's newest readable record is at an LSN
-//!   of the fresh head, no record below that is newer: that LSN is the page's evidence. A record of the relocated head is
+//!   of the fresh head, no record below that is newer: that LSN is the page's evidence. A record of a relocated head is
 //!   evidence of nothing. It was live when it was moved, but it need not have been the newest of its page: there may have been
 //!   links on top. A sound snapshot knows of every page what had been logged below its begin: with (B), that begin is evidence
 //!   for all pages, also for there being none.
 //! * **(D) Threshold.** A hole in the fresh head can hide a newer record only of a page whose evidence is below the hole's end. A
-//!   hole in the relocated head hides records that were logged in the fresh head before, in segments that are used again, or else
+//!   hole in a relocated head hides records that were logged in the fresh head before, in segments that are used again, or else
 //!   they would be found there. So what it hides is older than the first segment from which on none of the fresh head is missing.
 //!   The highest of these places is the threshold: a page with evidence from there on is certain, the others are *in doubt*. When
 //!   the log's end is gone, that is all pages.
