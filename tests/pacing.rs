@@ -15,7 +15,7 @@ use std::thread::ThreadId;
 #[cfg(target_os = "linux")]
 use std::time::{Duration, Instant};
 
-use common::{Bytes, all_sleep, alone, open};
+use common::{Bytes, alone, open};
 use observed::{Observed, Observer};
 use pagelog::{Config, MemoryStorage};
 
@@ -102,7 +102,7 @@ fn a_file_grows_in_small_steps() {
 /// Whether the store's thread has done all there is to do.
 #[cfg(target_os = "linux")]
 fn the_thread_sleeps() -> bool {
-    all_sleep(|_, name| name == "pagelog")
+    common::all_sleep(|_, name| name == "pagelog")
 }
 
 #[test]
