@@ -104,7 +104,8 @@ fn a_victim_is_free_once_its_copies_are_stable_whichever_heads_have_them() {
         // The lower the number, the more often the page is written.
         for step in 0..100 {
             let number = (round * 100 + step).wrapping_mul(0x9E37_79B9_7F4A_7C15);
-            let at = (number >> 40) * ((number >> 16) & 0xFF_FFFF) * pages.len() as u64 >> 48;
+            let product = (number >> 40) * ((number >> 16) & 0xFF_FFFF);
+            let at = (product * pages.len() as u64) >> 48;
             let (page_id, version) = &mut pages[at as usize];
             *version = cache.replace(*page_id, *version, Text(vec![1; 100])).unwrap().done().unwrap();
         }
