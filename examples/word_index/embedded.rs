@@ -181,6 +181,7 @@ embed! {
     "src/pages/cell.rs",
     "src/pages/chain.rs",
     "src/pages/changes.rs",
+    "src/pages/content.rs",
     "src/pages/evict.rs",
     "src/pages/eviction.rs",
     "src/pages/fragment.rs",

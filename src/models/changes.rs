@@ -11,7 +11,7 @@ use crate::ids::{Lsn, PageId, RangeId, SlotId, Version};
 use crate::location::Place;
 use crate::log::ring::Ring;
 use crate::pages::budget::Budget;
-use crate::pages::node::Content;
+use crate::pages::content::Content;
 use crate::pages::publish::PreparedBase;
 use crate::pages::table::{Entry, PageTable};
 use crate::sync::epoch;

@@ -10,7 +10,7 @@ use crate::geometry::Geometry;
 use crate::ids::{Lsn, PageId, RangeId, SegmentId, SlotId, Version};
 use crate::location::Place;
 use crate::pages::budget::Budget;
-use crate::pages::node::Content;
+use crate::pages::content::Content;
 use crate::pages::packed::Homes;
 use crate::pages::publish::PreparedBase;
 use crate::pages::segment_map::SegmentMap;

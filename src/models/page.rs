@@ -9,7 +9,7 @@ use crate::ids::{PageId, SlotId, Version};
 use crate::location::Place;
 use crate::pages::budget::Budget;
 use crate::pages::chain::Head;
-use crate::pages::node::Content;
+use crate::pages::content::Content;
 use crate::pages::publish::PreparedBase;
 use crate::pages::table::{Entry, PageTable};
 use crate::sync::epoch;

@@ -8,7 +8,7 @@ use crate::format::RecordKind;
 use crate::ids::{HeadId, PageId, Version};
 use crate::log::{LargeFile, Privilege};
 use crate::pages::Fragment;
-use crate::pages::node::Content;
+use crate::pages::content::Content;
 use crate::pages::publish::PreparedBase;
 use crate::pages::table::Entry;
 use crate::stats::Counter;

@@ -11,7 +11,7 @@ use super::shared::{Inner, with_scratch};
 use crate::error::{Error, Result};
 use crate::ids::PageId;
 use crate::log::Wanted;
-use crate::pages::node::Content;
+use crate::pages::content::Content;
 use crate::pages::node_ref::NodeRef;
 use crate::pages::{Codec, Fragment};
 use crate::stats::{Counter, Timed};

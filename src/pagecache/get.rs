@@ -12,7 +12,7 @@ use crate::failpoints::failpoint;
 use crate::ids::{PageId, Version};
 use crate::pages::Fragment;
 use crate::pages::chain::{ChainRead, Seen};
-use crate::pages::node::Content;
+use crate::pages::content::Content;
 use crate::stats::Counter;
 use crate::sync::epoch;
 

@@ -27,7 +27,7 @@ use crate::format::{
 };
 use crate::ids::{HeadId, PageId, Version};
 use crate::log::{LargeFile, Privilege};
-use crate::pages::node::Content;
+use crate::pages::content::Content;
 use crate::pages::publish::PreparedBase;
 use crate::pages::{Codec, CodecError, Fragment};
 use crate::progress::{Progress, Reporter, Tell};

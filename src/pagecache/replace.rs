@@ -9,7 +9,7 @@ use crate::ids::{HeadId, PageId, Version};
 use crate::log::{LargeFile, Privilege};
 use crate::pages::Fragment;
 use crate::pages::chain::Head;
-use crate::pages::node::Content;
+use crate::pages::content::Content;
 use crate::pages::publish::{LostRace, PreparedBase};
 use crate::pages::table::Entry;
 use crate::stats::Counter;

@@ -22,7 +22,8 @@ use std::ptr::{self, NonNull};
 
 use crate::pages::bulk::Bulk;
 use crate::pages::cell::LocationCell;
-use crate::pages::node::{Base, Content, layout};
+use crate::pages::content::{Content, layout};
+use crate::pages::node::Base;
 use crate::pages::slabs::general_footprint;
 use crate::sync::atomic::AtomicPtr;
 

@@ -9,8 +9,9 @@ use crate::ids::{PageId, Version};
 #[cfg(test)]
 use crate::pages::budget::Weight;
 use crate::pages::bundle::Bundle;
+use crate::pages::content::Content;
 use crate::pages::fragment::Fragment;
-use crate::pages::node::{BaseKind, Content, Name, Target};
+use crate::pages::node::{BaseKind, Name, Target};
 use crate::pages::node_ref::{NodeRef, Nodes, note_use};
 use crate::pages::table::{Leaf, PageTable, Site};
 use crate::sync::atomic::Ordering;

@@ -4,6 +4,7 @@
 //! |---|---|
 //! | `fragment` | what users tell about their type: merging, encoding, size |
 //! | `cell` | where a record lies now, and the race between moving it and its death |
+//! | `content` | what is in a page, on its way or at a node |
 //! | `node` | the memory layout of a page's chain, and who may touch what |
 //! | `bundle` | a page with links as recovery found it |
 //! | `table` | page id → head of the chain |
@@ -33,6 +34,7 @@ mod bundle;
 pub(crate) mod cell;
 pub(crate) mod chain;
 mod changes;
+pub(crate) mod content;
 mod evict;
 pub(crate) mod eviction;
 mod fragment;

@@ -47,7 +47,7 @@ use std::ptr::{self, NonNull};
 use crate::pages::bulk::Bulk;
 use crate::pages::bundle::Bundle;
 use crate::pages::cell::LocationCell;
-use crate::pages::fragment::{Fragment, heap_bytes};
+use crate::pages::content::{ALIGN, Content, layout};
 use crate::pages::prefetch::prefetch;
 use crate::pages::slabs::{self, Purpose};
 use crate::pages::spare;
@@ -62,9 +62,7 @@ pub(crate) struct Node {
 }
 
 /// The low bits of a word that tell nodes apart.
-const TAG: usize = 15;
-/// Every allocation is aligned to this, which malloc does by itself.
-const ALIGN: usize = TAG + 1;
+const TAG: usize = ALIGN - 1;
 /// The most slots that a chunk can have: tags 1 to 14.
 pub(super) const MOST_SLOTS: usize = TAG - 1;
 /// The tag of a bundle.
@@ -224,57 +222,6 @@ impl<F> Target<F> {
     }
 }
 
-/// A page in one piece, or a fragment on its way to become one, with what it weighs on the budget.
-#[derive(Debug)]
-pub(crate) struct Content<F> {
-    pub(super) value: F,
-    pub(super) weight: u64,
-}
-
-impl<F: Fragment> Content<F> {
-    const LAYOUT: Layout = layout(size_of::<Self>(), align_of::<Self>());
-    /// What one takes of memory, without what its value owns.
-    const SIZE: u64 = slabs::footprint(Self::LAYOUT);
-
-    /// `encoded` is the length of the encoded form: the best guess of the heap bytes of a type that does not tell.
-    pub(crate) fn new(value: F, encoded: u64) -> Self {
-        let weight = Self::SIZE + heap_bytes(&value, encoded);
-        Self { value, weight }
-    }
-
-    /// The value, which then weighs nothing.
-    pub(crate) fn into_value(self) -> F {
-        self.value
-    }
-
-    /// The heap bytes.
-    pub(super) fn heap(&self) -> u64 {
-        self.weight.saturating_sub(Self::SIZE)
-    }
-
-    /// Puts it where contents lie. The pointer owns it.
-    pub(super) fn into_raw(self) -> *mut Self {
-        let memory = spare::allocate(Self::LAYOUT, Purpose::Contents).cast::<Self>();
-        // SAFETY: fresh memory of this size and alignment.
-        unsafe { memory.write(self) };
-        memory.as_ptr()
-    }
-
-    /// Takes it back, unless the pointer is null.
-    ///
-    /// # Safety
-    /// The pointer is from [`into_raw`](Self::into_raw), and nobody uses it any more.
-    pub(super) unsafe fn from_raw(this: *mut Self) -> Option<Self> {
-        let memory = NonNull::new(this)?;
-        // SAFETY: by the contract it is whole and ours; once it was read, its memory holds nothing.
-        unsafe {
-            let content = memory.read();
-            spare::free(memory.cast(), Self::LAYOUT, Purpose::Contents);
-            Some(content)
-        }
-    }
-}
-
 /// What a base says about its page.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u8)]
@@ -391,14 +338,6 @@ const _: () = {
     assert!(size_of::<Slot<[u64; 3]>>() == 56);
     assert!(offset_of!(Slot<[u64; 3]>, fragment) == size_of::<SlotHeader>());
 };
-
-pub(super) const fn layout(size: usize, align: usize) -> Layout {
-    match Layout::from_size_align(size, if align > ALIGN { align } else { ALIGN }) {
-        Ok(layout) => layout,
-        // The sizes are sums of sizes of types and far from overflowing, and alignments are those of types.
-        Err(_) => panic!("no such layout"),
-    }
-}
 
 impl<F> Base<F> {
     const LAYOUT: Layout = layout(size_of::<Self>(), align_of::<Self>());

@@ -15,8 +15,9 @@ use crate::location::Place;
 use crate::pages::budget::Weight;
 use crate::pages::bundle::Bundle;
 use crate::pages::chain::Head;
+use crate::pages::content::Content;
 use crate::pages::fragment::Fragment;
-use crate::pages::node::{Base, Chunk, Content, PRESENT, Slot, Target, Word};
+use crate::pages::node::{Base, Chunk, PRESENT, Slot, Target, Word};
 use crate::pages::node_ref::NodeRef;
 use crate::sync::atomic::Ordering;
 

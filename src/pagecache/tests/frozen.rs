@@ -24,7 +24,7 @@ use crate::ids::{HeadId, PageId, Version};
 use crate::log::Privilege;
 use crate::pagecache::Cas;
 use crate::pagecache::shared::{Inner, Killer, PageCache, encode};
-use crate::pages::node::Content;
+use crate::pages::content::Content;
 use crate::pages::publish::PreparedBase;
 use crate::pages::table::Entry;
 use crate::storage::MemoryStorage;
