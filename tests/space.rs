@@ -56,8 +56,8 @@ fn overwrite(what: &str, mut order: impl FnMut(usize, usize) -> usize) {
         }
         let stats = cache.stats();
         report(what, round, &stats, began);
-        // The target, and a few segments: for the heads, in reserve, claimed ahead, or waiting for a sync or for readers.
-        let allowed = 1.25 * stats.live_bytes as f64 + 24.0 * f64::from(segment);
+        // The target, a segment for each head, and a few for those who could not wait for a sync or for readers.
+        let allowed = 1.25 * stats.live_bytes as f64 + 10.0 * f64::from(segment);
         largest = largest.max(stats.log_file_bytes as f64 / allowed);
     }
     let stats = cache.stats();
@@ -224,9 +224,9 @@ fn the_file_follows_what_is_in_it() {
             empty.counts.victims - full.counts.victims,
             empty.counts.shrinks - full.counts.shrinks
         );
-        // The traces of the freed pages stay, until their ids are used again.
+        // The traces of the freed pages stay, until their ids are used again. And each of four heads may have a segment, and one ahead.
         let traces = empty.live_bytes.div_ceil(SEGMENT.into()) as u32;
-        assert!(empty.segments <= 7 + 2 * traces, "{empty:?}");
+        assert!(empty.segments <= 9 + 2 * traces, "{empty:?}");
         assert_eq!(empty.log_file_bytes, file());
         // Another look finds nothing to do, and writes nothing.
         assert!(!cache.attempt_gc().unwrap());

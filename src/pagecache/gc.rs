@@ -37,6 +37,11 @@ const UNSTABLE_SEGMENTS: u64 = 2;
 const DEAD_SHARE: f64 = 0.03;
 /// A segment is also worth cleaning if so little of it was ever used: its records can share a segment with others, whatever their size.
 const LITTLE_SHARE: f64 = 0.25;
+/// Segments are kept in stock for so many of the heads that copies go to: seldom do those of one victim begin a segment in each.
+const MOST_FOR_COPIES: u8 = 2;
+/// A file of so many segments has its stock beside what the live bytes justify. Of a longer one, an eighth of what it has more is taken off
+/// that.
+const SMALL_FILE: u32 = 64;
 /// The most steps towards a shorter file that one writer takes when it begins a segment.
 const STEPS_OF_SHRINKING: u32 = 4;
 
@@ -173,11 +178,11 @@ impl<F: Fragment> Inner<F> {
         let share = self.core.step_bytes();
         let mut left = self.urgency() * share;
         while left > 0 {
+            self.spare_the_reserve()?;
             if turn.work.is_none() {
                 if !self.is_short_of_space() {
                     break;
                 }
-                self.spare_the_reserve()?;
                 if !self.take_best(turn) {
                     break;
                 }
@@ -265,16 +270,20 @@ impl<F: Fragment> Inner<F> {
         survivors::heads_in_use(figures, self.core.geometry().heads(), self.collector.relocation_heads)
     }
 
-    /// Free segments, or such that will be, that cleaning keeps in stock: the reserve, the next claim, and one for each head. With
-    /// fewer, the copies that cleaning makes would find no free segment and the file would grow by them: then a victim
-    /// counts as a segment gained while its copies took as much elsewhere.
+    /// Free segments, or such that will be, that cleaning keeps in stock: the reserve, the next claim, and what the copies of a victim may
+    /// need of new ones before it is free itself. With fewer, these would find no free segment and the file would grow by them: then a
+    /// victim counts as a segment gained while its copies took as much elsewhere.
     pub(super) fn low_water(&self, figures: &SupplyFigures) -> u32 {
-        RESERVE as u32 + claimed_at_once(figures.slots) + 1 + u32::from(self.heads_in_use(figures))
+        let for_copies = self.heads_in_use(figures).min(MOST_FOR_COPIES);
+        RESERVE as u32 + claimed_at_once(figures.slots) + 1 + u32::from(for_copies)
     }
 
-    /// Segments that the file may have beside those that its live bytes justify.
+    /// Segments that the file may have beside those that its live bytes justify: one for each head, for these are filled in part, and one to round up.
+    /// A small file has its stock, too. A longer one has it out of what the target leaves to dead records. Whoever can't wait for
+    /// the stock makes the file longer all the same, but seldom by more than one segment.
     pub(super) fn beside(&self, figures: &SupplyFigures) -> u32 {
-        u32::from(self.heads_in_use(figures)) + 2 + self.low_water(figures)
+        let stock = self.low_water(figures).saturating_sub(figures.slots.saturating_sub(SMALL_FILE) / 8);
+        u32::from(self.heads_in_use(figures)) + 1 + stock
     }
 
     /// Takes the best victim, if there is one worth it.
