@@ -27,7 +27,7 @@
 //!
 //! - Queues are measured in bytes, not in pages. The small queue has its share of what *is* in the cache; so write buffers and
 //!   other memory that the budget covers need not be known here.
-//! - A page is weighed when it comes in and each time it is looked at. In between, links may have made it heavier.
+//! - A page is weighed when it comes in and each time it is looked at, to a sixteenth. In between, links may have made it heavier.
 //! - There are as many ghosts as the main queue has pages when the shares are kept, and a bounded part of the capacity.
 //! - What can't be evicted, because it is not in the file yet, goes to the end of its queue.
 //!
@@ -77,13 +77,35 @@ impl Turn {
     }
 }
 
+/// A page in a queue. There is one for each page in memory, so each byte of it counts.
 #[derive(Clone, Copy, Debug)]
 struct Entry {
-    page: u32,
-    weight: u32,
+    page: [u8; 4],
+    weight: Rounded,
 }
 
-const _: () = assert!(size_of::<Entry>() == 8 && PageId::LIMIT <= 1 << 32);
+const _: () = assert!(size_of::<Entry>() == 5 && PageId::LIMIT <= 1 << 32);
+
+/// A weight, to the nearest of 8 steps from each power of two to the next: right to a sixteenth.
+#[derive(Clone, Copy, Debug)]
+struct Rounded(u8);
+
+impl Rounded {
+    const STEPS: u32 = 8;
+
+    fn new(weight: u32) -> Self {
+        let shift = |weight: u32| weight.checked_ilog2().unwrap_or(0).saturating_sub(Self::STEPS.ilog2());
+        let weight = weight.saturating_add((1 << shift(weight)) / 2);
+        let shift = shift(weight);
+        // At most 28 steps of 8, and a number below 16.
+        Self((Self::STEPS * shift + (weight >> shift)) as u8)
+    }
+
+    fn get(self) -> u64 {
+        let shift = (u32::from(self.0) / Self::STEPS).saturating_sub(1);
+        u64::from(u32::from(self.0) - Self::STEPS * shift) << shift
+    }
+}
 
 #[derive(Debug, Default)]
 struct Queue {
@@ -93,20 +115,21 @@ struct Queue {
 
 impl Queue {
     fn push(&mut self, page_id: PageId, weight: u32) {
+        let weight = Rounded::new(weight);
         // By the assertion above, it fits.
-        self.entries.push_back(Entry { page: page_id.0 as u32, weight });
-        self.weight += u64::from(weight);
+        self.entries.push_back(Entry { page: (page_id.0 as u32).to_ne_bytes(), weight });
+        self.weight += weight.get();
     }
 
     fn pop(&mut self) -> Option<PageId> {
         let entry = self.entries.pop_front()?;
-        self.weight -= u64::from(entry.weight);
+        self.weight -= entry.weight.get();
         // Memory that a crowd of small pages needed is not kept for ever.
         let room = self.entries.capacity();
         if room > FEW && self.entries.len() < room / 4 {
             self.entries.shrink_to(room / 2);
         }
-        Some(PageId(entry.page.into()))
+        Some(PageId(u32::from_ne_bytes(entry.page).into()))
     }
 }
 
@@ -197,7 +220,7 @@ impl Queues {
 mod tests {
     use std::collections::BTreeMap;
 
-    use super::{Queues, Rank, Turn};
+    use super::{Queues, Rank, Rounded, Turn};
     use crate::ids::PageId;
     use crate::pages::queues::MOST_TOUCHES;
 
@@ -246,6 +269,22 @@ mod tests {
         fn hits(&mut self, pages: std::ops::Range<u64>, weight: u32) -> usize {
             pages.filter(|page| self.read(*page, weight)).count()
         }
+    }
+
+    #[test]
+    fn weights_are_right_to_a_sixteenth_and_keep_their_order() {
+        let rounded = |weight| Rounded::new(weight).get();
+        assert!((0..16).all(|weight| rounded(weight) == weight.into()));
+        let powers =
+            (4..32).flat_map(|power| (0..100).map(move |part| (1_u64 << power) + ((part << power) / 100)));
+        let (mut last, mut steps) = (0, 0);
+        for weight in powers.chain([u32::MAX.into()]) {
+            let now = rounded(u32::try_from(weight).unwrap());
+            assert!(now >= last && now.abs_diff(weight) * 16 <= weight, "{weight} is {now} after {last}");
+            steps += u32::from(now > last);
+            last = now;
+        }
+        assert_eq!(steps, 28 * Rounded::STEPS);
     }
 
     #[test]
