@@ -117,7 +117,7 @@ impl Config {
     /// The budget in bytes for page contents, the nodes of pages, dead memory that waits for readers, and write buffers. Default
     /// 64 MiB.
     ///
-    /// Over the budget, contents are dropped that were not read again and again lately. Nodes can't be: 48 bytes for each page
+    /// Over the budget, contents are dropped that were not read again and again lately. Nodes can't be: 32 bytes for each page
     /// that was used since the store was opened, and for each link to it since it was last written as a whole some 40 bytes and the size of a fragment.
     /// When they take more than a quarter of the budget, links write whole pages sooner; so a capacity of at least 600 bytes for
     /// each page that is linked to saves writing. See the [architecture](crate::docs::architecture), which also says what is
@@ -155,8 +155,8 @@ impl Config {
     }
 
     /// How large the log file may be, as a multiple of the live bytes in it, before garbage collection works on
-    /// making segments free: 1.05 to 100. Default 1.25. A few segments come on top. A file that is clearly larger, because much
-    /// was deleted, is made shorter.
+    /// making segments free: 1.05 to 100. Default 1.25. On top come a segment for each write head, of which there are at most four, and one or two; and in stores of
+    /// fewer than 130 segments what is kept in stock. A file that is clearly larger, because much was deleted, is made shorter.
     #[must_use]
     pub fn space_target(mut self, ratio: f64) -> Self {
         self.space_target = ratio;
@@ -202,8 +202,7 @@ impl Config {
     }
 
     /// How many kinds of records garbage collection keeps apart as it moves them, by how soon they may be expected to be superseded: 1 to 3. What
-    /// lives long then stays in segments of its own and is seldom moved again. Each takes a segment that is partly filled, and two
-    /// in stock. Default: 3 in a store of at least 64 segments, 1 in a smaller one. On a full disk it is always 1, and in a store that
+    /// lives long then stays in segments of its own and is seldom moved again. Each takes a segment that is partly filled. Default: 3 in a store of at least 64 segments, 1 in a smaller one. On a full disk it is always 1, and in a store that
     /// was created before this could be chosen.
     #[must_use]
     pub fn relocation_heads(mut self, heads: u8) -> Self {

@@ -185,6 +185,7 @@ mod armed {
         State "relocation::copied" "A record was copied to another segment."
         State "relocation::told" "A page was told where its record lies now, or the copy came too late."
         State "page::published" "The head of a page was exchanged."
+        State "page::frozen" "The base of a page is about to be exchanged for its copy, with contents or without."
         State "page::evicted" "Contents of a page were dropped from memory."
         State "page::paged_in" "A page was read, and is about to be installed."
         State "batch::begun" "The begin of a batch is logged."

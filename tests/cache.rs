@@ -159,7 +159,7 @@ fn memory_that_a_reader_gave_up_is_freed_before_its_next_guards() {
 #[test]
 fn contents_keep_their_floor_when_nodes_take_all_of_the_budget_and_nobody_evicts_in_vain() {
     let _turn = alone();
-    let store = Store::new((0..3000).map(|_| LENGTH), 0);
+    let store = Store::new((0..4500).map(|_| LENGTH), 0);
     let nodes = store.cache.stats().node_bytes;
     assert_eq!(store.cache.stats().cache_capacity, nodes);
     // A sixteenth.

@@ -18,7 +18,7 @@ explore() { # filter
 # twin:model that has to fail
 twins=(
     kill_order:reuse subtract_order:reuse own_order:reuse
-    kill_in_two_steps:location move_blindly:location move_order:location read_order:location
+    kill_in_two_steps:location move_blindly:location move_order:location read_order:location copied_unfrozen:location
     publish_order:page free_list_no_second_look:free_list
     cleared_after_the_look:eviction link_read_late:eviction push_order:eviction
     leave_order:buffer seal_blindly:buffer event_fence:buffer

@@ -117,7 +117,7 @@ fn each_record_leaves_its_segment_once_and_no_move_is_lost() {
 
 #[test]
 fn who_reads_a_place_finds_the_bytes_there() {
-    explore("location: relocate, replace, evict and page-in", Some(3), || {
+    explore("location: relocate, replace, evict and page-in", Some(2), || {
         let world = Arc::new(World::new());
         let run = |work: fn(&World)| {
             let world = Arc::clone(&world);
@@ -133,7 +133,7 @@ fn who_reads_a_place_finds_the_bytes_there() {
 
 #[test]
 fn two_readers_and_an_eviction_agree_on_what_they_read() {
-    explore("location: relocate, evict, page-in, page-in", Some(3), || {
+    explore("location: relocate, evict, page-in, page-in", Some(2), || {
         let world = Arc::new(World::new());
         world.evict();
         let run = |work: fn(&World)| {

@@ -35,8 +35,8 @@
 //!   links these are 3 slots and 1 slot, 368 bytes for fragments of 24 bytes, and not 3 and 7.
 //!
 //! More nodes make shorter chains and shorter chains make fewer nodes, so `s` comes to rest where the chains that pages begin are as
-//! long as those that they end. A page that is linked to again and again takes a base (48 bytes) and what it has of chunks, at the shortest 218
-//! bytes on average. So a budget of 540 bytes for each such page keeps `s` at or below [`STRESS`], and one of 270 bytes still has room for
+//! long as those that they end. A page that is linked to again and again takes a base (32 bytes) and what it has of chunks, at the shortest 218
+//! bytes on average. So a budget of 500 bytes for each such page keeps `s` at or below [`STRESS`], and one of 250 bytes still has room for
 //! them. With less there are more pages than the budget can describe: then contents are left their floor (`budget`), and memory grows with the
 //! number of pages.
 //!

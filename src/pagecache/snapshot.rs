@@ -28,7 +28,7 @@ use crate::failpoints::failpoint;
 use crate::format::{SnapshotBase, SnapshotHeader, SnapshotRecord};
 use crate::ids::{HeadLsns, PageId, RangeId};
 use crate::pages::Fragment;
-use crate::pages::node::BaseKind;
+use crate::pages::base::BaseKind;
 use crate::recovery::{PendingSnapshot, RecoveredSnapshot, SnapshotFile, SnapshotFiles, sweep};
 use crate::stats::{Counter, Timed};
 use crate::sync::atomic::Ordering;

@@ -18,6 +18,7 @@
 //!   and then they are dead. So what is neither dead nor a node is a content that can be evicted. A link charges a node only if it
 //!   had to begin a chunk, and together with its fragment, so nodes cost a link no update of their own.
 
+use std::ops::AddAssign;
 use std::sync::Arc;
 
 use crossbeam_utils::CachePadded;
@@ -48,6 +49,13 @@ impl Weight {
 
     pub(crate) const fn sum(self) -> u64 {
         self.contents + self.nodes
+    }
+}
+
+impl AddAssign for Weight {
+    fn add_assign(&mut self, other: Self) {
+        self.contents += other.contents;
+        self.nodes += other.nodes;
     }
 }
 

@@ -20,10 +20,10 @@
 use std::alloc::{Layout, alloc, dealloc, handle_alloc_error};
 use std::ptr::{self, NonNull};
 
+use crate::pages::base::Base;
 use crate::pages::bulk::Bulk;
 use crate::pages::cell::LocationCell;
 use crate::pages::content::{Content, layout};
-use crate::pages::node::Base;
 use crate::pages::slabs::general_footprint;
 use crate::sync::atomic::AtomicPtr;
 
@@ -50,7 +50,7 @@ pub(super) struct BundledLink {
 
 #[cfg(all(not(loom), target_pointer_width = "64"))]
 const _: () = {
-    assert!(size_of::<Bundle<[u64; 3]>>() == 56);
+    assert!(size_of::<Bundle<[u64; 3]>>() == 48);
     assert!(size_of::<BundledLink>() == 16);
 };
 

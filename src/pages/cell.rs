@@ -11,9 +11,13 @@
 //! - **(C)** Death is one swap of the tombstone into the cell. Whoever gets a place out of the swap, and nobody else,
 //!   subtracts the record from *that* place's segment.
 //!
+//! - **(E)** A node can be copied, to be exchanged for its copy, if its cell is *frozen* meanwhile: a frozen cell can be read, and die, but a
+//!   move (B) fails, so the copy's place is right. One freezes it. It stays so for good once the copy is in the node's place, for then the copy has
+//!   the live cell; else whoever froze it thaws it. What a mover does about it is in `exchange`.
+//!
 //! All updates of one cell form one order. In it, each place that was ever current is left by exactly one update,
 //! either a move (B) or the death (C), so it is subtracted exactly once; and since the swap returns what the last
-//! move wrote, no move is lost. Eviction and page-in never write the cell, so they can't interfere.
+//! move wrote, no move is lost.
 //!
 //! - **(D)** A move is a release, and a read an acquire: who sees the new place sees the bytes that were copied there.
 
@@ -41,6 +45,8 @@ impl LocationCell {
     const UNSET: u64 = 0;
     /// The tombstone (A).
     const DEAD: u64 = u64::MAX;
+    /// Of a place that is frozen (E). Places leave this bit alone.
+    const FROZEN: u64 = 1 << 63;
 
     pub(crate) fn unset() -> Self {
         Self(AtomicU64::new(Self::UNSET))
@@ -84,6 +90,37 @@ impl LocationCell {
         Self::place(self.0.swap(Self::DEAD, Ordering::AcqRel))
     }
 
+    /// Freezes the cell (E), and says where the record is. `None` if another has frozen it, or the record is dead.
+    pub(super) fn freeze(&self) -> Option<Place> {
+        let word = self.0.load(Ordering::Relaxed);
+        let place = Self::place(word).filter(|_| word & Self::FROZEN == 0)?;
+        if cfg!(weakened = "copied_unfrozen") {
+            return Some(place);
+        }
+        // An acquire, as for any reader (D).
+        let frozen =
+            self.0.compare_exchange(word, word | Self::FROZEN, Ordering::Acquire, Ordering::Relaxed).is_ok();
+        frozen.then_some(place)
+    }
+
+    /// Undoes [`freeze`](Self::freeze), unless the record has died meanwhile. For whoever has frozen it.
+    pub(super) fn thaw(&self, place: Place) {
+        let word = place.pack();
+        let _ = self.0.compare_exchange(word | Self::FROZEN, word, Ordering::Release, Ordering::Relaxed);
+    }
+
+    /// Whether the record is there, and frozen.
+    pub(super) fn is_frozen_at(&self, place: Place) -> bool {
+        self.0.load(Ordering::Relaxed) == place.pack() | Self::FROZEN
+    }
+
+    /// As [`relocate`](Self::relocate), of a cell that is frozen in vain: the node will never be exchanged.
+    #[must_use]
+    pub(super) fn relocate_frozen(&self, from: Place, to: Place) -> bool {
+        let from = from.pack() | Self::FROZEN;
+        self.0.compare_exchange(from, to.pack(), order::MOVE, Ordering::Relaxed).is_ok()
+    }
+
     fn place(word: u64) -> Option<Place> {
         (word != Self::UNSET && word != Self::DEAD).then(|| Place::unpack(word))
     }
@@ -106,6 +143,26 @@ mod tests {
         assert!(cell.relocate(HERE, THERE));
         assert!(!cell.relocate(HERE, THERE));
         assert_eq!(cell.load(), Some(THERE));
+    }
+
+    #[test]
+    fn a_frozen_place_can_be_read_and_die_but_not_be_left() {
+        let cell = LocationCell::at(HERE);
+        assert_eq!((cell.freeze(), cell.freeze()), (Some(HERE), None));
+        assert_eq!(cell.load(), Some(HERE));
+        assert!(!cell.relocate(HERE, THERE));
+        assert!(cell.is_frozen_at(HERE) && !cell.is_frozen_at(THERE));
+        cell.thaw(HERE);
+        assert!(!cell.is_frozen_at(HERE) && !cell.relocate_frozen(HERE, THERE));
+        assert!(cell.relocate(HERE, THERE));
+        assert_eq!(cell.freeze(), Some(THERE));
+        assert!(cell.relocate_frozen(THERE, HERE) && !cell.is_frozen_at(HERE));
+        cell.thaw(THERE);
+        assert!(cell.relocate(HERE, THERE));
+        assert_eq!(cell.freeze(), Some(THERE));
+        assert_eq!(cell.kill(), Some(THERE));
+        cell.thaw(THERE);
+        assert_eq!((cell.load(), cell.freeze()), (None, None));
     }
 
     #[test]

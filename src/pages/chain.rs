@@ -5,16 +5,18 @@
 //!
 //! A reader sees one version of the page for as long as it likes: all that is here borrows from its guard (`node_ref`).
 
+use std::ptr::NonNull;
+
 use crate::ids::{PageId, Version};
+use crate::pages::base::{Base, BaseKind};
 #[cfg(test)]
 use crate::pages::budget::Weight;
 use crate::pages::bundle::Bundle;
 use crate::pages::content::Content;
 use crate::pages::fragment::Fragment;
-use crate::pages::node::{BaseKind, Name, Target};
+use crate::pages::node::{Name, Target};
 use crate::pages::node_ref::{NodeRef, Nodes, note_use};
 use crate::pages::table::{Leaf, PageTable, Site};
-use crate::sync::atomic::Ordering;
 use crate::sync::epoch::Guard;
 
 /// The newest node of a page, seen under a guard: the page at one version.
@@ -63,13 +65,10 @@ impl<'g, F: Fragment> Seen<'g, F> {
 /// The node is or was a head, and was reached under a guard that lasts for `'g`.
 #[inline]
 unsafe fn hit<'g, F: Fragment>(target: Target<F>) -> Option<&'g F> {
-    // SAFETY: the guard keeps the node alive. A content, if there is one, is dropped by a deferral only (node, F), which waits for it too.
-    let (content, touched): (&'g Content<F>, _) = unsafe {
-        let (home, touched) = target.reading();
-        (home.load(Ordering::Acquire).as_ref()?, touched)
-    };
+    // SAFETY: by the contract.
+    let (page, touched) = unsafe { (target.merged()?, target.touched()) };
     note_use(touched);
-    Some(&content.value)
+    Some(page)
 }
 
 impl<F: Fragment> Clone for Head<'_, F> {
@@ -111,6 +110,16 @@ impl<'g, F: Fragment> Head<'g, F> {
     #[inline]
     pub(crate) fn base_version(self) -> Version {
         Version(self.0.slot().map_or_else(|| self.0.base().version, |(chunk, _)| chunk.base_version))
+    }
+
+    /// The page's base.
+    pub(super) fn foot(self) -> NonNull<Base<F>> {
+        match self.0.target() {
+            Target::Base(base) => base,
+            // SAFETY: reached under the site's guard, so alive, and frozen (node, A and B).
+            Target::Slot(chunk, _) => unsafe { chunk.as_ref() }.base,
+            Target::Bundled(bundle, _) => Bundle::base_of(bundle),
+        }
     }
 
     /// Asks for the memory that a link will write. All that a link touches then is on its way at once.
@@ -178,11 +187,22 @@ impl<'g, F: Fragment> Head<'g, F> {
         for node in self.nodes() {
             let present = node.slot().filter(|_| node.fragment().is_some());
             weight.contents += present.map_or(0, |(_, slot)| slot.charged.into());
-            weight.contents += node.merged_content().map_or(0, |content| content.weight);
+            weight.contents += match node.target() {
+                // SAFETY: reached under the site's guard.
+                Target::Base(base) => unsafe { Base::weight(base) }.contents,
+                _ => node.merged_content().map_or(0, |(_, heap)| Content::<F>::SIZE + heap),
+            };
             let block = node.block();
             weight.nodes += if blocks.insert(block.at) { block.size } else { 0 };
         }
         weight
+    }
+
+    /// The page's head now, if it is another base of the same version: a copy of this one (`exchange`).
+    pub(super) fn exchanged(self) -> Option<Self> {
+        let now = self.0.site().head()?;
+        let are_bases = matches!((self.0.target(), now.0.target()), (Target::Base(_), Target::Base(_)));
+        (are_bases && now.version() == self.version() && now.0.word() != self.0.word()).then_some(now)
     }
 
     /// All nodes, newest to oldest.
@@ -300,8 +320,8 @@ pub(crate) enum Part<'g, F: Fragment> {
 
 /// What a node gives to a read of the page, and whether older nodes are needed besides.
 fn part<F: Fragment>(node: NodeRef<'_, F>) -> (Part<'_, F>, bool) {
-    if let Some(content) = node.merged_content() {
-        return (Part::Resident { fragment: &content.value, heap: content.heap() }, false);
+    if let Some((fragment, heap)) = node.merged_content() {
+        return (Part::Resident { fragment, heap }, false);
     }
     let own = node.slot().and_then(|(_, slot)| Some((node.fragment()?, slot.charged)));
     let part = own

@@ -1,4 +1,4 @@
-//! What is in a page: on its way, or as it hangs at a node.
+//! Contents of pages on their way, and those that hang at links.
 
 use std::alloc::Layout;
 use std::ptr::NonNull;
@@ -7,7 +7,7 @@ use crate::pages::fragment::{Fragment, heap_bytes};
 use crate::pages::slabs::{self, Purpose};
 use crate::pages::spare;
 
-/// Every block of nodes and contents is aligned to this, which malloc does by itself: so the words that name nodes have four bits to spare.
+/// Every block of a node or a content is aligned to this, so that the words that name nodes have bits to spare.
 pub(super) const ALIGN: usize = 16;
 
 pub(super) const fn layout(size: usize, align: usize) -> Layout {
@@ -28,12 +28,17 @@ pub(crate) struct Content<F> {
 impl<F: Fragment> Content<F> {
     const LAYOUT: Layout = layout(size_of::<Self>(), align_of::<Self>());
     /// What one takes of memory, without what its value owns.
-    const SIZE: u64 = slabs::footprint(Self::LAYOUT);
+    pub(super) const SIZE: u64 = slabs::footprint(Self::LAYOUT);
 
     /// `encoded` is the length of the encoded form: the best guess of the heap bytes of a type that does not tell.
     pub(crate) fn new(value: F, encoded: u64) -> Self {
         let weight = Self::SIZE + heap_bytes(&value, encoded);
         Self { value, weight }
+    }
+
+    /// As it was with a base.
+    pub(super) fn with_heap(value: F, heap: u64) -> Self {
+        Self { value, weight: Self::SIZE + heap }
     }
 
     /// The value, which then weighs nothing.

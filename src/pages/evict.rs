@@ -1,6 +1,7 @@
 //! Dropping contents from memory, while others read, link to, replace or free the page.
 //!
-//! Nodes stay, and so does the table word: an eviction can't fail anybody's compare-and-swap. What may go, and when, is (G) of
+//! Nodes stay, but for a base that is all there is of its page: that is exchanged for a slim one (`exchange`). No version changes, so
+//! an eviction can't fail anybody's compare-and-swap. What may go, and when, is (G) of
 //! `node`: merged pages always, a node's own content only if its record can be read back. A reader that took
 //! references before keeps them; one that comes later finds nothing and reads the record.
 //!
@@ -12,11 +13,12 @@ use std::sync::Arc;
 
 use crate::failpoints::failpoint;
 use crate::location::Place;
+use crate::pages::base::{Base, BaseKind, DROPPED, PRESENT};
 use crate::pages::budget::Weight;
 use crate::pages::chain::Head;
 use crate::pages::content::Content;
 use crate::pages::fragment::Fragment;
-use crate::pages::node::{BaseKind, Chunk, DROPPED, MOST_SLOTS, PRESENT, Slot, Target};
+use crate::pages::node::{Chunk, MOST_SLOTS, Slot, Target};
 use crate::pages::node_ref::NodeRef;
 use crate::pages::table::Site;
 use crate::sync::atomic::Ordering;
@@ -33,7 +35,7 @@ pub(crate) struct Evicted {
 impl<'g, F: Fragment> Head<'g, F> {
     /// Drops all contents of the page, but those whose records are not written yet.
     pub(crate) fn evict(self, is_written: impl Fn(Place, u32) -> bool) -> Evicted {
-        let mut eviction = Eviction::new(self.newest().site());
+        let mut eviction = Eviction::new(self);
         for node in self.nodes() {
             eviction.drop_merged(node);
             eviction.drop_own(node, &is_written);
@@ -43,7 +45,7 @@ impl<'g, F: Fragment> Head<'g, F> {
 
     /// Drops what lies at and below the newest merged page, but for that page itself: nobody needs it to read the page.
     pub(crate) fn shed(self, is_written: impl Fn(Place, u32) -> bool) -> Evicted {
-        let mut eviction = Eviction::new(self.newest().site());
+        let mut eviction = Eviction::new(self);
         let mut nodes = self.nodes().skip_while(|node| node.merged().is_none());
         if let Some(newest_merged) = nodes.next()
             && newest_merged.is_link()
@@ -59,9 +61,9 @@ impl<'g, F: Fragment> Head<'g, F> {
 }
 
 impl<F: Fragment> NodeRef<'_, F> {
-    /// Takes the merged page (or a base's content) away and returns its weight.
-    pub(super) fn drop_content(self) -> u64 {
-        let content = self.content().map(|content| content.swap(ptr::null_mut(), Ordering::AcqRel));
+    /// Takes the merged page of a link away and returns its weight.
+    pub(super) fn drop_merged(self) -> u64 {
+        let content = self.merged_home().map(|content| content.swap(ptr::null_mut(), Ordering::AcqRel));
         let Some(content) = content.filter(|content| !content.is_null()) else { return 0 };
         let site = self.site();
         // SAFETY: the swap made the content ours (node, F); readers may still look.
@@ -84,6 +86,8 @@ impl<F: Fragment> NodeRef<'_, F> {
 /// An eviction under way. Fragments that lie in one chunk are dropped by one deferral.
 struct Eviction<'g, F: Fragment> {
     site: Site<'g, F>,
+    /// Whether the page is one record.
+    is_head: bool,
     outcome: Evicted,
     /// The chunk that is worked on, the slots whose fragments are ours, and their bytes.
     batch: Option<(NonNull<Chunk<F>>, Slots, u64)>,
@@ -102,14 +106,13 @@ impl Slots {
 }
 
 impl<'g, F: Fragment> Eviction<'g, F> {
-    fn new(site: Site<'g, F>) -> Self {
-        Self { site, outcome: Evicted::default(), batch: None }
+    fn new(head: Head<'g, F>) -> Self {
+        let (newest, outcome) = (head.newest(), Evicted::default());
+        Self { site: newest.site(), is_head: !newest.is_link(), outcome, batch: None }
     }
 
     fn drop_merged(&mut self, node: NodeRef<'g, F>) {
-        if node.is_link() {
-            self.outcome.bytes += node.drop_content();
-        }
+        self.outcome.bytes += node.drop_merged();
     }
 
     /// Drops what only the node and its record hold, if the record can be read back.
@@ -122,17 +125,48 @@ impl<'g, F: Fragment> Eviction<'g, F> {
             self.outcome.some_stay = true;
             return;
         }
-        let Target::Slot(chunk, index) = node.target() else {
-            debug_assert_ne!(node.base_kind(), Some(BaseKind::Freed));
-            self.outcome.bytes += node.drop_content();
-            return;
-        };
-        let Some((_, slot)) = node.slot() else { return };
-        let exchanged =
-            slot.state.compare_exchange(PRESENT, DROPPED, Ordering::AcqRel, Ordering::Relaxed).is_ok();
-        if exchanged {
-            self.add(chunk, index, slot.charged.into());
+        match (node.target(), node.slot()) {
+            (Target::Base(base), _) => self.drop_base(node, base),
+            (Target::Slot(chunk, index), Some((_, slot))) => {
+                let exchanged = slot
+                    .state
+                    .compare_exchange(PRESENT, DROPPED, Ordering::AcqRel, Ordering::Relaxed)
+                    .is_ok();
+                if exchanged {
+                    self.add(chunk, index, slot.charged.into());
+                }
+            }
+            _ => {}
         }
+    }
+
+    /// Drops a base's value: with the base, in exchange for a slim one, if it is the head; else where it is.
+    fn drop_base(&mut self, node: NodeRef<'g, F>, base: NonNull<Base<F>>) {
+        debug_assert_ne!(node.base_kind(), Some(BaseKind::Freed));
+        if self.is_head {
+            match node.empty_base(base) {
+                Some(bytes) => self.outcome.bytes += bytes,
+                None => self.outcome.some_stay = true,
+            }
+            return;
+        }
+        if !node.base().begin_drop() {
+            return;
+        }
+        // SAFETY: a value was there, so it is a full base; alive under the site's guard.
+        let bytes = unsafe { Base::heap(base) };
+        self.outcome.bytes += bytes;
+        let account = Arc::clone(self.site.account());
+        let full = account.bury(Weight::of_contents(bytes));
+        // SAFETY: the value is ours to drop (node, H); readers that saw it hold guards. The base stays until this has run.
+        unsafe {
+            self.site.guard().defer_unchecked(move || {
+                let bytes = Base::heap(base);
+                account.discharge(bytes + Base::drop_value(base));
+                account.unbury(bytes);
+            });
+        }
+        self.site.hand_over(full);
     }
 
     fn add(&mut self, chunk: NonNull<Chunk<F>>, index: u8, bytes: u64) {

@@ -4,7 +4,8 @@
 //! |---|---|
 //! | `fragment` | what users tell about their type: merging, encoding, size |
 //! | `cell` | where a record lies now, and the race between moving it and its death |
-//! | `content` | what is in a page, on its way or at a node |
+//! | `content` | what is in a page, on its way, or as it hangs at a link |
+//! | `base` | the oldest node of a chain, with the page's contents or without |
 //! | `node` | the memory layout of a page's chain, and who may touch what |
 //! | `bundle` | a page with links as recovery found it |
 //! | `table` | page id → head of the chain |
@@ -12,6 +13,7 @@
 //! | `chain` | reading along a chain |
 //! | `publish` | the two ways of making a new head: a link, and a new base |
 //! | `evict` | dropping contents that can be read back |
+//! | `exchange` | one copy of a base for another, with the contents or without |
 //! | `retire` | freeing what was unlinked, once no reader can see it |
 //! | `restore` | chains of pages that were recovered, without contents |
 //! | `packed`, `range_bytes` | recovered pages before they are used, and where they lie |
@@ -28,6 +30,7 @@
 //! | `prefetch` | telling the processor what will be needed |
 
 mod arrivals;
+pub(crate) mod base;
 pub(crate) mod budget;
 pub(crate) mod bulk;
 mod bundle;
@@ -37,6 +40,7 @@ mod changes;
 pub(crate) mod content;
 mod evict;
 pub(crate) mod eviction;
+mod exchange;
 mod fragment;
 pub(crate) mod free_list;
 mod ghosts;

@@ -6,9 +6,12 @@
 //! ```text
 //!  table word ──► slot 2 of ┌─ Chunk ───────────────┐ older   ┌─ Chunk ─────────┐ older   ┌─ Base ─────────┐
 //!   pointer | tag           │ slot 0  slot 1  slot 2 ├───────►│ slot 0 .. slot 2 ├───────►│ version, place │
-//!                           └───────────────────────┘         └─────────────────┘         │ content ──────►│ F
+//!                           └───────────────────────┘         └─────────────────┘         │ value: F       │
 //!                                                                                         └────────────────┘
 //! ```
+//!
+//! A base is *full*, with the page's contents behind it in the same memory, or *slim*, without. So to read a page that is one record takes one
+//! look at memory after the table's word, and what has been evicted takes no more than it must.
 //!
 //! A [`Word`] names a node: a 16-aligned pointer whose low 4 bits are 0 for a [`Base`], `index + 1` for a slot of
 //! a [`Chunk`], and 15 for the newest link of a [`Bundle`], which is what recovery makes of a page with links. It stays a pointer all
@@ -23,6 +26,9 @@
 //! - **(B) Published means frozen.** `version`, `birth`, `length`, `bulk`, `steps`, `chain_bytes`, `older` … are written before the
 //!   compare-exchange that publishes the node (a release) and never again. What changes later is atomic: the
 //!   location cell, the content pointers, `state`, `touched`, and the chunk's two counters.
+//!   Which is full and which is slim never changes either: a base that is the head is *exchanged* for its copy of the other kind when the page is
+//!   evicted or read back. While that is done its cell is frozen (`cell`, E). So a head's word says which version it is, but a version may
+//!   have one word after the other; who publishes on top of a base looks again if the word is another one.
 //! - **(C) A slot has one claimer.** A slot's index comes from `used`, which hands out each index to one thread at a time. Until
 //!   the slot is published, its memory is that thread's alone; nobody forms a reference to it. A claimer that loses
 //!   takes its fragment out again and may give the index back, if it is still the last one; a published slot is never given
@@ -38,12 +44,16 @@
 //! - **(G) A merged content is never the only copy.** It was made from what lies at and below its node, and each of those is
 //!   still present or has a written record. So merged contents may be dropped at any time, while a node's *own*
 //!   content (a slot's fragment, a base's content) may be dropped only once its record can be read back.
+//! - **(H) The value of a base below links is dropped where it is.** Nothing exchanges it there. `state` goes from `PRESENT` to `DROPPED`, by a
+//!   compare-exchange, and a deferral drops it, as (D); then the memory behind the base is left unused. That deferral and the one that
+//!   frees the chain run in no order: the one that comes last, as a swap of `state` tells it, frees the base.
 
 use std::alloc::Layout;
 use std::marker::PhantomData;
 use std::mem::{MaybeUninit, offset_of};
 use std::ptr::{self, NonNull};
 
+use crate::pages::base::{Base, Foot, PRESENT};
 use crate::pages::bulk::Bulk;
 use crate::pages::bundle::Bundle;
 use crate::pages::cell::LocationCell;
@@ -163,28 +173,55 @@ impl<F> Name<F> {
 }
 
 impl<F> Target<F> {
-    /// What a reader of a node that is or was a head looks at: where the merged page hangs, and how often it was in use.
-    ///
-    /// Of a bundle's newest link, the latter is the base's (bundle, C).
+    /// How often the page was in use, as a node says that is or was a head. Of a bundle's newest link, the base says it (bundle, C).
     ///
     /// # Safety
     /// The node is alive for `'g`.
     #[inline]
-    pub(super) unsafe fn reading<'g>(self) -> (&'g AtomicPtr<Content<F>>, &'g AtomicU8) {
+    pub(super) unsafe fn touched<'g>(self) -> &'g AtomicU8
+    where
+        F: 'g,
+    {
         // SAFETY: by the contract; a slot that can be reached was written before it was published.
         unsafe {
             match self {
-                Self::Base(base) => {
-                    let base = base.as_ref();
-                    (&base.content, &base.touched)
-                }
-                Self::Slot(chunk, index) => {
-                    let slot = Chunk::slot(chunk, index).as_ref();
-                    (&slot.merged, &slot.touched)
-                }
-                Self::Bundled(bundle, _) => {
-                    (&bundle.as_ref().merged, &Bundle::base_of(bundle).as_ref().touched)
-                }
+                Self::Base(base) => &base.as_ref().touched,
+                Self::Slot(chunk, index) => &Chunk::slot(chunk, index).as_ref().touched,
+                Self::Bundled(bundle, _) => &Bundle::base_of(bundle).as_ref().touched,
+            }
+        }
+    }
+
+    /// Where the merged page hangs, of a link that is or was a head (bundle, A).
+    ///
+    /// # Safety
+    /// The node is alive for `'g`.
+    #[inline]
+    pub(super) unsafe fn home<'g>(self) -> Option<&'g AtomicPtr<Content<F>>>
+    where
+        F: 'g,
+    {
+        // SAFETY: as in `touched`.
+        unsafe {
+            match self {
+                Self::Base(_) | Self::Bundled(_, 1..) => None,
+                Self::Slot(chunk, index) => Some(&Chunk::slot(chunk, index).as_ref().merged),
+                Self::Bundled(bundle, 0) => Some(&bundle.as_ref().merged),
+            }
+        }
+    }
+
+    /// The page as of this node, if it is in memory in one piece.
+    ///
+    /// # Safety
+    /// The node was reached under a guard that lasts for `'g`.
+    #[inline]
+    pub(super) unsafe fn merged<'g>(self) -> Option<&'g F> {
+        // SAFETY: the guard keeps the node alive. A content, or a base's value, is dropped by a deferral only (F, H), which waits for it too.
+        unsafe {
+            match self {
+                Self::Base(base) => Base::value(base),
+                link => link.home()?.load(Ordering::Acquire).as_ref().map(|content| &content.value),
             }
         }
     }
@@ -220,30 +257,6 @@ impl<F> Target<F> {
             prefetch(Chunk::slot_address(chunk, index + 1));
         }
     }
-}
-
-/// What a base says about its page.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[repr(u8)]
-pub(crate) enum BaseKind {
-    /// The page exists, and this is (or was) its whole contents.
-    Page,
-    /// The page was freed. The node keeps the version going until the id is used again.
-    Freed,
-}
-
-/// The oldest node of a chain: a record that needs none below it.
-#[derive(Debug)]
-#[repr(C)]
-pub(super) struct Base<F> {
-    pub(super) content: AtomicPtr<Content<F>>,
-    pub(super) version: u64,
-    pub(super) cell: LocationCell,
-    pub(super) birth: u64,
-    pub(super) length: u32,
-    pub(super) kind: BaseKind,
-    pub(super) touched: AtomicU8,
-    pub(super) bulk: Bulk,
 }
 
 /// A linked fragment, in place.
@@ -298,11 +311,6 @@ impl Steps {
     }
 }
 
-/// `Slot::state`: the fragment is there.
-pub(super) const PRESENT: u8 = 1;
-/// `Slot::state`: the fragment was evicted, or never was there because recovery did not read it.
-pub(super) const DROPPED: u8 = 2;
-
 /// Some slots and what they share.
 #[derive(Debug)]
 #[repr(C)]
@@ -322,51 +330,12 @@ pub(super) struct Chunk<F> {
     capacity: u8,
 }
 
-/// What a chunk repeats of its page's base.
-pub(super) struct Foot<F> {
-    pub(super) base: NonNull<Base<F>>,
-    pub(super) version: u64,
-    pub(super) birth: u64,
-    pub(super) length: u32,
-    pub(super) bulk: Bulk,
-}
-
 #[cfg(all(not(loom), target_pointer_width = "64"))]
 const _: () = {
-    assert!(size_of::<Base<[u64; 3]>>() == 40);
     assert!(size_of::<Chunk<[u64; 3]>>() == 56);
     assert!(size_of::<Slot<[u64; 3]>>() == 56);
     assert!(offset_of!(Slot<[u64; 3]>, fragment) == size_of::<SlotHeader>());
 };
-
-impl<F> Base<F> {
-    const LAYOUT: Layout = layout(size_of::<Self>(), align_of::<Self>());
-    /// What one takes of memory.
-    pub(super) const SIZE: u64 = slabs::footprint(Self::LAYOUT);
-
-    /// Takes memory for a base that nobody else knows yet.
-    pub(super) fn allocate(base: Self) -> NonNull<Self> {
-        let memory = spare::allocate(Self::LAYOUT, Purpose::Nodes).cast::<Self>();
-        // SAFETY: fresh memory of at least this size and alignment.
-        unsafe { memory.write(base) };
-        memory
-    }
-
-    /// What a chunk repeats of the base, which lies there.
-    pub(super) fn foot(&self, at: NonNull<Self>) -> Foot<F> {
-        let Self { version, birth, length, bulk, .. } = *self;
-        Foot { base: at, version, birth, length, bulk }
-    }
-
-    /// Frees the memory. The content is another's business.
-    ///
-    /// # Safety
-    /// The base came from [`allocate`](Self::allocate), and nobody can reach it any more.
-    pub(super) unsafe fn free(this: NonNull<Self>) {
-        // SAFETY: by the contract; the type has nothing to drop.
-        unsafe { spare::free(this.cast(), Self::LAYOUT, Purpose::Nodes) };
-    }
-}
 
 impl<F> Chunk<F> {
     /// Where the slots begin.
@@ -392,6 +361,18 @@ impl<F> Chunk<F> {
             None => 3,
             Some(..7) => 7,
             Some(_) => MOST_SLOTS,
+        }
+    }
+
+    /// Puts a chunk that nobody else knows yet on top of another base of the same version.
+    ///
+    /// # Safety
+    /// The chunk is the caller's alone, and was made on top of a base.
+    pub(super) unsafe fn put_on(this: NonNull<Self>, base: NonNull<Base<F>>) {
+        // SAFETY: plain writes to memory that is the caller's alone.
+        unsafe {
+            (*this.as_ptr()).older = Word::of_base(base);
+            (*this.as_ptr()).base = base;
         }
     }
 

@@ -4,17 +4,19 @@
 //! reachable then stays alive (see `node`, A and D), also while others replace, evict or free the page.
 
 use std::fmt;
-use std::ptr;
+use std::ptr::{self, NonNull};
+use std::sync::Arc;
 
 use crate::ids::{PageId, Version};
 use crate::location::Place;
+use crate::pages::base::{Base, BaseKind};
 use crate::pages::budget::Weight;
 use crate::pages::bulk::Bulk;
 use crate::pages::bundle::{Bundle, BundledLink};
 use crate::pages::cell::LocationCell;
 use crate::pages::content::Content;
 use crate::pages::fragment::Fragment;
-use crate::pages::node::{Base, BaseKind, Chunk, Slot, Target, Word};
+use crate::pages::node::{Chunk, Slot, Target, Word};
 use crate::pages::queues::MOST_TOUCHES;
 use crate::pages::table::Site;
 use crate::sync::atomic::{AtomicPtr, AtomicU8, Ordering};
@@ -229,7 +231,7 @@ impl<'g, F: Fragment> NodeRef<'g, F> {
     /// subtracts it there; if not, the copy is void.
     #[must_use]
     pub(crate) fn relocate(self, from: Place, to: Place) -> bool {
-        let moved = self.cell().relocate(from, to);
+        let moved = self.cell().relocate(from, to) || self.relocate_exchanged(from, to);
         if moved {
             self.site.mark_moved();
         }
@@ -255,62 +257,101 @@ impl<'g, F: Fragment> NodeRef<'g, F> {
     /// The page as of this node, if it is in memory in one piece.
     #[inline]
     pub(crate) fn merged(self) -> Option<&'g F> {
-        self.merged_content().map(|content| &content.value)
+        // SAFETY: reached under the site's guard, which lasts for 'g.
+        unsafe { self.target.merged() }
     }
 
-    #[inline]
-    pub(super) fn merged_content(self) -> Option<&'g Content<F>> {
-        let content = self.content()?.load(Ordering::Acquire);
-        // SAFETY: null or a content that is dropped by a deferral only (node, F), which waits for the site's guard.
-        unsafe { content.as_ref() }
+    /// The same, with its heap bytes.
+    pub(super) fn merged_content(self) -> Option<(&'g F, u64)> {
+        let value = self.merged()?;
+        let heap = match (self.target, self.merged_home()) {
+            // SAFETY: a base that has a value is a full one, and alive (`base`).
+            (Target::Base(base), _) => unsafe { Base::heap(base) },
+            (_, Some(home)) => {
+                // SAFETY: null, or a content that is dropped by a deferral only (node, F), which waits for the site's guard.
+                unsafe { home.load(Ordering::Acquire).as_ref() }?.heap()
+            }
+            _ => return None,
+        };
+        Some((value, heap))
     }
 
-    /// Where the merged page hangs, of a node that can have one.
+    /// Where the merged page hangs, of a link that can have one.
     #[inline]
-    pub(super) fn content(self) -> Option<&'g AtomicPtr<Content<F>>> {
-        match self.target {
-            Target::Bundled(_, 1..) => None,
-            _ => Some(self.home()),
-        }
-    }
-
-    /// Where the merged page hangs, of a node that is or was a head (bundle, A).
-    #[inline]
-    fn home(self) -> &'g AtomicPtr<Content<F>> {
-        self.reading().0
-    }
-
-    #[inline]
-    fn reading(self) -> (&'g AtomicPtr<Content<F>>, &'g AtomicU8) {
+    pub(super) fn merged_home(self) -> Option<&'g AtomicPtr<Content<F>>> {
         // SAFETY: as in `base`.
-        unsafe { self.target.reading() }
+        unsafe { self.target.home() }
+    }
+
+    #[inline]
+    fn touched(self) -> &'g AtomicU8 {
+        // SAFETY: as in `base`.
+        unsafe { self.target.touched() }
     }
 
     /// Notes that the page is in use.
     #[inline]
     pub(crate) fn touch(self) {
-        note_use(self.reading().1);
+        note_use(self.touched());
     }
 
     /// How often the page was in use since this was last set, up to [`MOST_TOUCHES`]. Touches of the same moment may count as one.
     #[inline]
     pub(super) fn touches(self) -> u8 {
-        self.reading().1.load(Ordering::Relaxed)
+        self.touched().load(Ordering::Relaxed)
     }
 
     #[inline]
     pub(super) fn set_touches(self, touches: u8) {
-        self.reading().1.store(touches, Ordering::Relaxed);
+        self.touched().store(touches, Ordering::Relaxed);
     }
 
     /// Puts the page as of this node, which is or was a head, in memory: a base's content as it was read from its record, or a page merged from
     /// this node and all below. If another thread was quicker, this content is dropped and the other's is returned.
     pub(crate) fn install(self, content: Content<F>) -> &'g F {
+        match (self.target, self.merged_home()) {
+            (Target::Base(base), _) => self.refill(base, content),
+            (_, Some(home)) => self.hang(home, content),
+            // Not the newest of its bundle, so it never was a head.
+            (_, None) => self.lend(content),
+        }
+    }
+
+    /// Puts the content of a base in memory.
+    fn refill(self, base: NonNull<Base<F>>, content: Content<F>) -> &'g F {
+        self.fill_base(base, content).unwrap_or_else(|content| {
+            // Another thread is at it, or was quicker, or the page has changed.
+            let now = self.site.head().filter(|head| head.version() == self.version());
+            now.and_then(|head| head.newest().merged()).unwrap_or_else(|| self.lend(content))
+        })
+    }
+
+    /// Keeps a content as long as the site's guard, for which it could not be put anywhere.
+    fn lend(self, content: Content<F>) -> &'g F {
+        let (site, bytes) = (self.site, content.weight);
+        let weight = Weight::of_contents(bytes);
+        let fresh = content.into_raw();
+        let account = Arc::clone(site.account());
+        account.charge(weight);
+        let full = account.bury(weight);
+        // SAFETY: nobody else has it; the deferral waits for the site's guard, which lasts for 'g. It owns all that it uses.
+        unsafe {
+            site.guard().defer_unchecked(move || {
+                drop(Content::from_raw(fresh));
+                account.discharge(bytes);
+                account.unbury(bytes);
+            });
+            site.hand_over(full);
+            &(*fresh).value
+        }
+    }
+
+    /// Hangs a merged page at a link.
+    fn hang(self, home: &'g AtomicPtr<Content<F>>, content: Content<F>) -> &'g F {
         let weight = Weight::of_contents(content.weight);
         let fresh = content.into_raw();
         // Charged first, so that a quick eviction does not discharge more than there was.
         self.site.account().charge(weight);
-        let home = self.home();
         match home.compare_exchange(ptr::null_mut(), fresh, Ordering::SeqCst, Ordering::Acquire) {
             Ok(_) => {
                 self.site.mark_resident();
@@ -334,10 +375,10 @@ impl<'g, F: Fragment> NodeRef<'g, F> {
     fn drop_superseded(self) {
         let superseded = Nodes { next: self.older() }
             .take_while(|node| node.is_link())
-            .map_while(|node| Some((node, node.content()?)))
+            .map_while(|node| Some((node, node.merged_home()?)))
             .find(|(_, content)| !content.load(Ordering::Relaxed).is_null());
         if let Some((node, _)) = superseded {
-            node.drop_content();
+            node.drop_merged();
         }
     }
 

@@ -2,14 +2,15 @@
 //!
 //! Both are prepared first, outside of any log reservation: memory is taken and the fragment moved to where it will stay.
 //! Publishing then only fills in where the record lies and exchanges the table word. A head's word means one version
-//! (`node`, C), so there is nothing to retry: if the exchange fails, the version has changed, and the fragment goes back to
-//! the caller.
+//! (`node`, C), so if the exchange fails, the version has changed, and the fragment goes back to the caller. Unless it was a base that
+//! was exchanged for its copy (`exchange`): then it is tried again on top of that.
 
 use std::mem::ManuallyDrop;
 use std::ptr::{self, NonNull};
 
 use crate::ids::Version;
 use crate::location::Place;
+use crate::pages::base::{Base, BaseKind, PRESENT};
 use crate::pages::budget::Weight;
 use crate::pages::bulk::Bulk;
 use crate::pages::bundle::Bundle;
@@ -17,12 +18,12 @@ use crate::pages::cell::LocationCell;
 use crate::pages::chain::Head;
 use crate::pages::content::Content;
 use crate::pages::fragment::{Fragment, heap_bytes};
-use crate::pages::node::{Base, BaseKind, Chunk, PRESENT, Slot, Steps, Target, Word};
+use crate::pages::node::{Chunk, Slot, Steps, Target, Word};
 use crate::pages::node_ref::NodeRef;
 use crate::pages::retire::RetiredChain;
 use crate::pages::table::Entry;
 use crate::sync::SharedCell;
-use crate::sync::atomic::{AtomicPtr, AtomicU8, Ordering};
+use crate::sync::atomic::{AtomicPtr, AtomicU8};
 
 /// A fragment that lies in a slot above a head, not yet visible. Dropping it drops the fragment.
 #[derive(Debug)]
@@ -101,7 +102,7 @@ impl<F: Fragment> PreparedLink<'_, F> {
     /// Makes the link the page's head, with its record at `place`. If the page has changed meanwhile, the fragment comes
     /// back and nothing was changed.
     pub(crate) fn publish(self, place: Place, length: u32) -> Result<Version, F> {
-        let this = ManuallyDrop::new(self);
+        let mut this = ManuallyDrop::new(self);
         let head = this.head;
         let slot = this.slot();
         // SAFETY: the slot is ours and unpublished (node, C).
@@ -115,9 +116,16 @@ impl<F: Fragment> PreparedLink<'_, F> {
         let weight = Weight { contents: charged.into(), nodes: this.fresh_bytes() };
         // Charged first, so that a quick eviction does not discharge more than there was.
         site.account().charge(weight);
-        if site.exchange(head.newest().word(), Word::of_slot(this.chunk, this.index)) {
-            site.mark_resident();
-            return Ok(Version(head.version().0 + 1));
+        loop {
+            if site.exchange(this.head.newest().word(), Word::of_slot(this.chunk, this.index)) {
+                site.mark_resident();
+                return Ok(Version(head.version().0 + 1));
+            }
+            let Some(copy) = head.exchanged() else { break };
+            let Target::Base(base) = copy.newest().target() else { break };
+            // SAFETY: on top of a base a chunk is begun, which is ours until it is published.
+            unsafe { Chunk::put_on(this.chunk, base) };
+            this.head = copy;
         }
         site.account().refund(weight);
         Err(ManuallyDrop::into_inner(this).cancel())
@@ -176,7 +184,8 @@ pub(crate) struct LostRace<F>(pub(crate) Option<F>);
 impl<F: Fragment> PreparedBase<F> {
     /// The whole contents of a page: of a new one (then `birth` is `version`), or in place of what a page is.
     pub(crate) fn page(version: Version, birth: Version, content: Content<F>) -> Self {
-        Self::new(BaseKind::Page, version, birth, content.into_raw())
+        let base = Base::new(BaseKind::Page, version.0, birth.0, LocationCell::unset());
+        Self(Base::allocate_full(base, content))
     }
 
     /// The end of a page.
@@ -191,27 +200,13 @@ impl<F: Fragment> PreparedBase<F> {
 
     /// A base without content in memory.
     fn absent(kind: BaseKind, version: Version, birth: Version) -> Self {
-        Self::new(kind, version, birth, ptr::null_mut())
-    }
-
-    fn new(kind: BaseKind, version: Version, birth: Version, content: *mut Content<F>) -> Self {
-        Self(Base::allocate(Base {
-            content: AtomicPtr::new(content),
-            version: version.0,
-            cell: LocationCell::unset(),
-            birth: birth.0,
-            length: 0,
-            kind,
-            touched: AtomicU8::new(0),
-            bulk: Bulk::NONE,
-        }))
+        Self(Base::allocate(Base::new(kind, version.0, birth.0, LocationCell::unset())))
     }
 
     /// What the base weighs with its content, if there is any.
     fn weight(&self) -> Weight {
-        // SAFETY: the base is ours, and so is the content that it points at.
-        let content = unsafe { self.0.as_ref().content.load(Ordering::Relaxed).as_ref() };
-        Weight { contents: content.map_or(0, |content| content.weight), nodes: Base::<F>::SIZE }
+        // SAFETY: the base is ours.
+        unsafe { Base::weight(self.0) }
     }
 
     /// Says that so much of the record is in a file of its own.
@@ -239,50 +234,51 @@ impl<F: Fragment> PreparedBase<F> {
         self.set_record(place, length);
         let (site, this) = (entry.site(), ManuallyDrop::new(self));
         let weight = this.weight();
-        if let (Entry::Occupied(head), true) = (entry, weight.contents > 0) {
+        let mut seen = match entry {
+            Entry::Vacant(_) => None,
+            Entry::Occupied(head) => Some(*head),
+        };
+        if let (Some(head), true) = (seen, weight.contents > 0) {
             // A page that was in use still is. To write it is not to use it.
             NodeRef::new(site, Target::Base(this.0)).set_touches(head.newest().touches());
         }
         // Charged first, so that a quick eviction does not discharge more than there was.
         site.account().charge(weight);
-        if !site.exchange(entry.word(), Word::of_base(this.0)) {
-            site.account().refund(weight);
-            return Err(LostRace(ManuallyDrop::into_inner(this).cancel()));
+        loop {
+            let word = seen.map_or(Word::NULL, |head| head.newest().word());
+            if site.exchange(word, Word::of_base(this.0)) {
+                break;
+            }
+            seen = seen.and_then(Head::exchanged);
+            if seen.is_none() {
+                site.account().refund(weight);
+                return Err(LostRace(ManuallyDrop::into_inner(this).cancel()));
+            }
         }
         if weight.contents > 0 {
             site.mark_resident();
         }
-        Ok(match entry {
-            Entry::Vacant(_) => None,
-            // SAFETY: the exchange took this head out of the table.
-            Entry::Occupied(head) => Some(unsafe { RetiredChain::new(*head) }),
-        })
+        // SAFETY: the exchange took this head out of the table.
+        Ok(seen.map(|head| unsafe { RetiredChain::new(head) }))
     }
 
     /// Gives up, and returns the content.
     pub(crate) fn cancel(self) -> Option<F> {
         let this = ManuallyDrop::new(self);
-        // SAFETY: the base is ours; `this` is not used again.
-        unsafe { this.dismantle().map(Content::into_value) }
-    }
-
-    /// Frees the base.
-    ///
-    /// # Safety
-    /// It was not published, and is not used again.
-    unsafe fn dismantle(&self) -> Option<Content<F>> {
-        // SAFETY: by the contract.
+        // SAFETY: the base is ours, and a full one if its value is there; `this` is not used again.
         unsafe {
-            let content = self.0.as_ref().content.load(Ordering::Relaxed);
-            Base::free(self.0);
-            Content::from_raw(content)
+            if this.0.as_ref().is_present() {
+                return Some(Base::dismantle_full(this.0).into_value());
+            }
+            Base::free(this.0);
         }
+        None
     }
 }
 
 impl<F: Fragment> Drop for PreparedBase<F> {
     fn drop(&mut self) {
         // SAFETY: published bases are forgotten, so this one is not.
-        drop(unsafe { self.dismantle() });
+        unsafe { Base::free(self.0) };
     }
 }

@@ -1,16 +1,14 @@
 //! Chains as recovery builds them: where each record lies, and no contents.
 
-use std::ptr;
-
 use crate::ids::Version;
 use crate::location::Place;
+use crate::pages::base::{Base, BaseKind};
 use crate::pages::budget::Weight;
 use crate::pages::bulk::Bulk;
 use crate::pages::bundle::{Bundle, BundledLink};
 use crate::pages::cell::LocationCell;
 use crate::pages::fragment::Fragment;
-use crate::pages::node::{Base, BaseKind, Word};
-use crate::sync::atomic::{AtomicPtr, AtomicU8};
+use crate::pages::node::Word;
 
 /// Where the records of a page lie.
 #[derive(Clone, Copy, Debug)]
@@ -48,16 +46,8 @@ pub(super) struct Built<F> {
 
 /// Builds a page's chain: a base, or a bundle if there are links.
 pub(super) fn build<F: Fragment>(page: &RestoredPage<'_>) -> Built<F> {
-    let base = Base {
-        content: AtomicPtr::new(ptr::null_mut()),
-        version: page.version.0,
-        cell: LocationCell::at(page.place),
-        birth: page.birth.0,
-        length: page.length,
-        kind: page.kind,
-        touched: AtomicU8::new(0),
-        bulk: page.bulk(page.version),
-    };
+    let mut base = Base::new(page.kind, page.version.0, page.birth.0, LocationCell::at(page.place));
+    (base.length, base.bulk) = (page.length, page.bulk(page.version));
     if page.links.is_empty() {
         let weight = Weight::of_nodes(Base::<F>::SIZE);
         return Built { head: Word::of_base(Base::allocate(base)), weight };

@@ -12,12 +12,13 @@ use std::ptr::NonNull;
 use std::sync::Arc;
 
 use crate::location::Place;
+use crate::pages::base::{Base, PRESENT};
 use crate::pages::budget::Weight;
 use crate::pages::bundle::Bundle;
 use crate::pages::chain::Head;
 use crate::pages::content::Content;
 use crate::pages::fragment::Fragment;
-use crate::pages::node::{Base, Chunk, PRESENT, Slot, Target, Word};
+use crate::pages::node::{Chunk, Slot, Target, Word};
 use crate::pages::node_ref::NodeRef;
 use crate::sync::atomic::Ordering;
 
@@ -81,7 +82,7 @@ impl<F: Fragment> Drop for RetiredChain<'_, F> {
 pub(super) struct Freed {
     /// What the chain weighed.
     pub(super) weight: Weight,
-    /// Of that, chunks that wait for an eviction to drop what is its own in them (`node`, E). It discharges them.
+    /// Of that, chunks and bases that wait for an eviction to drop what is its own in them (`node`, E and H). It discharges them.
     held: u64,
 }
 
@@ -97,8 +98,12 @@ fn weigh<F: Fragment>(head: Head<'_, F>) -> Weight {
     let mut weight = Weight::default();
     let mut last = None;
     for node in head.nodes() {
-        if node.content().is_some_and(|content| !content.load(Ordering::Relaxed).is_null()) {
+        if node.merged_home().is_some_and(|content| !content.load(Ordering::Relaxed).is_null()) {
             weight.contents += u64::from(head.base_bytes()) + u64::from(node.chain_bytes());
+        }
+        if let Target::Base(base) = node.target() {
+            // SAFETY: reached under the site's guard.
+            weight.contents += unsafe { Base::weight(base) }.contents;
         }
         if let Some((_, slot)) = node.slot()
             && slot.state.load(Ordering::Relaxed) == PRESENT
@@ -128,9 +133,10 @@ pub(super) unsafe fn free_chain<F: Fragment>(head: Word<F>) -> Freed {
         while let Some(target) = word.target() {
             word = match target {
                 Target::Base(base) => {
-                    weight.contents += free_content(base.as_ref().content.load(Ordering::Acquire));
-                    weight.nodes += Base::<F>::SIZE;
-                    Base::free(base);
+                    let own = Base::weight(base);
+                    *weight += own;
+                    // What is not given back now weighs what it did.
+                    freed.held += own.sum() - Base::free(base);
                     return freed;
                 }
                 Target::Bundled(bundle, _) => {

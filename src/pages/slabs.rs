@@ -38,6 +38,8 @@ const SPAN: usize = 64 << 10;
 const SPANS: usize = REGION / SPAN;
 /// Sizes are multiples of this, and blocks are aligned to it.
 const UNIT: usize = 16;
+/// As processors fetch memory. A block whose size is a multiple of this, or divides it, lies on no more lines than it must.
+const LINE: usize = 64;
 /// Larger blocks are the general allocator's.
 const MOST_UNITS: usize = (4 << 10) / UNIT;
 /// More than there are threads inside at a time, but for a few that were stopped there.
@@ -171,7 +173,7 @@ struct Free {
     next: Option<NonNull<Self>>,
 }
 
-const _: () = assert!(size_of::<Header>() <= UNIT && size_of::<Free>() <= UNIT && align_of::<Free>() <= UNIT);
+const _: () = assert!(size_of::<Header>() <= LINE && size_of::<Free>() <= UNIT && align_of::<Free>() <= UNIT);
 
 fn header_of(block: NonNull<u8>) -> *mut Header {
     block.as_ptr().map_addr(|address| address & !(REGION - 1)).cast()
@@ -195,8 +197,8 @@ struct Span {
 
 impl Span {
     fn new(region: NonNull<u8>, index: usize) -> Self {
-        // The first span gives way to the header.
-        let skipped = if index == 0 { UNIT } else { 0 };
+        // The first span gives way to the header, by as much as keeps blocks of a line's size on lines of their own.
+        let skipped = if index == 0 { LINE } else { 0 };
         // SAFETY: inside the region.
         let memory = unsafe { region.add(index * SPAN + skipped) };
         let bytes = SPAN - skipped;

@@ -22,8 +22,8 @@ use crate::sync::thread_local;
 
 /// How many bytes a thread keeps.
 const KEPT: usize = if cfg!(any(miri, loom, sanitized)) { 0 } else { 512 << 10 };
-/// Pages of one type need five: chunks of three sizes, bases and contents.
-const SHELVES: usize = 6;
+/// Pages of one type need six: chunks of three sizes, bases of two, and what is merged of links.
+const SHELVES: usize = 7;
 /// How many bytes a thread takes at once that has no block of a size.
 const TAKEN: usize = if KEPT > 0 { 4 << 10 } else { 0 };
 

@@ -343,13 +343,6 @@ impl<'g, F: Fragment> Entry<'g, F> {
             Self::Occupied(head) => head.newest().site(),
         }
     }
-
-    pub(super) fn word(&self) -> Word<F> {
-        match self {
-            Self::Vacant(_) => Word::NULL,
-            Self::Occupied(head) => head.newest().word(),
-        }
-    }
 }
 
 /// A page id's place in the table, under a guard.
@@ -404,7 +397,7 @@ impl<'g, F: Fragment> Site<'g, F> {
 
     #[inline]
     fn name(self) -> Option<Name<F>> {
-        Word::from_raw(self.home().load(Ordering::Acquire)).name()
+        self.word().name()
     }
 
     /// As [`name`](Self::name), when the word was null: the page may be packed.
@@ -427,7 +420,7 @@ impl<'g, F: Fragment> Site<'g, F> {
         Head::new(NodeRef::new(self, name.target()))
     }
 
-    /// Publishes a new head over the one that was seen, if it still is the head. The only place where a head changes.
+    /// Publishes a new head over the one that was seen, if it still is the head. The only place where a page's version changes.
     pub(super) fn exchange(self, seen: Word<F>, new: Word<F>) -> bool {
         if cfg!(weakened = "mark_before_publishing") {
             self.leaf.mark(self.range()).set();
@@ -443,6 +436,17 @@ impl<'g, F: Fragment> Site<'g, F> {
             failpoint!("page::published");
         }
         exchanged
+    }
+
+    /// What stands in the page's place now.
+    #[inline]
+    pub(super) fn word(self) -> Word<F> {
+        Word::from_raw(self.home().load(Ordering::Acquire))
+    }
+
+    /// Puts a copy of a base in its place. What a snapshot says of the page stays true.
+    pub(super) fn exchange_copy(self, seen: Word<F>, copy: Word<F>) -> bool {
+        self.home().compare_exchange(seen.raw(), copy.raw(), order::PUBLISH, Ordering::Relaxed).is_ok()
     }
 
     /// Notes for the next snapshot that a record of the page was moved.

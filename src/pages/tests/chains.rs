@@ -7,8 +7,8 @@ use super::restored::{packed, world_with_homes};
 use super::{Counted, LENGTH, PAGE, World, written};
 use crate::ids::{RangeId, Version};
 use crate::location::Place;
+use crate::pages::base::BaseKind;
 use crate::pages::chain::Part;
-use crate::pages::node::BaseKind;
 use crate::pages::node_ref::NodeRef;
 use crate::sync::epoch;
 

@@ -77,6 +77,28 @@ fn what_could_not_be_evicted_is_found_again() {
 }
 
 #[test]
+fn what_is_read_back_is_found_again() {
+    let (world, evictor) = (world_of(2), Evictor::new(4096));
+    let guard = epoch::pin();
+    let head = |id| world.table().head(PageId(id), &guard).unwrap();
+    assert!(world.link(head(2), 3).is_ok());
+    for _ in 0..3 {
+        evict(&world, &evictor, u64::MAX, written).unwrap();
+        assert_eq!((residents(&world), evictor.queued()), (vec![], 0));
+        // A base comes back in a copy of it, a page with links at the newest of them.
+        for id in [1, 2] {
+            assert!(head(id).hit().is_none());
+            head(id).newest().install(world.content(id));
+            assert!(head(id).hit().is_some());
+        }
+    }
+    let swept = evict(&world, &evictor, u64::MAX, written).unwrap();
+    assert_eq!((swept.pages, head(1).hit().is_none(), head(2).hit().is_none()), (2, true, true));
+    drop(guard);
+    world.end();
+}
+
+#[test]
 fn pages_that_are_read_back_linked_to_or_freed_between_evictions_are_in_one_queue_once() {
     const PAGES: u64 = if cfg!(miri) { 10 } else { 60 };
     let (world, evictor) = (world_of(PAGES), Evictor::new(4096));

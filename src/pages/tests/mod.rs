@@ -2,6 +2,7 @@
 
 mod chains;
 mod evictor;
+mod exchanges;
 mod races;
 mod restored;
 mod weights;

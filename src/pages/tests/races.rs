@@ -1,10 +1,13 @@
 //! Threads that race on the pages.
 
+use std::collections::BTreeSet;
+use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use super::evictor::{evict, residents, world_of};
-use super::{LENGTH, PAGE, World, written};
+use super::{Counted, LENGTH, PAGE, World, written};
 use crate::ids::{PageId, Version};
+use crate::location::Place;
 use crate::pages::eviction::Evictor;
 use crate::pages::publish::PreparedBase;
 use crate::pages::table::Entry;
@@ -178,5 +181,79 @@ fn relocations_race_with_replacements_and_every_place_is_left_once() {
     });
     let left = left.into_inner() + world.killed.load(Ordering::Relaxed);
     assert_eq!(left, made.into_inner() + STEPS);
+    world.end();
+}
+
+/// A place that is left twice takes live bytes from its segment twice; one that is never left keeps it for ever.
+#[test]
+fn relocations_race_with_evictions_and_reads_and_every_place_is_left_once() {
+    const STEPS: u64 = if cfg!(miri) { 40 } else { 20_000 };
+    let world = World::new();
+    let (taken, left) = (Mutex::new(BTreeSet::new()), Mutex::new(BTreeSet::new()));
+    let take = |place: Place| {
+        taken.lock().unwrap().insert(place.pack());
+        place
+    };
+    let leave = |place: Place| assert!(left.lock().unwrap().insert(place.pack()), "{place:?} was left twice");
+    let replace = |entry: &Entry<'_, Counted>, version: Version| {
+        let base = PreparedBase::page(version, Version(1), world.content(version.0));
+        if let Some(retired) = base.publish(entry, take(world.place()), LENGTH).ok().unwrap() {
+            retired.retire(|_, place, _| leave(place));
+        }
+    };
+    replace(&world.table().entry(PAGE, &epoch::pin()).unwrap(), Version(1));
+    let running = AtomicBool::new(true);
+    let is_running = || {
+        std::thread::yield_now();
+        running.load(Ordering::Relaxed)
+    };
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            while is_running() {
+                let guard = epoch::pin();
+                for node in world.head(&guard).nodes() {
+                    let (Some(from), to) = (node.place(), world.place()) else { continue };
+                    if node.relocate(from, to) {
+                        take(to);
+                        leave(from);
+                    }
+                }
+            }
+        });
+        scope.spawn(|| {
+            while is_running() {
+                world.head(&epoch::pin()).evict(written);
+            }
+        });
+        scope.spawn(|| {
+            while is_running() {
+                let guard = epoch::pin();
+                let head = world.head(&guard);
+                assert_eq!(world.get_or_fetch(head).last(), Some(&head.version().0));
+            }
+        });
+        for step in 0..STEPS {
+            let guard = epoch::pin();
+            let head = world.head(&guard);
+            let next = Version(head.version().0 + 1);
+            if step % 3 == 0 {
+                let link = head.prepare_link(world.fragment(next.0), 8, u32::MAX);
+                assert!(link.publish(take(world.place()), LENGTH).is_ok());
+            } else {
+                replace(&Entry::Occupied(head), next);
+            }
+            if step % 8 == 0 {
+                std::thread::yield_now();
+            }
+        }
+        running.store(false, Ordering::Relaxed);
+    });
+    {
+        let guard = epoch::pin();
+        let live: BTreeSet<u64> =
+            world.head(&guard).nodes().filter_map(|node| Some(node.place()?.pack())).collect();
+        let (taken, left) = (taken.lock().unwrap(), left.lock().unwrap());
+        assert_eq!(live, &*taken - &*left);
+    }
     world.end();
 }
