@@ -36,7 +36,7 @@ impl<F: Fragment> Content<F> {
         Self { value, weight }
     }
 
-    /// As it was with a base.
+    /// Of a value that lay in a base, which knew its heap bytes.
     pub(super) fn with_heap(value: F, heap: u64) -> Self {
         Self { value, weight: Self::SIZE + heap }
     }

@@ -248,12 +248,12 @@ fn relocations_race_with_evictions_and_reads_and_every_place_is_left_once() {
         }
         running.store(false, Ordering::Relaxed);
     });
-    {
-        let guard = epoch::pin();
-        let live: BTreeSet<u64> =
-            world.head(&guard).nodes().filter_map(|node| Some(node.place()?.pack())).collect();
-        let (taken, left) = (taken.lock().unwrap(), left.lock().unwrap());
-        assert_eq!(live, &*taken - &*left);
-    }
+    assert_eq!(places(&world), &*taken.lock().unwrap() - &*left.lock().unwrap());
     world.end();
+}
+
+/// Where the records of the page lie.
+fn places(world: &World) -> BTreeSet<u64> {
+    let guard = epoch::pin();
+    world.head(&guard).nodes().filter_map(|node| Some(node.place()?.pack())).collect()
 }
