@@ -209,7 +209,16 @@ mod tests {
         let blocks: Vec<_> = (0..KEPT / TAKEN + 10).map(|_| allocate(layout(TAKEN))).collect();
         // SAFETY: from above.
         blocks.into_iter().for_each(|block| unsafe { free(block, layout(TAKEN)) });
-        assert_eq!(in_stock().0, KEPT);
+        // Tests beside this one are in the arenas now and then; what can't be given back to them stays until the next try.
+        let is_bounded = (0..1_000_000).any(|_| {
+            let there = in_stock().0;
+            if there > KEPT {
+                // SAFETY: its own.
+                unsafe { free(allocate(layout(TAKEN)), layout(TAKEN)) };
+            }
+            there == KEPT
+        });
+        assert!(is_bounded, "{} instead of {KEPT}", in_stock().0);
         (0..KEPT / TAKEN).for_each(|_| _ = allocate(layout(TAKEN)));
         // Sizes of which none comes with another.
         for size in (1..=SHELVES + 3).map(|size| TAKEN - size * 32) {
