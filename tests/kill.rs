@@ -6,8 +6,9 @@
 //! thread: is what is there the state after some number of its steps, and is that number at least what it said last? (One
 //! number for all of its pages: there is no hole.) A step that is a batch counts as one. The next child goes on from
 //! there. Some pages are so large that they go to files of their own; of those, an opened store has the ones that it needs and no other.
+//! In a build with the feature `compression`, records are compressed, too, and dictionaries are trained now and then.
 //!
-//! `PAGELOG_KILLS=200 cargo test --test kill -- --nocapture` is the long form.
+//! `PAGELOG_KILLS=200 cargo test --features compression --test kill -- --nocapture` is the long form.
 //!
 //! A kill loses nothing that the kernel has; power cuts are the business of the simulated disk.
 
@@ -27,6 +28,14 @@ const THREADS: u64 = 4;
 const CHILD: &str = "PAGELOG_TEST_KILL_CHILD";
 /// In bytes: longer values go to files of their own.
 const LARGE: u32 = 1024;
+/// In every eighth round a dictionary of so many bytes is trained, until a store has all that it may have.
+#[cfg(feature = "compression")]
+const TRAINS: u64 = 5;
+#[cfg(feature = "compression")]
+const MOST_DICTIONARIES: u64 = 255;
+#[cfg(feature = "compression")]
+const DICTIONARY: usize = 256;
+const TRAINED: &str = "trained\n";
 /// The first number of the page that all threads write; other pages begin with their serial number.
 const SHARED: u64 = u64::MAX;
 
@@ -107,10 +116,19 @@ fn next_step(state: &State, thread: u64, dice: &mut Dice, pages: &mut u64) -> Ve
     step
 }
 
-/// What a page is replaced by: now and then something that goes to a file of its own.
+/// What a page is replaced by: now and then something that goes to a file of its own, also if it is compressed, or something
+/// that compression makes short.
 fn replacement(serial: u64, number: u64) -> Vec<u64> {
-    let repeated = if number.is_multiple_of(4) { 1 + LARGE as usize / 8 } else { 1 };
-    [vec![serial], vec![number; repeated]].concat()
+    let mut page = vec![serial];
+    match number % 4 {
+        0 => {
+            let mut dice = Dice::new(number);
+            page.extend((0..LARGE / 4).map(|_| dice.next()));
+        }
+        1 => page.extend([number; LARGE as usize / 16]),
+        _ => page.push(number),
+    }
+    page
 }
 
 fn apply(state: &mut State, change: &Change) {
@@ -126,6 +144,8 @@ fn apply(state: &mut State, change: &Change) {
 /// Every other time, the store's own thread does the housekeeping.
 fn open(path: &Path, round: u64) -> PageCache<Numbers> {
     let config = Config::new(path).segment_size(4096).io_buffer_size(1024).io_buffers(2);
+    #[cfg(feature = "compression")]
+    let config = config.compression(3);
     config
         .background(!round.is_multiple_of(2))
         .cache_capacity(16 << 10)
@@ -225,7 +245,8 @@ fn work(cache: &PageCache<Numbers>, places: Places, mut state: State, round: u64
         if number % 16 == thread {
             let id = cache.generate_id().unwrap();
             cache.flush().unwrap();
-            let line = format!("ack {thread} {number} {id}\n");
+            let compressed = cache.stats().counts.payloads_compressed;
+            let line = format!("ack {thread} {number} {id} {compressed}\n");
             std::io::stdout().lock().write_all(line.as_bytes()).unwrap();
             std::io::stdout().flush().unwrap();
         }
@@ -237,7 +258,7 @@ fn work(cache: &PageCache<Numbers>, places: Places, mut state: State, round: u64
 fn child_that_is_killed() {
     let Ok(argument) = std::env::var(CHILD) else { return };
     let (round, path) = argument.split_once(':').unwrap();
-    let round = round.parse().unwrap();
+    let round: u64 = round.parse().unwrap();
     let cache = open(Path::new(path), round);
     let (mut places, states) = look(&cache);
     places.entry(SHARED).or_insert_with(|| {
@@ -247,6 +268,14 @@ fn child_that_is_killed() {
     });
     std::io::stdout().lock().write_all(b"\nready\n").unwrap();
     thread::scope(|scope| {
+        #[cfg(feature = "compression")]
+        if round % 8 == TRAINS && round < MOST_DICTIONARIES * 8 {
+            scope.spawn(|| {
+                if cache.train_dictionary(DICTIONARY).unwrap() {
+                    std::io::stdout().lock().write_all(TRAINED.as_bytes()).unwrap();
+                }
+            });
+        }
         for (thread, state) in (0..THREADS).zip(states) {
             let (cache, places) = (&cache, places.clone());
             scope.spawn(move || work(cache, places, state, round, thread));
@@ -270,17 +299,21 @@ fn start(round: u64, path: &Path) -> (Child, BufReader<ChildStdout>) {
 struct Acknowledged {
     steps: [u64; THREADS as usize],
     ids: BTreeSet<u64>,
+    compressed: u64,
+    trained: u64,
 }
 
 impl Acknowledged {
     /// Takes a line; false for what the test harness says. A line cut off by the kill is not said.
     fn hear(&mut self, line: &str) -> bool {
+        self.trained += u64::from(line == TRAINED);
         let Some(rest) = line.strip_prefix("ack ").and_then(|rest| rest.strip_suffix('\n')) else {
             return false;
         };
         let numbers: Vec<u64> = rest.split(' ').map(|word| word.parse().unwrap()).collect();
         self.steps[numbers[0] as usize] = numbers[1];
         assert!(self.ids.insert(numbers[2]), "an id was generated twice");
+        self.compressed = self.compressed.max(numbers[3]);
         true
     }
 }
@@ -339,6 +372,7 @@ fn whenever_it_is_killed_it_opens_again_with_all_that_was_acknowledged() {
     let mut states = vec![State::default(); THREADS as usize];
     let mut highest_id = 0;
     let (mut steps, mut words, mut opened, mut large) = (0, 0, 0, 0);
+    let (mut compressed, mut trained) = (0, 0);
     for round in 0..kills {
         // Some are killed while they open, some at their first steps, some later.
         let lines = if dice.below(5) == 0 { 0 } else { 1 + dice.below(60) };
@@ -360,6 +394,8 @@ fn whenever_it_is_killed_it_opens_again_with_all_that_was_acknowledged() {
             steps += number;
         }
         words += acknowledged.ids.len();
+        compressed += acknowledged.compressed;
+        trained += acknowledged.trained;
         assert!(
             acknowledged.ids.first().is_none_or(|first| *first >= highest_id),
             "an id was generated twice"
@@ -373,9 +409,11 @@ fn whenever_it_is_killed_it_opens_again_with_all_that_was_acknowledged() {
         }
     }
     println!(
-        "{kills} kills in {:?}: opened {opened} times, {words} acknowledgements, {steps} steps survived, {} pages, {large} files of large values found",
+        "{kills} kills in {:?}: opened {opened} times, {words} acknowledgements, {steps} steps survived, {} pages, {large} files of large values found, \
+         {compressed} payloads compressed, {trained} dictionaries",
         began.elapsed(),
         states.iter().map(|state| state.pages.len()).sum::<usize>()
     );
     assert!(words > 0 && steps > 0 && large > 0);
+    assert_eq!(compressed > 0, cfg!(feature = "compression"));
 }

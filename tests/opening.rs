@@ -35,7 +35,7 @@ fn killed(pages: u64) -> (SimStorage, Pages) {
     }
     // Only what is stable can be cleaned.
     cache.flush().unwrap();
-    for _ in 0..pages / 40 {
+    for _ in 0..pages / 20 {
         assert!(cache.attempt_gc().unwrap(), "there is something to clean");
         cache.flush().unwrap();
     }

@@ -6,11 +6,12 @@
 mod common;
 
 use std::path::Path;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use common::{Bytes, Dice, alone, read, replace};
-use pagelog::{Cas, Config, Log, PageCache, PageId, Stats, Version};
+use pagelog::{Cas, Config, Counts, Log, PageCache, PageId, Stats, Version};
 
 const LENGTH: usize = 1024;
 const TIMES: usize = 10;
@@ -56,8 +57,8 @@ fn overwrite(what: &str, mut order: impl FnMut(usize, usize) -> usize) {
         }
         let stats = cache.stats();
         report(what, round, &stats, began);
-        // The target, a segment for each head, and a few for those who could not wait for a sync or for readers.
-        let allowed = 1.25 * stats.live_bytes as f64 + 10.0 * f64::from(segment);
+        // The target, a segment for each of four heads, and two. What is in write buffers counts as live when it is written.
+        let allowed = 1.25 * stats.live_bytes as f64 + 7.0 * f64::from(segment);
         largest = largest.max(stats.log_file_bytes as f64 / allowed);
     }
     let stats = cache.stats();
@@ -94,6 +95,54 @@ fn overwriting_mostly_a_tenth_keeps_the_file_bounded() {
         let pages = pages as u64;
         (if dice.below(10) > 0 { dice.below(pages / 10) } else { dice.below(pages) }) as usize
     });
+}
+
+/// While two threads write, and after most of what a burst brought was deleted: the file had twenty segments and a sixteenth of itself too much,
+/// for it grew whenever segments that were empty waited for somebody's sync, and writers left such a slack before they made it shorter.
+#[test]
+fn two_writers_keep_to_the_target_also_after_a_burst() {
+    const SEGMENT: u32 = 32 << 10;
+    const BURST: usize = 4000;
+    let _turn = alone();
+    let place = tempfile::tempdir().unwrap();
+    let config = || Config::new(place.path()).segment_size(SEGMENT).io_buffer_size(SEGMENT / 4);
+    let cache = config().open().unwrap();
+    let mut pages = [fill(&cache, BURST), fill(&cache, BURST)];
+    // Segments beside the target's multiple of the live bytes, all the time while each thread overwrites its pages.
+    let beside = |pages: &mut [Pages], rounds: usize| {
+        let writing = AtomicUsize::new(pages.len());
+        std::thread::scope(|scope| {
+            for (seed, pages) in (1..).zip(pages) {
+                let (cache, writing) = (&cache, &writing);
+                scope.spawn(move || {
+                    overwrite_all(cache, pages, rounds, &mut Dice::new(seed));
+                    writing.fetch_sub(1, Ordering::Relaxed);
+                });
+            }
+            let mut seen = Vec::new();
+            while writing.load(Ordering::Relaxed) > 0 {
+                let stats = cache.stats();
+                seen.push(
+                    (stats.log_file_bytes as f64 - 1.25 * stats.live_bytes as f64) / f64::from(SEGMENT),
+                );
+                std::thread::sleep(Duration::from_millis(1));
+            }
+            seen.sort_by(f64::total_cmp);
+            // Not the most: a disk, or a processor, can let the others wait for longer than writers wait for them.
+            seen[seen.len() / 2]
+        })
+    };
+    beside(&mut pages, 1);
+    let full = beside(&mut pages, 3);
+    for pages in &mut pages {
+        free_all(&cache, pages.split_off(BURST / 4));
+    }
+    beside(&mut pages, 3);
+    let after = beside(&mut pages, 8);
+    println!("{full:.1} segments beside the target with all pages, {after:.1} with a quarter of them");
+    // Four heads and two, and what is in write buffers and counts as live when it is written; a file of 80 segments has some of its stock beside.
+    assert!(full <= 8.0, "{full}");
+    assert!(after <= 12.0, "{after}");
 }
 
 /// The bytes of all files of a directory: as long as they are, and as much of the disk as they take.
@@ -224,9 +273,9 @@ fn the_file_follows_what_is_in_it() {
             empty.counts.victims - full.counts.victims,
             empty.counts.shrinks - full.counts.shrinks
         );
-        // The traces of the freed pages stay, until their ids are used again. And each of four heads may have a segment, and one ahead.
+        // The traces of the freed pages stay, until their ids are used again. And each of four heads may have a segment, and one ahead; three are the reserve.
         let traces = empty.live_bytes.div_ceil(SEGMENT.into()) as u32;
-        assert!(empty.segments <= 9 + 2 * traces, "{empty:?}");
+        assert!(empty.segments <= 11 + 2 * traces, "{empty:?}");
         assert_eq!(empty.log_file_bytes, file());
         // Another look finds nothing to do, and writes nothing.
         assert!(!cache.attempt_gc().unwrap());
@@ -251,7 +300,10 @@ fn writers_make_the_file_shorter_when_most_of_it_was_deleted() {
     let mut pages = fill(&cache, 4000);
     overwrite_all(&cache, &mut pages, 1, &mut dice);
     let full = cache.stats();
-    assert!(full.counts.shrinks <= 2, "{full:?}");
+    let seldom = |from: &Counts, to: &Counts| {
+        to.shrinks - from.shrinks <= (to.segments_opened - from.segments_opened) / 40
+    };
+    assert!(seldom(&Counts::default(), &full.counts), "{full:?}");
     dice.shuffle(&mut pages);
     let deleted = pages.split_off(1000);
     free_all(&cache, deleted);
@@ -265,8 +317,8 @@ fn writers_make_the_file_shorter_when_most_of_it_was_deleted() {
     let settled = cache.stats().counts;
     overwrite_all(&cache, &mut pages, 4, &mut dice);
     let after = cache.stats();
-    // It does not swing: once it has its length it keeps it.
-    assert!(after.counts.shrinks <= settled.shrinks + 1, "{settled:?} {after:?}");
+    // It seldom swings: once it has its length it keeps it, but for a segment more when copies begin one in each head at once.
+    assert!(seldom(&settled, &after.counts), "{settled:?} {after:?}");
     for (at, (page_id, _)) in pages.iter().enumerate() {
         assert_eq!(read(&cache, *page_id).unwrap()[..4], [at as u8; 4]);
     }

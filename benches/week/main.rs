@@ -10,8 +10,8 @@
 //!
 //! * if contents are not what they must be,
 //! * if in any sample of the steady state (the phase *overwrite*, when a restart or the filling is [`SETTLING`] seconds ago) the log file is
-//!   larger than the space target's multiple of the live bytes, 20 segments, a thirty-second part of itself and 8 MiB,
-//! * or if it is larger than that multiple and 20 segments when all was deleted and collection was called until there was nothing
+//!   larger than the space target's multiple of the live bytes, 8 segments and 8 MiB; how many samples are within 6 segments, and 8, is printed,
+//! * or if it is larger than that multiple and 12 segments when all was deleted and collection was called until there was nothing
 //!   left to do.
 //!
 //! Environment:

@@ -140,7 +140,15 @@ impl Durability {
 
     /// Becomes the leader if there is none; waits for nobody.
     pub(crate) fn try_lead(&self) -> Option<Leader<'_>> {
+        self.lead_within(Duration::ZERO)
+    }
+
+    /// Becomes the leader as soon as there is no other one, unless that takes longer than `patience`.
+    pub(crate) fn lead_within(&self, mut patience: Duration) -> Option<Leader<'_>> {
         let mut state = self.state.lock();
+        while state.leading && !patience.is_zero() {
+            (state, patience) = self.changed.wait_for(state, patience);
+        }
         (!std::mem::replace(&mut state.leading, true)).then(|| Leader(self))
     }
 

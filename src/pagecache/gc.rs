@@ -37,13 +37,14 @@ const UNSTABLE_SEGMENTS: u64 = 2;
 const DEAD_SHARE: f64 = 0.03;
 /// A segment is also worth cleaning if so little of it was ever used: its records can share a segment with others, whatever their size.
 const LITTLE_SHARE: f64 = 0.25;
-/// Segments are kept in stock for so many of the heads that copies go to: seldom do those of one victim begin a segment in each.
-const MOST_FOR_COPIES: u8 = 2;
 /// A file of so many segments has its stock beside what the live bytes justify. Of a longer one, an eighth of what it has more is taken off
 /// that.
 const SMALL_FILE: u32 = 64;
 /// The most steps towards a shorter file that one writer takes when it begins a segment.
 const STEPS_OF_SHRINKING: u32 = 4;
+
+/// How long a writer that finds the stock used up waits for the one who cleans, or for a sync. If that takes longer the file grows.
+const MOMENT: Duration = Duration::from_millis(20);
 
 /// How long whoever compacts waits for readers, if it is for them alone.
 const PATIENCE: Duration = Duration::from_secs(1);
@@ -160,7 +161,10 @@ impl<F: Fragment> Inner<F> {
         if !self.collector.paced {
             return Ok(());
         }
-        let Some(mut turn) = self.collector.try_hold() else { return Ok(()) };
+        let Some(mut turn) = self.turn_of_a_writer() else {
+            self.core.put_off(due);
+            return Ok(());
+        };
         let full = self.core.supply().figures().full;
         if due == Due::Segment && self.is_short_of_space() && (full || self.much_is_not_stable()) {
             // Only what is stable can be cleaned, and users may flush seldom or never.
@@ -171,7 +175,15 @@ impl<F: Fragment> Inner<F> {
         if due == Due::Segment {
             self.look_after_the_file(&mut turn)?;
         }
-        Ok(())
+        // Writers claim until the next step.
+        self.spare_the_reserve()
+    }
+
+    /// A writer leaves the work to whoever is at it, unless that is not enough: then it waits, and does its share afterwards.
+    fn turn_of_a_writer(&self) -> Option<MutexGuard<'_, Turn>> {
+        let hold = self.collector.try_hold();
+        let is_too_much = || self.is_out_of_stock() || self.is_far_too_long();
+        hold.or_else(|| is_too_much().then(|| self.collector.turn.try_lock_for(MOMENT)).flatten())
     }
 
     fn clean_in_passing(&self, turn: &mut Turn) -> Result<()> {
@@ -196,13 +208,13 @@ impl<F: Fragment> Inner<F> {
     /// How many bytes are to be cleaned for each byte that was written.
     fn urgency(&self) -> usize {
         let figures = self.core.supply().figures();
-        let (low, stock) = (self.low_water(&figures) as usize, (figures.free + figures.emptied) as usize);
+        let (low, stock) = (Self::low_water(&figures) as usize, (figures.free + figures.emptied) as usize);
         LEISURE + (NEED - LEISURE) * low.saturating_sub(stock) / low.max(1)
     }
 
     fn look_after_the_file(&self, turn: &mut Turn) -> Result<()> {
         let figures = self.core.supply().figures();
-        if figures.emptied > figures.kept && (figures.full || figures.free <= self.low_water(&figures)) {
+        if figures.emptied > figures.kept && (figures.full || figures.free <= Self::low_water(&figures)) {
             // What was emptied becomes free when its killers are stable: rather a sync than a larger file.
             self.core.sync_in_passing()?;
             self.core.supply().harvest(&self.core);
@@ -218,12 +230,22 @@ impl<F: Fragment> Inner<F> {
     /// Copies take free segments before those that they come from are free. When few are left, rather a sync, that makes those free
     /// which are empty by now, than a larger file.
     fn spare_the_reserve(&self) -> Result<()> {
-        let figures = self.core.supply().figures();
-        if figures.emptied > 0 && figures.free <= RESERVE as u32 + 1 {
-            self.core.sync_in_passing()?;
+        if self.has_few_left() && self.core.supply().harvest(&self.core) > 0 && self.has_few_left() {
+            self.core.sync_within(MOMENT)?;
             self.core.supply().harvest(&self.core);
         }
         Ok(())
+    }
+
+    /// Whether the next claims will find no free segment, though some are empty.
+    fn has_few_left(&self) -> bool {
+        let figures = self.core.supply().figures();
+        figures.emptied > figures.kept && figures.free <= RESERVE as u32 + 1
+    }
+
+    /// Whether the file will become longer than its live bytes justify unless something is done at once.
+    fn is_out_of_stock(&self) -> bool {
+        self.core.supply().figures().free <= RESERVE as u32 + 1 && self.is_as_long_as_justified()
     }
 
     /// Whether so much of the log is not stable that the segments best cleaned may be there.
@@ -253,7 +275,7 @@ impl<F: Fragment> Inner<F> {
     /// Whether the next segments would make the file larger than its live bytes justify.
     fn is_short_of_space(&self) -> bool {
         let figures = self.core.supply().figures();
-        let low = self.low_water(&figures);
+        let low = Self::low_water(&figures);
         if figures.free + figures.emptied > low {
             return false;
         }
@@ -270,19 +292,17 @@ impl<F: Fragment> Inner<F> {
         survivors::heads_in_use(figures, self.core.geometry().heads(), self.collector.relocation_heads)
     }
 
-    /// Free segments, or such that will be, that cleaning keeps in stock: the reserve, the next claim, and what the copies of a victim may
-    /// need of new ones before it is free itself. With fewer, these would find no free segment and the file would grow by them: then a
-    /// victim counts as a segment gained while its copies took as much elsewhere.
-    pub(super) fn low_water(&self, figures: &SupplyFigures) -> u32 {
-        let for_copies = self.heads_in_use(figures).min(MOST_FOR_COPIES);
-        RESERVE as u32 + claimed_at_once(figures.slots) + 1 + u32::from(for_copies)
+    /// Free segments, or such that will be, that cleaning keeps in stock: the reserve, the next claim, and one that a victim's copies take
+    /// before it is free itself. What they take beyond that a sync brings back in time.
+    pub(super) fn low_water(figures: &SupplyFigures) -> u32 {
+        RESERVE as u32 + claimed_at_once(figures.slots) + 1
     }
 
     /// Segments that the file may have beside those that its live bytes justify: one for each head, for these are filled in part, and one to round up.
     /// A small file has its stock, too. A longer one has it out of what the target leaves to dead records. Whoever can't wait for
     /// the stock makes the file longer all the same, but seldom by more than one segment.
     pub(super) fn beside(&self, figures: &SupplyFigures) -> u32 {
-        let stock = self.low_water(figures).saturating_sub(figures.slots.saturating_sub(SMALL_FILE) / 8);
+        let stock = Self::low_water(figures).saturating_sub(figures.slots.saturating_sub(SMALL_FILE) / 8);
         u32::from(self.heads_in_use(figures)) + 1 + stock
     }
 
@@ -322,6 +342,7 @@ impl<F: Fragment> Inner<F> {
 
     fn finish_cleaning(&self, turn: &mut Turn) -> Result<()> {
         while turn.work.is_some() {
+            self.spare_the_reserve()?;
             self.clean_stretch(turn, STRETCH)?;
         }
         Ok(())

@@ -1,16 +1,15 @@
 //! Giving space back: making the log file shorter.
 //!
 //! The file has a *fitting* length: what its live bytes justify, and a stock of free segments for the next claims and for
-//! collection. A store that holds little has a small stock. A file that is longer than fits by more than a slack is made shorter, a
-//! step at a time:
+//! collection. A store that holds little has a small stock. A file that is longer than fits is made shorter, a step at a time:
 //!
 //! 1. Free segments at its end are cut off, if that is a good piece or all there is to do.
 //! 2. If the live bytes are scattered over more segments than fit, the best victims are cleaned.
 //! 3. Otherwise there is room further down, and what lies behind the fitting length moves there: the last segments are cleaned,
 //!    even if all of them is live. A head that is in the middle of such a segment leaves it.
 //!
-//! The slack is there lest a file swing between growing, which means writing zeros, and shrinking. It is larger for writers, who do
-//! this as they go, than for those who ask for it; closing knows none, but cuts off only what is free at the end already.
+//! A file seldom swings between growing, which means writing zeros, and shrinking: as long as it fits, collection keeps a stock, and
+//! writers wait a moment for it rather than make the file longer (see `gc`). Closing cuts off only what is free at the end already.
 //!
 //! No step makes the file longer: copies go to the lowest free segments, and there are some, for whatever lies behind the
 //! fitting length leaves as much free before it.
@@ -26,6 +25,11 @@ use crate::segments::SegmentState;
 /// How many segments at the end are looked at for one that can be cleaned now.
 const LOOK_AT: usize = 16;
 
+/// A file that is longer than fits by more segments than this is every writer's business.
+const FAR: u32 = 4;
+/// For so many segments that are only waiting to be stable, and a share of all, it is worth a sync.
+const MANY: u32 = 4;
+
 /// Who makes the file shorter.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Haste {
@@ -33,16 +37,6 @@ pub(super) enum Haste {
     Paced,
     /// Somebody who asked for it.
     Asked,
-}
-
-impl Haste {
-    /// How much longer than fitting a file may be.
-    const fn slack(self, fitting: u32) -> u32 {
-        match self {
-            Self::Paced => 4 + fitting / 32,
-            Self::Asked => 1 + fitting / 64,
-        }
-    }
 }
 
 /// The length that fits, in segments.
@@ -60,30 +54,48 @@ impl Fitting {
 }
 
 impl<F: Fragment> Inner<F> {
-    fn fitting(&self, figures: &SupplyFigures) -> Fitting {
+    /// So many segments beside those in use are left to writers, and to those who asked: the reserve, and one for the next claim, lest the file
+    /// grow by what was cut off.
+    const fn left_by(haste: Haste) -> u32 {
+        match haste {
+            Haste::Paced => RESERVE as u32 + 1,
+            Haste::Asked => RESERVE as u32,
+        }
+    }
+
+    fn fitting(&self, figures: &SupplyFigures, haste: Haste) -> Fitting {
         // Live bytes count when they are written.
         let unwritten = self.core.tail().0.saturating_sub(self.core.ring(HeadId::FRESH).written().0);
         let live = self.justified_by(self.core.accountant().live_bytes() + unwritten).ceil();
         let stock = self.beside(figures).min(figures.used());
         // Saturates far above the number of slots that can be.
-        Fitting { justified: (live as u32).saturating_add(stock), used: figures.used() + RESERVE as u32 }
+        Fitting {
+            justified: (live as u32).saturating_add(stock),
+            used: figures.used() + Self::left_by(haste),
+        }
+    }
+
+    /// Whether it takes more than the odd step to make the file fit.
+    pub(super) fn is_far_too_long(&self) -> bool {
+        let figures = self.core.supply().figures();
+        figures.slots > self.fitting(&figures, Haste::Paced).justified.saturating_add(FAR)
     }
 
     /// One step towards a file of fitting length. Returns whether there was one to take.
     pub(super) fn shrink_by_a_step(&self, turn: &mut Turn, haste: Haste) -> Result<bool> {
         let supply = self.core.supply();
         let mut figures = supply.figures();
-        let fitting = self.fitting(&figures);
-        if figures.slots <= fitting.justified.saturating_add(haste.slack(fitting.justified)) {
+        let fitting = self.fitting(&figures, haste);
+        if figures.slots <= fitting.justified {
             return Ok(false);
         }
-        if figures.emptied > haste.slack(figures.slots) {
+        if figures.emptied > MANY + figures.slots / 32 {
             // So many segments are only waiting to be stable: users may flush seldom or never.
             self.core.sync_in_passing()?;
             supply.harvest(&self.core);
             figures = supply.figures();
         }
-        if supply.shrink(&self.core, fitting.slots(), 4 + figures.slots / 16)? {
+        if supply.shrink(&self.core, fitting.slots(), MANY + figures.slots / 16)? {
             return Ok(true);
         }
         if fitting.used > fitting.justified && self.clean_best(turn)? {
@@ -108,7 +120,7 @@ impl<F: Fragment> Inner<F> {
                 return Ok(true);
             }
         }
-        if haste == Haste::Asked && !in_the_way.is_empty() {
+        if !in_the_way.is_empty() && (haste == Haste::Asked || supply.harvest(core) > 0) {
             // Perhaps a sync is all that is missing, for a segment to be cleaned or to be free.
             let (before, stable) = (supply.figures(), core.durability().all_stable());
             core.sync_in_passing()?;
@@ -149,7 +161,7 @@ impl<F: Fragment> Inner<F> {
         let supply = self.core.supply();
         supply.harvest(&self.core);
         supply.trim(&self.core);
-        let fitting = self.fitting(&supply.figures());
+        let fitting = self.fitting(&supply.figures(), Haste::Asked);
         match supply.shrink(&self.core, fitting.slots(), 1) {
             Err(Error::DiskFull { .. }) | Ok(_) => Ok(()),
             Err(error) => Err(error),

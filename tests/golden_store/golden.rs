@@ -122,7 +122,8 @@ impl Builder {
 /// batch, and some log behind them. Closed, or as a process leaves it that is killed.
 pub fn golden(closed: bool) -> Golden {
     let storage = Arc::new(MemoryStorage::new());
-    let cache = config(&storage).segment_size(512).open().unwrap();
+    // Collected where it says so, not behind the snapshots: there a segment can be empty of which an opening reads the end.
+    let cache = config(&storage).segment_size(512).garbage_collection(false).open().unwrap();
     let mut store = Builder::new(cache);
     let pages: Vec<u64> = (0..6u8).map(|n| store.allocate(&[n; 20])).collect();
     store.root(b"first", pages[0]);

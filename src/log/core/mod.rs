@@ -9,6 +9,7 @@ mod host;
 use std::collections::BTreeMap;
 use std::io;
 use std::sync::Arc;
+use std::time::Duration;
 
 use self::host::Host;
 use super::batch::Batches;
@@ -225,6 +226,13 @@ impl LogCore {
         if self.segment_due.swap(false, Ordering::Relaxed) { Due::Segment } else { Due::Step }
     }
 
+    /// Leaves to the next one what is due once for each segment.
+    pub(crate) fn put_off(&self, due: Due) {
+        if due == Due::Segment {
+            self.segment_due.store(true, Ordering::Relaxed);
+        }
+    }
+
     fn set_segment_due(&self) {
         self.segment_due.store(true, Ordering::Relaxed);
         self.step_due.store(true, Ordering::Relaxed);
@@ -376,8 +384,13 @@ impl LogCore {
     /// Makes durable what can be written without waiting for anybody: for those who do a share of the common work in passing.
     /// A writer that is stopped in its reservation, or a leader that waits for it, must not stop them.
     pub(crate) fn sync_in_passing(&self) -> Result<()> {
+        self.sync_within(Duration::ZERO)
+    }
+
+    /// As [`sync_in_passing`](Self::sync_in_passing), but waits a while for somebody else's sync to end.
+    pub(crate) fn sync_within(&self, patience: Duration) -> Result<()> {
         self.gate.check_poison()?;
-        let Some(leader) = self.durability.try_lead() else { return Ok(()) };
+        let Some(leader) = self.durability.lead_within(patience) else { return Ok(()) };
         self.write_out()?;
         self.sync_written(&leader)
     }

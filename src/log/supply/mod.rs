@@ -393,25 +393,25 @@ impl State {
     }
 
     /// Adds to the claim of a segment for `claiming` what the heads will need next, as long as it takes neither the reserve nor a longer
-    /// file: each entry of the manifest costs a sync, however much it says.
+    /// file: each entry of the manifest costs a sync, however much it says. First those heads that have none, for what one head has
+    /// ahead is none of the others'.
     fn take_ahead(&mut self, core: &LogCore, claiming: HeadId, claims: &mut Vec<(SlotId, Claim)>) {
         let at_once = claimed_at_once(self.slots);
         if at_once == 1 {
             // In a small file each segment counts.
             return;
         }
-        for head in HeadId::all() {
-            let is_used = self.newest.get(head.index()).is_some_and(|newest| newest.0 > 0);
-            let has_none = self.ahead.get(head.index()).is_none_or(VecDeque::is_empty);
-            // A head claims when it has none left, and has the first one already.
-            let missing = if head == claiming { at_once - 1 } else { u32::from(is_used && has_none) };
-            for _ in 0..missing {
-                if self.free.len() <= self.reserve() {
-                    return;
-                }
-                let Ok(slot) = self.take_slot(core, Privilege::Ordinary) else { return };
-                claims.push((slot, self.assign(core, slot, head)));
+        let is_used = |head: &HeadId| self.newest.get(head.index()).is_some_and(|newest| newest.0 > 0);
+        let has_none = |head: &HeadId| self.ahead.get(head.index()).is_none_or(VecDeque::is_empty);
+        // A head claims when it has none left, and has the first one already.
+        let others = HeadId::all().filter(|head| *head != claiming && is_used(head) && has_none(head));
+        let more = std::iter::repeat_n(claiming, at_once as usize - 1);
+        for head in others.chain(more).collect::<Vec<_>>() {
+            if self.free.len() <= self.reserve() {
+                return;
             }
+            let Ok(slot) = self.take_slot(core, Privilege::Ordinary) else { return };
+            claims.push((slot, self.assign(core, slot, head)));
         }
     }
 
