@@ -156,8 +156,8 @@ impl Config {
 
     /// How large the log file may be, as a multiple of the live bytes in it, before garbage collection works on
     /// making segments free: 1.05 to 100. Default 1.25. On top come a segment for each write head, of which there are at most four, and one or two;
-    /// and in stores of fewer than 130 segments what is kept in stock. A file that is larger by more than four segments and a thirty-second, after a burst or because much was
-    /// deleted, is made shorter.
+    /// and in stores of fewer than 110 segments what is kept in stock, five at most. A file that is larger, after a burst or because much was deleted,
+    /// is made shorter by those who write. They wait for whoever is at it, and for a sync, some twenty milliseconds at most, rather than make it longer.
     #[must_use]
     pub fn space_target(mut self, ratio: f64) -> Self {
         self.space_target = ratio;

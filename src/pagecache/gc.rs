@@ -8,6 +8,9 @@
 //! the live bytes justify. If so it cleans a stretch of a victim: twice as many bytes as were written since the last
 //! time, and up to twelve times as many if free segments are nearly used up. So nobody is held up for the length of
 //! a segment. A file that may become longer does so in the same steps. What takes a sync is looked after once for each segment that is begun.
+//!
+//! While one writer is at it the others go on, unless they would use up the stock, or the file is far too long already. Then they wait for it,
+//! or for the sync that makes free what is empty, for [`MOMENT`] at most: one that is stopped stops nobody.
 
 use std::ops::ControlFlow;
 use std::time::Duration;
