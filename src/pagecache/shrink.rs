@@ -54,8 +54,8 @@ impl Fitting {
 }
 
 impl<F: Fragment> Inner<F> {
-    /// So many segments beside those in use are left to writers, and to those who asked: the reserve, and one for the next claim, lest the file
-    /// grow by what was cut off.
+    /// So many segments stay beside those in use: the reserve, and while there are writers one for the next claim, lest the file grow by what
+    /// was cut off.
     const fn left_by(haste: Haste) -> u32 {
         match haste {
             Haste::Paced => RESERVE as u32 + 1,

@@ -12,7 +12,8 @@
 //!   bring the killed records back to life when their bytes are gone, or tear a hole below the tip;
 //! * **(B)** every thread that might have looked up a place in it has moved on: a deferral of the epoch says so.
 //!
-//! Nobody waits for either. If no slot is free the file grows. A slot that somebody *holds*, to read it whole without a guard,
+//! No claim waits for either: if no slot is free the file grows. That there is one in time is the business of those who do the housekeeping,
+//! who hold neither a guard nor a reservation, and may wait. A slot that somebody *holds*, to read it whole without a guard,
 //! waits for that as well: see `hold`. So does one that a follower of the log has not come to.
 //!
 //! # The reserve
