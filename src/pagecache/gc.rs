@@ -47,7 +47,7 @@ const SMALL_FILE: u32 = 64;
 const STEPS_OF_SHRINKING: u32 = 4;
 
 /// How long a writer that finds the stock used up waits for the one who cleans, or for a sync. If that takes longer the file grows.
-const MOMENT: Duration = Duration::from_millis(20);
+pub(super) const MOMENT: Duration = Duration::from_millis(20);
 
 /// How long whoever compacts waits for readers, if it is for them alone.
 const PATIENCE: Duration = Duration::from_secs(1);

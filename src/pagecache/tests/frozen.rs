@@ -23,6 +23,7 @@ use crate::format::{Payload, RecordKind};
 use crate::ids::{HeadId, PageId, Version};
 use crate::log::Privilege;
 use crate::pagecache::Cas;
+use crate::pagecache::gc::MOMENT;
 use crate::pagecache::shared::{Inner, Killer, PageCache, encode};
 use crate::pages::content::Content;
 use crate::pages::publish::PreparedBase;
@@ -323,6 +324,29 @@ fn stopped_evictor() {
         pages[0].link(&cache, 1);
     }
     pages.iter().for_each(|page| page.check(&cache));
+}
+
+/// Writers that find the stock of free segments used up give the one who is collecting a moment, at each step of the log. Then the file
+/// grows.
+#[test]
+fn a_thread_stopped_while_it_collects_delays_others_and_stops_nobody() {
+    let _turn = turn_at_the_collector();
+    within_reason("a collector", || {
+        let cache: PageCache<Text> = config(&Arc::new(MemoryStorage::new())).open().unwrap();
+        let page = cache.allocate(Text(vec![0; 500])).unwrap();
+        let (mut version, before) = (page.version, cache.stats());
+        let stopped = cache.inner.collector.hold();
+        let start = Instant::now();
+        for byte in 0..200 {
+            let replaced = cache.replace(page.page_id, version, Text(vec![byte; 500])).unwrap();
+            version = replaced.done().unwrap();
+        }
+        let (taken, after) = (start.elapsed(), cache.stats());
+        assert!(after.segments > before.segments + 20 && after.counts.relocated_records == 0, "{after:?}");
+        assert!(taken > 10 * MOMENT, "{taken:?}");
+        drop(stopped);
+        assert_eq!(cache.pin().get(page.page_id).unwrap().unwrap().merged().0, [199; 500]);
+    });
 }
 
 /// A snapshot in passing begins where the log is written, and not where it ends: what a stopped writer will put in the table when the
