@@ -103,10 +103,9 @@ pub struct Measured {
 /// Runs the store at a fill factor.
 pub fn measure(settings: &Settings, distribution: Distribution, policy: VictimPolicy, fill: f64) -> Measured {
     let Settings { pages, segment, .. } = *settings;
-    // What the file may have beside the multiple of the live bytes: the heads, the reserve, the claims ahead.
+    // What the file may have beside the multiple of the live bytes: a segment for each head, and one.
     let live = (pages * (LENGTH + 12)) as f64;
-    let slots = live / fill / f64::from(segment);
-    let beside = (13.0 + (slots / 64.0).floor().clamp(1.0, 8.0)) * f64::from(segment) / live;
+    let beside = 5.0 * f64::from(segment) / live;
     let config = Config::with_storage(Arc::new(MemoryStorage::new()))
         .segment_size(segment)
         .io_buffer_size(segment)
