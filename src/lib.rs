@@ -59,7 +59,7 @@
 //! [pagelog and others](docs::comparison): when to take something else.
 //!
 //! In depth: [architecture](docs::architecture), [the log](docs::log), [durability](docs::durability),
-//! [the files byte by byte](docs::format), [scaling](docs::scaling), [the inspector](docs::inspector), [what stands behind the promises](docs::reliability),
+//! [the files byte by byte](docs::format), [scaling](docs::scaling), [what was done for speed](docs::speed), [the inspector](docs::inspector), [what stands behind the promises](docs::reliability),
 //! [glossary](docs::glossary).
 //!
 //! # Features
@@ -143,6 +143,8 @@ pub mod docs {
     pub mod inspector {}
     #[doc = include_str!("docs/scaling.md")]
     pub mod scaling {}
+    #[doc = include_str!("docs/speed.md")]
+    pub mod speed {}
     #[doc = include_str!("docs/reliability.md")]
     pub mod reliability {}
     #[doc = include_str!("docs/glossary.md")]

@@ -43,6 +43,7 @@ embed! {
     "src/docs/log.md",
     "src/docs/reliability.md",
     "src/docs/scaling.md",
+    "src/docs/speed.md",
     "src/docs/tuning.md",
     "src/error.rs",
     "src/failpoints.rs",
