@@ -436,10 +436,12 @@ fn ways(name: &str) -> &'static [&'static str] {
 }
 
 /// How often in a row the call has to fail so that nobody gets over it: a record is read alone when it could not be read with its
-/// neighbours, a page need not be merged by a writer who can't read it, and space for a large value is looked for once.
+/// neighbours, a page need not be merged by a writer who can't read it, and space for a large value, or for its name, is looked for once.
 fn strikes(name: &str, words: &str) -> &'static str {
     match name.trim_start_matches("pagelog::") {
         "log::read" | "large::read" | "large::open" => "",
+        // For the name, for what is removed to make space, and for the name again.
+        "directory::sync" if words.contains("ENOSPC") => "3*",
         name if name.starts_with("large::") && words.contains("ENOSPC") => "2*",
         _ => "1*",
     }
