@@ -24,10 +24,13 @@ mod subject;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use engine::{BASE, Engine, FRAGMENT, grow, link_or_cut, rate, read_some};
+use engine::{BASE, Engine, FRAGMENT, grow, link_or_cut, rate, rate_from, read_some, replace_some, warm_up};
 use pagelog::Config;
 use plain::Plain;
 use subject::Subject;
+
+/// So often each page is replaced, on average, before replacements are measured.
+const OVERWRITES: usize = 5;
 
 struct Settings {
     pages: usize,
@@ -135,10 +138,11 @@ fn in_memory(settings: &Settings, run: &dyn Fn(&str) -> bool) {
             rate(2, time * 8, |_, random| _ = link_or_cut(*engine, lengths, random));
         }
         let mut cells = [Cell::new("link, 1 thread", 1e6), Cell::new("link, 2 threads", 1e6)];
-        for _ in 0..settings.rounds {
+        for round in 0..settings.rounds {
             for (cell, threads) in cells.iter_mut().zip([1, 2]) {
                 let work = |index: usize| {
-                    rate(threads, time, |_, random| _ = link_or_cut(both[index], &lengths[index], random))
+                    let link = |_, random: &mut _| _ = link_or_cut(both[index], &lengths[index], random);
+                    rate_from(2 * round, threads, time, link)
                 };
                 cell.results.push((work(0), work(1)));
             }
@@ -148,12 +152,18 @@ fn in_memory(settings: &Settings, run: &dyn Fn(&str) -> bool) {
     if run("replace") {
         let mut cells =
             [Cell::new("replace 1 KiB, 1 thread", 1e6), Cell::new("replace 1 KiB, 2 threads", 1e6)];
-        for _ in 0..settings.rounds {
+        // The file is to follow the live bytes, which are fewer when pages that links have made long are cut back.
+        for engine in both {
+            warm_up(OVERWRITES * settings.pages, time * 15, |random| {
+                replace_some(engine, settings.pages, random);
+                true
+            });
+        }
+        for round in 0..settings.rounds {
             for (cell, threads) in cells.iter_mut().zip([1, 2]) {
                 let [ours, theirs] = both.map(|engine| {
-                    rate(threads, time, |_, random| {
-                        let page = random.below(settings.pages);
-                        engine.replace(page, vec![page as u8; BASE]);
+                    rate_from(2 * round, threads, time, |_, random| {
+                        replace_some(engine, settings.pages, random);
                     })
                 });
                 cell.results.push((ours, theirs));

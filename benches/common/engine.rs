@@ -5,10 +5,11 @@
 
 #![allow(dead_code, reason = "each bench uses a part of it")]
 
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+use std::time::{Duration, Instant};
 
 pub use super::random::Random;
-pub use super::rate::rate;
+pub use super::rate::{rate, rate_from};
 
 /// A page when it is new or was cut back.
 pub const BASE: usize = 1024;
@@ -59,6 +60,27 @@ pub fn link_or_cut(engine: &dyn Engine, lengths: &[AtomicU32], random: &mut Rand
         engine.link(page, [page as u8; FRAGMENT]);
     }
     cut
+}
+
+/// Replaces a random page.
+pub fn replace_some(engine: &dyn Engine, pages: usize, random: &mut Random) {
+    let page = random.below(pages);
+    engine.replace(page, vec![page as u8; BASE]);
+}
+
+/// Works with two threads, towards a steady state, until `work` has said so often that a page is as short as a new one, or patience is
+/// at its end. Returns how often it said so.
+pub fn warm_up(goal: usize, patience: Duration, work: impl Fn(&mut Random) -> bool + Sync) -> usize {
+    const THREADS: usize = 2;
+    let (start, done) = (Instant::now(), AtomicU64::new(0));
+    let mut first = 0;
+    while done.load(Ordering::Relaxed) < goal as u64 && start.elapsed() < patience {
+        rate_from(first, THREADS, Duration::from_millis(500), |_, random| {
+            done.fetch_add(u64::from(work(random)), Ordering::Relaxed);
+        });
+        first += THREADS;
+    }
+    done.into_inner() as usize
 }
 
 /// Reads a random page.

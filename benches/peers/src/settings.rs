@@ -48,7 +48,7 @@ impl Settings {
         Self {
             rounds: setting("ROUNDS", 5),
             time: seconds("SECONDS", 1.0),
-            warm_up: seconds("WARM_UP", 15.0),
+            warm_up: seconds("WARM_UP", 25.0),
             patience: seconds("PATIENCE", 240.0),
             pages: setting("PAGES", 100_000),
             opened: setting("OPENED", 1_000_000),

@@ -1,14 +1,15 @@
 //! Links and replacements, on pages that are all in memory.
 //!
 //! In the steady state each page was cut back five times. An engine that does not get there in the time for it is measured as far as it
-//! got, and a note says so: its segments were used before then, but its garbage is young.
+//! got, and a note says so: its segments were used before then, but its garbage is young. Replacements have a steady state of their own: pages
+//! that links have made long become short, and as long as the files follow them it is that which is measured.
 
-use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
-use std::time::{Duration, Instant};
+use std::sync::atomic::Ordering;
+use std::time::Duration;
 
 use super::{Store, create};
 use crate::child::{Role, note, say};
-use crate::engine::{BASE, FRAGMENT, LIMIT, grow, link_or_cut, rate};
+use crate::engine::{BASE, FRAGMENT, LIMIT, Random, grow, link_or_cut, rate, replace_some, warm_up};
 use crate::settings::Settings;
 
 const CUTS: usize = 5;
@@ -20,7 +21,7 @@ pub fn measure(role: &Role, settings: &Settings) {
     let store = create(&role.engine, &role.place, settings.pages, BASE);
     let (store, pages, time) = (&*store, settings.pages, settings.time);
     let lengths = grow(store, pages);
-    warm_up(store, &lengths, settings.warm_up);
+    settle("links", pages, settings.warm_up, |random| link_or_cut(store, &lengths, random));
     for (cell, threads) in [("link_1", 1), ("link_2", 2)] {
         say(cell, rate(threads, time, |_, random| _ = link_or_cut(store, &lengths, random)) / 1e3);
     }
@@ -35,29 +36,22 @@ pub fn measure(role: &Role, settings: &Settings) {
     });
     say("chain_8", chains * HOT as f64 / 1e3);
     say("hot_2", rate(2, time, |_, random| _ = link_or_cut(store, &lengths[..HOT], random)) / 1e3);
+    settle("replacements", pages, settings.warm_up, |random| {
+        replace_some(store, pages, random);
+        true
+    });
     for (cell, threads) in [("replace_1", 1), ("replace_2", 2)] {
-        let replace = |_, random: &mut crate::engine::Random| {
-            let page = random.below(pages);
-            lengths[page].store(BASE as u32, Ordering::Relaxed);
-            store.replace(page, vec![page as u8; BASE]);
-        };
-        say(cell, rate(threads, time, replace) / 1e3);
+        say(cell, rate(threads, time, |_, random| replace_some(store, pages, random)) / 1e3);
     }
     check(store, pages);
     note(&store.report());
 }
 
-fn warm_up(store: &dyn Store, lengths: &[AtomicU32], patience: Duration) {
-    let (start, cuts) = (Instant::now(), AtomicU64::new(0));
-    let goal = (CUTS * lengths.len()) as u64;
-    while cuts.load(Ordering::Relaxed) < goal && start.elapsed() < patience {
-        rate(2, Duration::from_millis(500), |_, random| {
-            cuts.fetch_add(u64::from(link_or_cut(store, lengths, random)), Ordering::Relaxed);
-        });
-    }
-    let each = cuts.into_inner() as f64 / lengths.len() as f64;
+/// Towards the steady state of what is measured next: each page is cut back some times.
+fn settle(what: &str, pages: usize, patience: Duration, work: impl Fn(&mut Random) -> bool + Sync) {
+    let each = warm_up(CUTS * pages, patience, work) as f64 / pages as f64;
     if each < CUTS as f64 {
-        note(&format!("links: each page was cut back {each:.1} times before, not {CUTS}"));
+        note(&format!("{what}: each page was cut back {each:.1} times before, not {CUTS}"));
     }
 }
 
