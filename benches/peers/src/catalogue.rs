@@ -223,7 +223,7 @@ pub fn set_up(layer: Layer, engine: &str) -> &'static str {
             "0.5.7, circular buffer 1 GiB, no write-ahead log (it is never synced, and its recovery is \"incomplete\"): nothing survives but a snapshot, which is taken on closing; less than the others promise"
         }
         (_, "rocksdb") => {
-            "by rocksdb 0.25.0, block cache 4 GiB, bloom filters of 10 bits; each write goes to the operating system; durable: `set_sync(true)`; loads: single puts"
+            "by rocksdb 0.20.1, block cache 4 GiB, bloom filters of 10 bits, no compression; each write goes to the operating system; durable: `set_sync(true)`; loads: single puts"
         }
         _ => "",
     }

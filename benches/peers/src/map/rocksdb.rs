@@ -2,7 +2,9 @@
 
 use std::path::Path;
 
-use rocksdb::{BlockBasedOptions, Cache, DB, Direction, IteratorMode, Options, WriteOptions};
+use rocksdb::{
+    BlockBasedOptions, Cache, DB, DBCompressionType, Direction, IteratorMode, Options, WriteOptions,
+};
 
 use super::{AMPLE, Key, Map, Value};
 
@@ -11,12 +13,14 @@ pub struct Store(DB);
 impl Store {
     pub fn open(directory: &Path) -> Self {
         let mut blocks = BlockBasedOptions::default();
-        blocks.set_block_cache(&Cache::new_lru_cache(AMPLE as usize));
+        blocks.set_block_cache(&Cache::new_lru_cache(AMPLE as usize).expect("a cache"));
         blocks.set_bloom_filter(10.0, false);
         let mut options = Options::default();
         options.create_if_missing(true);
         options.set_block_based_table_factory(&blocks);
         options.increase_parallelism(2);
+        // Some builds of the library compress by default, and others can't.
+        options.set_compression_type(DBCompressionType::None);
         Self(DB::open(&options, directory).expect("it opens"))
     }
 }
