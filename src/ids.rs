@@ -52,9 +52,13 @@ public_number!(
     /// The name of a page. Ids are handed out densely from 1; id 0 is the store's own (it holds the named roots).
     ///
     /// ```
-    /// let id = pagelog::PageId::new(7);
-    /// assert_eq!(id.get(), 7);
-    /// assert_eq!(id.to_string(), "7");
+    /// use pagelog::PageId;
+    ///
+    /// // A page that names another one holds its number.
+    /// let child = PageId::new(7);
+    /// let stored = child.get().to_le_bytes();
+    /// assert_eq!(PageId::new(u64::from_le_bytes(stored)), child);
+    /// assert_eq!(child.to_string(), "7");
     /// ```
     PageId
 );
@@ -66,8 +70,11 @@ public_number!(
     /// also over `free` and reuse of the id, so a version never means two states of one page.
     ///
     /// ```
-    /// let version = pagelog::Version::new(3);
-    /// assert_eq!(version.get(), 3);
+    /// use pagelog::Version;
+    ///
+    /// // As an ETag: whoever sends it back changes what he has seen, or nothing.
+    /// let sent = format!("\"{}\"", Version::new(3).get());
+    /// assert_eq!(sent.trim_matches('"').parse().map(Version::new), Ok(Version::new(3)));
     /// ```
     Version
 );
@@ -76,7 +83,11 @@ public_number!(
     /// A log sequence number: the logical byte position of a record in the log. Never used twice.
     ///
     /// ```
-    /// assert!(pagelog::Lsn::new(1) < pagelog::Lsn::new(2));
+    /// use pagelog::Lsn;
+    ///
+    /// // A consumer keeps how far it has come, to go on from there.
+    /// let stored = Lsn::new(4096).get();
+    /// assert!(Lsn::new(stored) > Lsn::new(0));
     /// ```
     Lsn
 );

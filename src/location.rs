@@ -5,6 +5,18 @@ use crate::ids::{Lsn, SlotId};
 /// Where an entry of a [`Log`](crate::Log) is: what [`Log::read`](crate::Log::read) takes.
 ///
 /// Known as soon as the entry is reserved, and good until the log is truncated beyond it.
+///
+/// ```
+#[doc = include_str!("docs/bare_log.txt")]
+/// # let log = open()?;
+/// let entry = log.reserve(b"entry")?;
+/// let location = entry.location();
+/// assert_eq!(entry.complete(), location.lsn());
+/// // Kept in an index, it is all that is needed to find the entry.
+/// let index = std::collections::HashMap::from([("key", location)]);
+/// assert_eq!(log.read(index["key"])?.as_deref(), Some(&b"entry"[..]));
+/// # Ok::<(), pagelog::Error>(())
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Location {
     pub(crate) slot: SlotId,

@@ -40,6 +40,13 @@ pub struct Progress {
 
 impl Progress {
     /// The part that is done, 0.0 to 1.0.
+    ///
+    /// ```
+    /// let mut progress = pagelog::Progress::default();
+    /// assert_eq!(progress.fraction(), 1.0, "there is nothing to do");
+    /// (progress.done, progress.total) = (50, 200);
+    /// assert_eq!(progress.fraction(), 0.25);
+    /// ```
     #[must_use]
     pub fn fraction(&self) -> f64 {
         if self.total == 0 { 1.0 } else { self.done as f64 / self.total as f64 }

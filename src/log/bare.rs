@@ -90,12 +90,38 @@ impl Log {
     }
 
     /// Whether the log existed before it was opened.
+    ///
+    /// ```
+    #[doc = include_str!("../docs/bare_log.txt")]
+    /// # let storage = Arc::new(MemoryStorage::new());
+    /// let log = Log::open(Config::with_storage(storage.clone()))?;
+    /// assert!(!log.was_recovered());
+    /// log.close()?;
+    /// assert!(Log::open(Config::with_storage(storage))?.was_recovered());
+    /// # Ok::<(), pagelog::Error>(())
+    /// ```
     #[must_use]
     pub fn was_recovered(&self) -> bool {
         self.was_recovered
     }
 
     /// Puts an entry in the log's order, without making it part of the log yet. One compare-exchange, and a copy.
+    ///
+    /// ```
+    #[doc = include_str!("../docs/bare_log.txt")]
+    /// # let log = open()?;
+    /// use std::sync::atomic::{AtomicU64, Ordering};
+    ///
+    /// let counter = AtomicU64::new(7);
+    /// let entry = log.reserve(b"from 7 to 8")?;
+    /// // It has its place in the order of things before it is known whether there is such a thing.
+    /// match counter.compare_exchange(7, 8, Ordering::SeqCst, Ordering::SeqCst) {
+    ///     Ok(_) => _ = entry.complete(),
+    ///     Err(_) => entry.abort(),
+    /// }
+    /// assert_eq!(log.iter_from(log.first_lsn())?.count(), 1);
+    /// # Ok::<(), pagelog::Error>(())
+    /// ```
     ///
     /// # Errors
     /// [`Error::ValueTooLarge`], [`Error::DiskFull`], or what stopped writing; nothing was logged.
@@ -115,6 +141,17 @@ impl Log {
 
     /// Reserves and completes in one step. The entry is durable once [`stable_lsn`](Self::stable_lsn) is above the returned LSN.
     ///
+    /// ```
+    #[doc = include_str!("../docs/bare_log.txt")]
+    /// # let log = open()?;
+    /// let (first, second) = (log.append(b"first")?, log.append(b"second")?);
+    /// assert!(first < second);
+    /// // With an entry, all before it become stable.
+    /// log.make_stable(second)?;
+    /// assert!(log.stable_lsn() > second);
+    /// # Ok::<(), pagelog::Error>(())
+    /// ```
+    ///
     /// # Errors
     /// As [`reserve`](Self::reserve).
     pub fn append(&self, payload: &[u8]) -> Result<Lsn> {
@@ -122,6 +159,23 @@ impl Log {
     }
 
     /// Opens a [`Batch`]: what is appended until it is sealed survives a crash as a whole or not at all.
+    ///
+    /// ```
+    #[doc = include_str!("../docs/bare_log.txt")]
+    /// # let log = open()?;
+    /// use std::ops::ControlFlow;
+    ///
+    /// let batch = log.pin_log()?;
+    /// log.append(b"half of it")?;
+    /// // A copy holds what a crash would leave: nothing of the batch.
+    /// let target = Arc::new(MemoryStorage::new());
+    /// log.backup_to_storage(target.clone(), |_| ControlFlow::Continue(()))?;
+    /// log.append(b"the other half")?;
+    /// log.make_stable(batch.seal_batch()?)?;
+    /// let copy = Log::open(Config::with_storage(target))?;
+    /// assert_eq!(copy.iter_from(copy.first_lsn())?.count(), 0);
+    /// # Ok::<(), pagelog::Error>(())
+    /// ```
     ///
     /// # Errors
     /// [`Error::BatchOpen`] if this thread has one open already; a batch of another thread is waited for.
@@ -131,6 +185,18 @@ impl Log {
 
     /// Returns when the entry at `lsn`, and all before it, survive a power cut. Waits for reservations of other threads
     /// before it, and for the end of a batch that it lies in. An LSN behind the log's end means all of the log.
+    ///
+    /// ```
+    #[doc = include_str!("../docs/bare_log.txt")]
+    /// # let log = open()?;
+    /// let (first, second) = (log.append(b"first")?, log.reserve(b"second")?);
+    /// // It would wait for the reservation.
+    /// assert!(matches!(log.make_stable(first), Err(Error::ReservationOpen { .. })));
+    /// let second = second.complete();
+    /// log.make_stable(second)?;
+    /// assert!(log.stable_lsn() > second);
+    /// # Ok::<(), pagelog::Error>(())
+    /// ```
     ///
     /// # Errors
     /// [`Error::ReservationOpen`] if the calling thread holds a reservation and the LSN is not stable yet, and
@@ -147,6 +213,16 @@ impl Log {
 
     /// Makes everything stable that was reserved before this call.
     ///
+    /// ```
+    #[doc = include_str!("../docs/bare_log.txt")]
+    /// # let log = open()?;
+    /// let lsn = log.append(b"entry")?;
+    /// assert!(log.stable_lsn() <= lsn);
+    /// log.flush()?;
+    /// assert!(log.stable_lsn() > lsn);
+    /// # Ok::<(), pagelog::Error>(())
+    /// ```
+    ///
     /// # Errors
     /// As [`make_stable`](Self::make_stable).
     pub fn flush(&self) -> Result<()> {
@@ -154,6 +230,18 @@ impl Log {
     }
 
     /// As [`make_stable`](Self::make_stable), without waiting: see [`Commit`].
+    ///
+    /// ```
+    #[doc = include_str!("../docs/bare_log.txt")]
+    /// # let log = open()?;
+    /// let lsn = log.append(b"entry")?;
+    /// let commit = log.make_stable_later(lsn)?;
+    /// // It can be waited for wherever that is no matter.
+    /// let waiting = std::thread::spawn(move || commit.wait());
+    /// waiting.join().expect("it does not panic")?;
+    /// assert!(log.stable_lsn() > lsn);
+    /// # Ok::<(), pagelog::Error>(())
+    /// ```
     ///
     /// # Errors
     /// [`Error::ReadOnly`], [`Error::Poisoned`], [`Error::Closed`]. What the commit itself meets with, it says itself.
@@ -164,6 +252,19 @@ impl Log {
 
     /// As [`flush`](Self::flush), without waiting: see [`Commit`].
     ///
+    /// ```
+    #[doc = include_str!("../docs/bare_log.txt")]
+    /// # let log = open()?;
+    /// let first = log.append(b"first")?;
+    /// let commit = log.flush_later()?;
+    /// let second = log.append(b"second")?;
+    /// // What is appended by now is none of its business.
+    /// assert!(first < commit.bound() && commit.bound() <= second);
+    /// commit.wait()?;
+    /// assert!(log.stable_lsn() > first);
+    /// # Ok::<(), pagelog::Error>(())
+    /// ```
+    ///
     /// # Errors
     /// As [`make_stable_later`](Self::make_stable_later).
     pub fn flush_later(&self) -> Result<Commit> {
@@ -171,18 +272,49 @@ impl Log {
     }
 
     /// Every entry that begins below this LSN survives a power cut.
+    ///
+    /// ```
+    #[doc = include_str!("../docs/bare_log.txt")]
+    /// # let log = open()?;
+    /// let first = log.append(b"first")?;
+    /// log.flush()?;
+    /// let second = log.append(b"second")?;
+    /// assert!(first < log.stable_lsn() && log.stable_lsn() <= second);
+    /// # Ok::<(), pagelog::Error>(())
+    /// ```
     #[must_use]
     pub fn stable_lsn(&self) -> Lsn {
         self.core.durability().stable(HeadId::FRESH)
     }
 
     /// The oldest LSN that the log still reaches back to.
+    ///
+    /// ```
+    #[doc = include_str!("../docs/bare_log.txt")]
+    /// # let log = open()?;
+    /// let (first, second) = (log.append(b"first")?, log.append(b"second")?);
+    /// assert!(log.first_lsn() <= first);
+    /// log.flush()?;
+    /// log.truncate_before(second)?;
+    /// assert_eq!(log.first_lsn(), second);
+    /// # Ok::<(), pagelog::Error>(())
+    /// ```
     #[must_use]
     pub fn first_lsn(&self) -> Lsn {
         Lsn(self.first.load(Ordering::Acquire))
     }
 
     /// Reads one entry; `None` if it was aborted. Writes out the buffer that holds it, if need be, but does not sync.
+    ///
+    /// ```
+    #[doc = include_str!("../docs/bare_log.txt")]
+    /// # let log = open()?;
+    /// let entry = log.reserve(b"entry")?;
+    /// let location = entry.location();
+    /// entry.complete();
+    /// assert_eq!(log.read(location)?.as_deref(), Some(&b"entry"[..]));
+    /// # Ok::<(), pagelog::Error>(())
+    /// ```
     ///
     /// # Errors
     /// [`Error::Truncated`] if the log was cut off behind it, [`Error::ReservationOpen`] if this thread holds a reservation,
@@ -220,6 +352,18 @@ impl Log {
     /// Iterates over the completed entries from `lsn` on, in the order of their LSNs, up to what can be written to the
     /// file at this moment. What lies behind an open reservation is not seen. An error is an item, not the end.
     ///
+    /// ```
+    #[doc = include_str!("../docs/bare_log.txt")]
+    /// # let log = open()?;
+    /// log.append(b"one")?;
+    /// let two = log.append(b"two")?;
+    /// log.append(b"six")?;
+    /// let entries = log.iter_from(two)?.collect::<pagelog::Result<Vec<_>>>()?;
+    /// let payloads: Vec<_> = entries.iter().map(|entry| &entry.payload[..]).collect();
+    /// assert_eq!(payloads, [b"two", b"six"]);
+    /// # Ok::<(), pagelog::Error>(())
+    /// ```
+    ///
     /// # Errors
     /// [`Error::Truncated`] if the log does not reach back to `lsn`.
     pub fn iter_from(&self, lsn: Lsn) -> Result<LogIter<'_>> {
@@ -234,6 +378,17 @@ impl Log {
     /// Gives up everything before `lsn`, durably, and reuses its space; what is at the end of the file, and more than the log
     /// will soon need, is cut off. Entries are given up by whole segments on disk, but
     /// none before `lsn` can be read any more. Nothing that is not stable is given up.
+    ///
+    /// ```
+    #[doc = include_str!("../docs/bare_log.txt")]
+    /// # let log = open()?;
+    /// let (old, new) = (log.append(b"old")?, log.append(b"new")?);
+    /// log.flush()?;
+    /// log.truncate_before(new)?;
+    /// assert!(matches!(log.iter_from(old), Err(Error::Truncated { first }) if first == new));
+    /// assert_eq!(log.iter_from(new)?.count(), 1);
+    /// # Ok::<(), pagelog::Error>(())
+    /// ```
     ///
     /// # Errors
     /// An I/O error, which poisons the log.
@@ -269,18 +424,54 @@ impl Log {
     }
 
     /// What the log did since it was opened: the part of [`stats`](Self::stats) that is summed up quickest.
+    ///
+    /// ```
+    #[doc = include_str!("../docs/bare_log.txt")]
+    /// # let log = open()?;
+    /// log.append(b"entry")?;
+    /// log.flush()?;
+    /// // There is nothing left to sync.
+    /// log.flush()?;
+    /// let counts = log.counts();
+    /// assert_eq!((counts.payload_bytes, counts.syncs), (5, 1));
+    /// # Ok::<(), pagelog::Error>(())
+    /// ```
     #[must_use]
     pub fn counts(&self) -> Counts {
         self.core.counters().read()
     }
 
     /// The size of the log file in bytes.
+    ///
+    /// ```
+    #[doc = include_str!("../docs/bare_log.txt")]
+    /// # let log = open()?;
+    /// for _ in 0..20 {
+    ///     log.append(&[7; 100_000])?;
+    /// }
+    /// log.flush()?;
+    /// assert!(log.size_on_disk() > 2_000_000);
+    /// # Ok::<(), pagelog::Error>(())
+    /// ```
     #[must_use]
     pub fn size_on_disk(&self) -> u64 {
         self.core.file_length()
     }
 
     /// Flushes, closes, and releases the lock. Later calls fail with [`Error::Closed`]; closing twice does nothing.
+    ///
+    /// ```
+    #[doc = include_str!("../docs/bare_log.txt")]
+    /// # let storage = Arc::new(MemoryStorage::new());
+    /// let log = Log::open(Config::with_storage(storage.clone()))?;
+    /// log.append(b"entry")?;
+    /// log.close()?;
+    /// assert!(matches!(log.append(b"too late"), Err(Error::Closed)));
+    /// // All is stable, and there is no lock.
+    /// let log = Log::open(Config::with_storage(storage))?;
+    /// assert_eq!(log.iter_from(log.first_lsn())?.count(), 1);
+    /// # Ok::<(), pagelog::Error>(())
+    /// ```
     ///
     /// # Errors
     /// What the flush met with. The log is closed all the same.

@@ -65,6 +65,17 @@ impl<'a> Batch<'a> {
     /// Ends the batch. Once the log is stable beyond the returned LSN, all of the batch survives a crash; until then,
     /// either all or nothing does.
     ///
+    /// ```
+    #[doc = include_str!("../docs/text_pages.txt")]
+    /// # let cache = open()?;
+    /// let batch = cache.pin_log()?;
+    /// let page = cache.allocate(Text("a page".into()))?;
+    /// let end = batch.seal_batch()?;
+    /// cache.make_stable(end)?;
+    /// assert!(page.lsn < end && end < cache.stable_lsn());
+    /// # Ok::<(), pagelog::Error>(())
+    /// ```
+    ///
     /// # Errors
     /// If the end could not be logged. The instance is poisoned then, as if the batch had been dropped.
     pub fn seal_batch(mut self) -> Result<Lsn> {

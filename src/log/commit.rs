@@ -80,12 +80,35 @@ impl Commit {
     }
 
     /// It is done when the stable LSN has got as far as that.
+    ///
+    /// ```
+    #[doc = include_str!("../docs/bare_log.txt")]
+    /// # let log = open()?;
+    /// let lsn = log.append(b"entry")?;
+    /// let commit = log.make_stable_later(lsn)?;
+    /// assert!(lsn < commit.bound());
+    /// commit.wait()?;
+    /// assert!(log.stable_lsn() >= commit.bound());
+    /// # Ok::<(), pagelog::Error>(())
+    /// ```
     #[must_use]
     pub const fn bound(&self) -> Lsn {
         self.bound
     }
 
     /// Whether it is done. Waits for nothing, and does nothing about it.
+    ///
+    /// ```
+    #[doc = include_str!("../docs/bare_log.txt")]
+    /// # let log = open()?;
+    /// log.append(b"entry")?;
+    /// let commit = log.flush_later()?;
+    /// assert!(!commit.is_stable()?);
+    /// // It is all the same who does it.
+    /// log.flush()?;
+    /// assert!(commit.is_stable()?);
+    /// # Ok::<(), pagelog::Error>(())
+    /// ```
     ///
     /// # Errors
     /// What keeps it from ever being done: [`Poisoned`](crate::Error::Poisoned), [`Closed`](crate::Error::Closed).
@@ -99,6 +122,18 @@ impl Commit {
     }
 
     /// Returns when it is done. As [`make_stable`](crate::PageCache::make_stable): threads that wait at the same time share one sync.
+    ///
+    /// ```
+    #[doc = include_str!("../docs/bare_log.txt")]
+    /// # let log = open()?;
+    /// let (first, second) = (log.append(b"first")?, log.append(b"second")?);
+    /// let (earlier, later) = (log.make_stable_later(first)?, log.make_stable_later(second)?);
+    /// later.wait()?;
+    /// // That one is done, too.
+    /// earlier.wait()?;
+    /// assert_eq!(log.counts().syncs, 1);
+    /// # Ok::<(), pagelog::Error>(())
+    /// ```
     ///
     /// # Errors
     /// [`BatchOpen`](crate::Error::BatchOpen) or [`ReservationOpen`](crate::Error::ReservationOpen) if the calling thread has one open, and might wait

@@ -12,6 +12,21 @@ use crate::ids::Lsn;
 use crate::location::Location;
 
 /// What a [`LogFollower`] comes by.
+///
+/// ```
+#[doc = include_str!("../docs/bare_log.txt")]
+/// # let log = open()?;
+/// use pagelog::LogEvent::{BatchBegins, BatchEnds, Entry};
+///
+/// let follower = log.follow(log.stable_lsn())?;
+/// let batch = log.pin_log()?;
+/// log.append(b"half of it")?;
+/// log.append(b"the other half")?;
+/// log.make_stable(batch.seal_batch()?)?;
+/// let events = follower.collect::<pagelog::Result<Vec<_>>>()?;
+/// assert!(matches!(events[..], [BatchBegins, Entry(_), Entry(_), BatchEnds]));
+/// # Ok::<(), pagelog::Error>(())
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum LogEvent {
@@ -24,6 +39,21 @@ pub enum LogEvent {
 }
 
 /// Follows a log: its entries in order, as they become stable. Got from [`Log::follow`].
+///
+/// ```
+#[doc = include_str!("../docs/bare_log.txt")]
+/// # let log = open()?;
+/// let mut follower = log.follow(log.stable_lsn())?;
+/// log.append(b"first")?;
+/// log.append(b"second")?;
+/// log.flush()?;
+/// assert_eq!(follower.by_ref().collect::<pagelog::Result<Vec<_>>>()?.len(), 2);
+/// // There was no more. Now there is.
+/// log.append(b"third")?;
+/// log.flush()?;
+/// assert_eq!(follower.collect::<pagelog::Result<Vec<_>>>()?.len(), 1);
+/// # Ok::<(), pagelog::Error>(())
+/// ```
 pub struct LogFollower<'a> {
     log: &'a Log,
     trail: Trail,
@@ -64,6 +94,19 @@ impl Log {
 impl LogFollower<'_> {
     /// What comes next, if it is stable. Waits for nothing but the disk.
     ///
+    /// ```
+    #[doc = include_str!("../docs/bare_log.txt")]
+    /// # let log = open()?;
+    /// use pagelog::LogEvent;
+    ///
+    /// let mut follower = log.follow(log.stable_lsn())?;
+    /// log.append(b"entry")?;
+    /// assert!(follower.try_next()?.is_none(), "it is not stable");
+    /// log.flush()?;
+    /// assert!(matches!(follower.try_next()?, Some(LogEvent::Entry(entry)) if entry.payload == b"entry"));
+    /// # Ok::<(), pagelog::Error>(())
+    /// ```
+    ///
     /// # Errors
     /// [`Truncated`](crate::Error::Truncated) if the log was truncated behind this follower's position, [`Closed`](crate::Error::Closed),
     /// [`Corruption`](crate::Error::Corruption), [`Io`](crate::Error::Io).
@@ -74,6 +117,23 @@ impl LogFollower<'_> {
 
     /// What comes next. Waits for so long at most until something is stable; `None` if nothing was.
     ///
+    /// ```
+    #[doc = include_str!("../docs/bare_log.txt")]
+    /// # let log = open()?;
+    /// use std::thread;
+    /// use std::time::Duration;
+    ///
+    /// let mut follower = log.follow(log.stable_lsn())?;
+    /// assert!(follower.next_within(Duration::from_millis(1))?.is_none());
+    /// thread::scope(|scope| {
+    ///     scope.spawn(|| log.append(b"entry").and_then(|lsn| log.make_stable(lsn)));
+    ///     // Sleeps until then.
+    ///     let event = follower.next_within(Duration::from_secs(60));
+    ///     assert!(matches!(event, Ok(Some(_))));
+    /// });
+    /// # Ok::<(), pagelog::Error>(())
+    /// ```
+    ///
     /// # Errors
     /// As [`try_next`](Self::try_next), and [`Poisoned`](crate::Error::Poisoned) if nothing is left that is stable and nothing will be.
     pub fn next_within(&mut self, patience: Duration) -> Result<Option<LogEvent>> {
@@ -83,6 +143,20 @@ impl LogFollower<'_> {
 
     /// Where to [`follow`](Log::follow) on another time, without missing anything and without seeing anything twice. Inside of a
     /// batch that is the batch's begin.
+    ///
+    /// ```
+    #[doc = include_str!("../docs/bare_log.txt")]
+    /// # let log = open()?;
+    /// let mut follower = log.follow(log.stable_lsn())?;
+    /// log.append(b"first")?;
+    /// log.append(b"second")?;
+    /// log.flush()?;
+    /// assert!(follower.try_next()?.is_some());
+    /// // Another one goes on where that one stopped.
+    /// let another = log.follow(follower.position())?;
+    /// assert_eq!(another.collect::<pagelog::Result<Vec<_>>>()?.len(), 1);
+    /// # Ok::<(), pagelog::Error>(())
+    /// ```
     #[must_use]
     pub fn position(&self) -> Lsn {
         self.trail.position()

@@ -12,6 +12,16 @@ use crate::location::{Location, Place};
 use crate::segments::SegmentState;
 
 /// An entry of a [`Log`](crate::Log).
+///
+/// ```
+#[doc = include_str!("../docs/bare_log.txt")]
+/// # let log = open()?;
+/// let lsn = log.append(b"entry")?;
+/// let Some(entry) = log.iter_from(lsn)?.next().transpose()? else { unreachable!() };
+/// assert_eq!((entry.lsn, &entry.payload[..]), (lsn, &b"entry"[..]));
+/// assert_eq!(log.read(entry.location)?, Some(entry.payload));
+/// # Ok::<(), pagelog::Error>(())
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct LogEntry {
@@ -24,6 +34,19 @@ pub struct LogEntry {
 }
 
 /// Entries in the order of their LSNs; see [`Log::iter_from`](crate::Log::iter_from). Ends after an error.
+///
+/// ```
+#[doc = include_str!("../docs/bare_log.txt")]
+/// # let log = open()?;
+/// log.append(b"one")?;
+/// log.append(b"two")?;
+/// let mut payloads = Vec::new();
+/// for entry in log.iter_from(log.first_lsn())? {
+///     payloads.push(entry?.payload);
+/// }
+/// assert_eq!(payloads, [b"one", b"two"]);
+/// # Ok::<(), pagelog::Error>(())
+/// ```
 pub struct LogIter<'a> {
     core: &'a LogCore,
     from: Lsn,

@@ -44,6 +44,7 @@ pub(crate) fn refuse_holder(core: &LogCore) -> Result<()> {
 /// # fn main() -> pagelog::Result<()> {
 /// # let log = Log::open(Config::with_storage(Arc::new(MemoryStorage::new())))?;
 /// let (kept, withdrawn) = (log.reserve(b"kept")?, log.reserve(b"withdrawn")?);
+/// assert!(kept.lsn() < withdrawn.lsn());
 /// let (location, gone) = (kept.location(), withdrawn.location());
 /// withdrawn.abort();
 /// let lsn = kept.complete();
@@ -84,6 +85,18 @@ impl<'a> Reservation<'a> {
     }
 
     /// Makes the entry part of the log. It is durable once [`stable_lsn`](crate::Log::stable_lsn) is above its LSN.
+    ///
+    /// ```
+    #[doc = include_str!("../docs/bare_log.txt")]
+    /// # let log = open()?;
+    /// let (first, second) = (log.reserve(b"first")?, log.reserve(b"second")?);
+    /// let second = second.complete();
+    /// // Nothing comes before what is not there yet.
+    /// assert_eq!(log.iter_from(log.first_lsn())?.count(), 0);
+    /// assert!(first.complete() < second);
+    /// assert_eq!(log.iter_from(log.first_lsn())?.count(), 2);
+    /// # Ok::<(), pagelog::Error>(())
+    /// ```
     pub fn complete(mut self) -> Lsn {
         if let Some(claim) = self.claim.take() {
             self.core.batches().note_write();
@@ -93,6 +106,17 @@ impl<'a> Reservation<'a> {
     }
 
     /// Withdraws the entry.
+    ///
+    /// ```
+    #[doc = include_str!("../docs/bare_log.txt")]
+    /// # let log = open()?;
+    /// log.reserve(b"withdrawn")?.abort();
+    /// assert_eq!(log.iter_from(log.first_lsn())?.count(), 0);
+    /// // It does not stand in anybody's way.
+    /// let lsn = log.append(b"entry")?;
+    /// log.make_stable(lsn)?;
+    /// # Ok::<(), pagelog::Error>(())
+    /// ```
     pub fn abort(self) {}
 }
 

@@ -42,6 +42,17 @@ figures! {
 
 impl Log {
     /// Figures of this log. Cheap, but not free: some are summed up, which takes some microseconds.
+    ///
+    /// ```
+    #[doc = include_str!("../docs/bare_log.txt")]
+    /// # let log = open()?;
+    /// log.append(b"entry")?;
+    /// let stats = log.stats();
+    /// assert!(stats.stable_lsn < stats.tail_lsn, "not all is stable");
+    /// log.flush()?;
+    /// assert_eq!(log.stats().latencies.syncs.count(), 1);
+    /// # Ok::<(), pagelog::Error>(())
+    /// ```
     #[must_use]
     pub fn stats(&self) -> LogStats {
         let core = self.core();
