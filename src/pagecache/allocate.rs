@@ -18,6 +18,16 @@ use crate::sync::epoch;
 impl<F: Fragment> PageCache<F> {
     /// Makes a new page that holds `fragment`. Ids of freed pages are used first, the lowest of them first.
     ///
+    /// ```
+    #[doc = include_str!("../docs/text_pages.txt")]
+    /// # let cache = open()?;
+    /// let page = cache.allocate(Text("a page".into()))?;
+    /// assert_eq!(cache.version(page.page_id)?, Some(page.version));
+    /// let another = cache.allocate(Text("another".into()))?;
+    /// assert!(another.page_id != page.page_id && another.lsn > page.lsn);
+    /// # Ok::<(), pagelog::Error>(())
+    /// ```
+    ///
     /// # Errors
     /// [`Encode`](Error::Encode), [`ValueTooLarge`](Error::ValueTooLarge), [`DiskFull`](Error::DiskFull),
     /// [`TooManyPages`](Error::TooManyPages), or what stopped writing. Nothing was logged then, no id is lost, and the fragment

@@ -8,6 +8,18 @@ impl<F: Fragment> PageCache<F> {
     /// Flushes, writes a snapshot, and releases the lock. Later calls on any handle fail with [`Error::Closed`]; closing
     /// twice does nothing. Dropping the last handle does the same, but can only log errors.
     ///
+    /// ```
+    #[doc = include_str!("../docs/text_pages.txt")]
+    /// # let cache = open()?;
+    /// use pagelog::Error;
+    ///
+    /// cache.allocate(Text("a page".into()))?;
+    /// let clone = cache.clone();
+    /// cache.close()?;
+    /// assert!(matches!(clone.allocate(Text("too late".into())), Err(Error::Closed)));
+    /// # Ok::<(), pagelog::Error>(())
+    /// ```
+    ///
     /// # Errors
     /// What the flush or the snapshot met with; [`BatchOpen`](Error::BatchOpen) if the calling thread has a batch open. The
     /// instance is closed and the lock released all the same.

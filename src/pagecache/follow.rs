@@ -16,6 +16,21 @@ use crate::pages::{Codec, Fragment};
 use crate::sync::epoch;
 
 /// What a [`Follower`] comes by.
+///
+/// ```
+#[doc = include_str!("../docs/text_pages.txt")]
+/// # let cache = open()?;
+/// use pagelog::Event::{BatchBegins, BatchEnds, Change};
+///
+/// let follower = cache.follow(cache.stable_lsn(), 0)?;
+/// let batch = cache.pin_log()?;
+/// cache.allocate(Text("half of it".into()))?;
+/// cache.allocate(Text("the other half".into()))?;
+/// cache.make_stable(batch.seal_batch()?)?;
+/// let events = follower.collect::<pagelog::Result<Vec<_>>>()?;
+/// assert!(matches!(events[..], [BatchBegins, Change(_), Change(_), BatchEnds]));
+/// # Ok::<(), pagelog::Error>(())
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Event<F> {
@@ -29,6 +44,19 @@ pub enum Event<F> {
 }
 
 /// A change that has become stable.
+///
+/// ```
+#[doc = include_str!("../docs/text_pages.txt")]
+/// # let cache = open()?;
+/// use pagelog::Event;
+///
+/// let mut follower = cache.follow(cache.stable_lsn(), 0)?;
+/// let page = cache.allocate(Text("a page".into()))?;
+/// cache.make_stable(page.lsn)?;
+/// let Some(Event::Change(change)) = follower.try_next()? else { unreachable!() };
+/// assert_eq!((change.lsn, change.page_id, change.version), (page.lsn, page.page_id, page.version));
+/// # Ok::<(), pagelog::Error>(())
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Change<F> {
@@ -43,6 +71,31 @@ pub struct Change<F> {
 }
 
 /// What was done to a page.
+///
+/// ```
+#[doc = include_str!("../docs/text_pages.txt")]
+/// # let cache = open()?;
+/// use std::collections::BTreeMap;
+/// use pagelog::{ChangeKind, Event};
+///
+/// let (mut follower, mut copy) = (cache.follow(cache.stable_lsn(), 0)?, BTreeMap::new());
+/// let page = cache.allocate(Text("a".into()))?;
+/// let _ = cache.link(page.page_id, page.version, Text("b".into()))?;
+/// # let freed = cache.allocate(Text("c".into()))?;
+/// # let _ = cache.free(freed.page_id, freed.version)?;
+/// cache.flush()?;
+/// while let Some(event) = follower.try_next()? {
+///     let Event::Change(change) = event else { continue };
+///     match change.kind {
+///         ChangeKind::Allocate(text) | ChangeKind::Replace(text) => _ = copy.insert(change.page_id, text.0),
+///         ChangeKind::Link(text) => copy.entry(change.page_id).or_default().push_str(&text.0),
+///         ChangeKind::Free => _ = copy.remove(&change.page_id),
+///         _ => {}
+///     }
+/// }
+/// assert_eq!(copy, BTreeMap::from([(page.page_id, "ab".into())]));
+/// # Ok::<(), pagelog::Error>(())
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum ChangeKind<F> {
@@ -65,6 +118,21 @@ pub enum ChangeKind<F> {
 /// Follows what is done to the pages of a store, in order, as it becomes stable. Got from [`PageCache::follow`].
 ///
 /// It is bound to the instance, and does not keep it open.
+///
+/// ```
+#[doc = include_str!("../docs/text_pages.txt")]
+/// # let cache = open()?;
+/// let mut follower = cache.follow(cache.stable_lsn(), 64 << 20)?;
+/// cache.allocate(Text("first".into()))?;
+/// cache.allocate(Text("second".into()))?;
+/// cache.flush()?;
+/// assert_eq!(follower.by_ref().collect::<pagelog::Result<Vec<_>>>()?.len(), 2);
+/// // There was no more. Now there is.
+/// cache.allocate(Text("third".into()))?;
+/// cache.flush()?;
+/// assert_eq!(follower.collect::<pagelog::Result<Vec<_>>>()?.len(), 1);
+/// # Ok::<(), pagelog::Error>(())
+/// ```
 pub struct Follower<F: Fragment> {
     inner: Arc<Inner<F>>,
     trail: Trail,
@@ -88,37 +156,27 @@ impl<F: Fragment> PageCache<F> {
     /// **A copy, and all that comes after it**: follow first, then copy, and skip what is in the copy.
     ///
     /// ```
-    /// # use std::sync::Arc;
-    /// # use pagelog::{ChangeKind, Codec, CodecError, Config, Event, Fragment, MemoryStorage, PageCache};
-    /// # struct Text(Vec<u8>);
-    /// # struct Raw;
-    /// # impl Codec<Text> for Raw {
-    /// #     fn encode(text: &Text, into: &mut Vec<u8>) -> Result<(), CodecError> { into.extend(&text.0); Ok(()) }
-    /// #     fn decode(bytes: &[u8]) -> Result<Text, CodecError> { Ok(Text(bytes.to_vec())) }
-    /// # }
-    /// # impl Fragment for Text {
-    /// #     type Codec = Raw;
-    /// #     fn merge(texts: &[&Self]) -> Self { Text(texts.iter().flat_map(|text| text.0.clone()).collect()) }
-    /// # }
-    /// # fn main() -> pagelog::Result<()> {
-    /// # let cache: PageCache<Text> = Config::with_storage(Arc::new(MemoryStorage::new())).open()?;
-    /// let mut follower = cache.follow(cache.stable_lsn(), 64 << 20)?;
-    /// let copied = cache.backup_to_storage(Arc::new(MemoryStorage::new()), |_| std::ops::ControlFlow::Continue(()))?;
+    #[doc = include_str!("../docs/text_pages.txt")]
+    /// # let cache = open()?;
+    /// use std::ops::ControlFlow;
+    /// use pagelog::{ChangeKind, Event};
     ///
-    /// let page = cache.allocate(Text(b"hello".to_vec()))?;
+    /// let mut follower = cache.follow(cache.stable_lsn(), 64 << 20)?;
+    /// let copied = cache.backup_to_storage(Arc::new(MemoryStorage::new()), |_| ControlFlow::Continue(()))?;
+    ///
+    /// let page = cache.allocate(Text("hello".into()))?;
     /// cache.flush()?;
     /// while let Some(event) = follower.try_next()? {
     ///     match event {
     ///         Event::Change(change) if change.lsn < copied.stable_lsn => {}
     ///         Event::Change(change) => match change.kind {
-    ///             ChangeKind::Allocate(text) => assert_eq!((change.page_id, &text.0[..]), (page.page_id, &b"hello"[..])),
+    ///             ChangeKind::Allocate(text) => assert_eq!((change.page_id, &text.0[..]), (page.page_id, "hello")),
     ///             _ => unreachable!(),
     ///         },
     ///         _ => {}
     ///     }
     /// }
-    /// # Ok(())
-    /// # }
+    /// # Ok::<(), pagelog::Error>(())
     /// ```
     ///
     /// # Errors
@@ -133,6 +191,19 @@ impl<F: Fragment> PageCache<F> {
 impl<F: Fragment> Follower<F> {
     /// What comes next, if it is stable. Waits for nothing but the disk.
     ///
+    /// ```
+    #[doc = include_str!("../docs/text_pages.txt")]
+    /// # let cache = open()?;
+    /// use pagelog::Event;
+    ///
+    /// let mut follower = cache.follow(cache.stable_lsn(), 0)?;
+    /// cache.allocate(Text("a page".into()))?;
+    /// assert!(follower.try_next()?.is_none(), "it is not stable");
+    /// cache.flush()?;
+    /// assert!(matches!(follower.try_next()?, Some(Event::Change(_))));
+    /// # Ok::<(), pagelog::Error>(())
+    /// ```
+    ///
     /// # Errors
     /// [`Truncated`](Error::Truncated) if what comes next was used again; [`Decode`](Error::Decode), after which the follower is behind that
     /// change; [`Closed`](Error::Closed), [`Corruption`](Error::Corruption), [`Io`](Error::Io).
@@ -143,6 +214,22 @@ impl<F: Fragment> Follower<F> {
 
     /// What comes next. Waits for so long at most until something is stable; `None` if nothing was.
     ///
+    /// ```
+    #[doc = include_str!("../docs/text_pages.txt")]
+    /// # let cache = open()?;
+    /// use std::thread;
+    /// use std::time::Duration;
+    ///
+    /// let mut follower = cache.follow(cache.stable_lsn(), 0)?;
+    /// assert!(follower.next_within(Duration::from_millis(1))?.is_none());
+    /// let writer = cache.clone();
+    /// let writing = thread::spawn(move || writer.allocate(Text("a page".into())).and_then(|_| writer.flush()));
+    /// // Sleeps until then.
+    /// assert!(follower.next_within(Duration::from_secs(60))?.is_some());
+    /// # writing.join().unwrap()?;
+    /// # Ok::<(), pagelog::Error>(())
+    /// ```
+    ///
     /// # Errors
     /// As [`try_next`](Self::try_next), and [`Poisoned`](Error::Poisoned) if nothing is left that is stable and nothing will be.
     pub fn next_within(&mut self, patience: Duration) -> Result<Option<Event<F>>> {
@@ -152,6 +239,20 @@ impl<F: Fragment> Follower<F> {
 
     /// Where to [`follow`](PageCache::follow) on another time, without missing anything and without seeing anything twice. Inside
     /// of a batch that is the batch's begin.
+    ///
+    /// ```
+    #[doc = include_str!("../docs/text_pages.txt")]
+    /// # let cache = open()?;
+    /// let mut follower = cache.follow(cache.stable_lsn(), 0)?;
+    /// cache.allocate(Text("first".into()))?;
+    /// let second = cache.allocate(Text("second".into()))?;
+    /// cache.flush()?;
+    /// assert!(follower.try_next()?.is_some());
+    /// // Another one goes on where that one stopped.
+    /// let another = cache.follow(follower.position(), 0)?;
+    /// assert_eq!(another.collect::<pagelog::Result<Vec<_>>>()?.len(), 1);
+    /// # Ok::<(), pagelog::Error>(())
+    /// ```
     #[must_use]
     pub fn position(&self) -> Lsn {
         self.trail.position()

@@ -18,6 +18,21 @@ impl<F: Fragment> PageCache<F> {
     ///
     /// Works on a full disk too, as far as the log's reserve reaches.
     ///
+    /// ```
+    #[doc = include_str!("../docs/text_pages.txt")]
+    /// # let cache = open()?;
+    /// use pagelog::Cas;
+    ///
+    /// let page = cache.allocate(Text("a page".into()))?;
+    /// assert!(cache.free(page.page_id, page.version)?.is_done());
+    /// assert_eq!(cache.version(page.page_id)?, None);
+    /// // Another page gets the id. The old token is of no use with it.
+    /// let another = cache.allocate(Text("another".into()))?;
+    /// assert_eq!(another.page_id, page.page_id);
+    /// assert_eq!(cache.free(page.page_id, page.version)?, Cas::Gone { fragment: () });
+    /// # Ok::<(), pagelog::Error>(())
+    /// ```
+    ///
     /// # Errors
     /// [`DiskFull`](crate::Error::DiskFull), [`ReservedPageId`](crate::Error::ReservedPageId), or what stopped writing. Nothing
     /// was logged then.

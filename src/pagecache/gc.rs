@@ -107,6 +107,19 @@ impl<F: Fragment> PageCache<F> {
     /// as it gets. While readers with older guards keep what was emptied from being used again, no further segment is cleaned: its copies
     /// would make the file longer.
     ///
+    /// ```
+    #[doc = include_str!("../docs/text_pages.txt")]
+    #[doc = include_str!("../docs/mostly_dead.txt")]
+    /// # let cache = mostly_dead()?;
+    /// // Every fourth of 400 pages is left.
+    /// let before = cache.size_on_disk();
+    /// while cache.attempt_gc()? {
+    ///     cache.flush()?;
+    /// }
+    /// assert!(cache.size_on_disk() < before / 2);
+    /// # Ok::<(), pagelog::Error>(())
+    /// ```
+    ///
     /// # Errors
     /// [`Corruption`](crate::Error::Corruption) if a live record is damaged; it stays where it is. I/O errors; one in
     /// writing poisons the instance.
@@ -129,6 +142,20 @@ impl<F: Fragment> PageCache<F> {
     ///
     /// `progress` is told after each step how many of the dead bytes that were there are gone; `Break` ends it, and what was done
     /// until then stays.
+    ///
+    /// ```
+    #[doc = include_str!("../docs/text_pages.txt")]
+    #[doc = include_str!("../docs/mostly_dead.txt")]
+    /// # let cache = mostly_dead()?;
+    /// use std::ops::ControlFlow;
+    ///
+    /// // Every fourth of 400 pages is left.
+    /// let before = cache.size_on_disk();
+    /// let shorter_by = cache.compact(|_| ControlFlow::Continue(()))?;
+    /// assert!(shorter_by > before / 2);
+    /// assert_eq!(cache.size_on_disk(), before - shorter_by);
+    /// # Ok::<(), pagelog::Error>(())
+    /// ```
     ///
     /// # Errors
     /// As [`attempt_gc`](Self::attempt_gc) and [`flush`](Self::flush), and [`Cancelled`](crate::Error::Cancelled).

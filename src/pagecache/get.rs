@@ -20,6 +20,17 @@ impl<F: Fragment> Guard<'_, F> {
     /// The page, or `None` if there is none of that id. By reference: nothing is copied, and nothing is allocated if the page
     /// is in memory and was not linked to since it was last read.
     ///
+    /// ```
+    #[doc = include_str!("../docs/text_pages.txt")]
+    /// # let cache = open()?;
+    /// let page = cache.allocate(Text("a page".into()))?;
+    /// let guard = cache.pin();
+    /// let Some(found) = guard.get(page.page_id)? else { unreachable!("nobody has freed it") };
+    /// assert_eq!(found.merged().0, "a page");
+    /// assert!(guard.get(pagelog::PageId::new(1000))?.is_none());
+    /// # Ok::<(), pagelog::Error>(())
+    /// ```
+    ///
     /// # Errors
     /// [`ReservedPageId`](Error::ReservedPageId), [`Closed`](Error::Closed), and what can go wrong in reading records:
     /// [`Io`](Error::Io), [`Corruption`](Error::Corruption), [`Decode`](Error::Decode).
@@ -90,6 +101,18 @@ impl<F: Fragment> Guard<'_, F> {
 
 impl<F: Fragment> PageCache<F> {
     /// The page's version, or `None` if there is no page of that id. Does not touch its contents, nor the disk.
+    ///
+    /// ```
+    #[doc = include_str!("../docs/text_pages.txt")]
+    /// # let cache = open()?;
+    /// let page = cache.allocate(Text("a".into()))?;
+    /// // All that is needed to link to a page, whatever is in it.
+    /// if let Some(version) = cache.version(page.page_id)? {
+    ///     assert!(cache.link(page.page_id, version, Text("b".into()))?.is_done());
+    /// }
+    /// assert!(cache.version(page.page_id)? > Some(page.version));
+    /// # Ok::<(), pagelog::Error>(())
+    /// ```
     ///
     /// # Errors
     /// [`ReservedPageId`](Error::ReservedPageId), [`Closed`](Error::Closed); [`Corruption`](Error::Corruption) if the store was

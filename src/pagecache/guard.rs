@@ -20,11 +20,10 @@ use crate::sync::epoch;
 /// # let cache = open()?;
 /// let page = cache.allocate(Text("a page".into()))?;
 /// let guard = cache.pin();
-/// let found = guard.get(page.page_id)?.unwrap();
-/// let text: &str = &found.merged().0;
+/// let text = guard.get(page.page_id)?.map(|page| page.merged().0.as_str());
 /// // The page goes, but not what was read of it.
 /// let _ = cache.free(page.page_id, page.version)?;
-/// assert_eq!(text, "a page");
+/// assert_eq!(text, Some("a page"));
 /// assert!(guard.get(page.page_id)?.is_none());
 /// # drop(guard);
 /// # cache.close()
@@ -44,6 +43,17 @@ impl<F: Fragment> fmt::Debug for Guard<'_, F> {
 impl<F: Fragment> PageCache<F> {
     /// A guard to read through. Takes a few nanoseconds; more if this thread read pages from the disk while much memory waited for
     /// readers, for then it helps to free that first.
+    ///
+    /// ```
+    #[doc = include_str!("../docs/text_pages.txt")]
+    /// # let cache = open()?;
+    /// let page = cache.allocate(Text("old".into()))?;
+    /// let guard = cache.pin();
+    /// // It locks nothing, and what it reads is the present.
+    /// assert!(cache.replace(page.page_id, page.version, Text("new".into()))?.is_done());
+    /// assert_eq!(guard.get(page.page_id)?.map(|page| page.merged().0.as_str()), Some("new"));
+    /// # Ok::<(), pagelog::Error>(())
+    /// ```
     #[must_use]
     #[inline]
     pub fn pin(&self) -> Guard<'_, F> {

@@ -20,6 +20,21 @@ impl<F: Fragment> PageCache<F> {
     /// [`Config::max_chain_ratio`](crate::Config::max_chain_ratio)), the next one writes the whole merged page, which
     /// reads what of it is not in memory.
     ///
+    /// ```
+    #[doc = include_str!("../docs/text_pages.txt")]
+    /// # let cache = open()?;
+    /// use pagelog::Cas;
+    ///
+    /// let page = cache.allocate(Text("a".into()))?;
+    /// assert!(cache.link(page.page_id, page.version, Text("b".into()))?.is_done());
+    /// // That version has passed. The fragment comes back.
+    /// let late = cache.link(page.page_id, page.version, Text("c".into()))?;
+    /// assert!(matches!(late, Cas::Changed { fragment: Text(text), .. } if text == "c"));
+    /// let guard = cache.pin();
+    /// assert_eq!(guard.get(page.page_id)?.map(|page| page.merged().0.as_str()), Some("ab"));
+    /// # Ok::<(), pagelog::Error>(())
+    /// ```
+    ///
     /// # Errors
     /// [`Encode`](crate::Error::Encode), [`ValueTooLarge`](crate::Error::ValueTooLarge),
     /// [`DiskFull`](crate::Error::DiskFull), [`ReservedPageId`](crate::Error::ReservedPageId), or what stopped writing; with

@@ -60,6 +60,19 @@ pub enum RootCas {
 impl<F: Fragment> PageCache<F> {
     /// All named roots.
     ///
+    /// ```
+    #[doc = include_str!("../docs/text_pages.txt")]
+    /// # let cache = open()?;
+    /// let page = cache.allocate(Text("the root".into()))?;
+    /// let _ = cache.cas_root_in_meta(b"tree", None, Some(page.page_id))?;
+    /// let roots = cache.meta()?;
+    /// // It stays as it was at that moment.
+    /// let _ = cache.cas_root_in_meta(b"tree", Some(page.page_id), None)?;
+    /// assert_eq!(roots.get(&b"tree"[..]), Some(&page.page_id));
+    /// assert!(cache.meta()?.is_empty());
+    /// # Ok::<(), pagelog::Error>(())
+    /// ```
+    ///
     /// # Errors
     /// [`Closed`](crate::Error::Closed); [`Corruption`](crate::Error::Corruption) if the store was
     /// [opened tolerantly](crate::Config::open_tolerantly) and they can't be read.
@@ -70,6 +83,19 @@ impl<F: Fragment> PageCache<F> {
     }
 
     /// The page that a name points to.
+    ///
+    /// ```
+    #[doc = include_str!("../docs/text_pages.txt")]
+    /// # let cache = open()?;
+    /// // The first thing to do with a store: find where everything begins, or make it.
+    /// let root = match cache.meta_pid_for_name(b"tree")? {
+    ///     Some(page_id) => page_id,
+    ///     None => cache.allocate(Text("the root".into()))?.page_id,
+    /// };
+    /// let _ = cache.cas_root_in_meta(b"tree", None, Some(root))?;
+    /// assert_eq!(cache.meta_pid_for_name(b"tree")?, Some(root));
+    /// # Ok::<(), pagelog::Error>(())
+    /// ```
     ///
     /// # Errors
     /// As [`meta`](Self::meta).
@@ -82,21 +108,11 @@ impl<F: Fragment> PageCache<F> {
     /// frees none.
     ///
     /// ```
-    /// # use std::sync::Arc;
-    /// # use pagelog::{Codec, CodecError, Config, Fragment, MemoryStorage, PageCache, RootCas};
-    /// # struct Text(Vec<u8>);
-    /// # struct Raw;
-    /// # impl Codec<Text> for Raw {
-    /// #     fn encode(text: &Text, into: &mut Vec<u8>) -> Result<(), CodecError> { into.extend(&text.0); Ok(()) }
-    /// #     fn decode(bytes: &[u8]) -> Result<Text, CodecError> { Ok(Text(bytes.to_vec())) }
-    /// # }
-    /// # impl Fragment for Text {
-    /// #     type Codec = Raw;
-    /// #     fn merge(texts: &[&Self]) -> Self { Text(texts.iter().flat_map(|text| text.0.clone()).collect()) }
-    /// # }
-    /// # fn main() -> pagelog::Result<()> {
-    /// # let cache: PageCache<Text> = Config::with_storage(Arc::new(MemoryStorage::new())).open()?;
-    /// let page = cache.allocate(Text(b"the root".to_vec()))?;
+    #[doc = include_str!("../docs/text_pages.txt")]
+    /// # let cache = open()?;
+    /// use pagelog::RootCas;
+    ///
+    /// let page = cache.allocate(Text("the root".into()))?;
     /// let done = cache.cas_root_in_meta(b"tree", None, Some(page.page_id))?;
     /// assert!(matches!(done, RootCas::Done { .. }));
     /// // Gone, name first: a crash in between leaves a page that no name leads to, and never a name that leads nowhere.
@@ -104,8 +120,7 @@ impl<F: Fragment> PageCache<F> {
     /// assert!(matches!(done, RootCas::Done { .. }));
     /// assert!(cache.free(page.page_id, page.version)?.is_done());
     /// assert_eq!(cache.meta_pid_for_name(b"tree")?, None);
-    /// # Ok(())
-    /// # }
+    /// # Ok::<(), pagelog::Error>(())
     /// ```
     ///
     /// # Errors

@@ -30,6 +30,18 @@ impl Config {
     /// After a crash this finds where the log ends: everything that was acknowledged as stable is there, and of the rest the
     /// longest prefix that is intact.
     ///
+    /// ```
+    #[doc = include_str!("../docs/text_pages.txt")]
+    /// # let storage = Arc::new(MemoryStorage::new());
+    /// let cache: PageCache<Text> = Config::with_storage(storage.clone()).open()?;
+    /// let page = cache.allocate(Text("a page".into()))?;
+    /// cache.close()?;
+    /// // All is as it was, ids and versions too.
+    /// let cache: PageCache<Text> = Config::with_storage(storage).open()?;
+    /// assert_eq!(cache.version(page.page_id)?, Some(page.version));
+    /// # Ok::<(), pagelog::Error>(())
+    /// ```
+    ///
     /// # Errors
     /// [`InvalidConfig`](Error::InvalidConfig), [`Locked`](Error::Locked), [`NotAStore`](Error::NotAStore),
     /// [`UnsupportedFormat`](Error::UnsupportedFormat), [`Corruption`](Error::Corruption), [`Io`](Error::Io). What was
@@ -41,6 +53,25 @@ impl Config {
     /// As [`open`](Self::open), and tells `progress` how far it is: how many bytes of the log have been read, of those that have to be.
     /// If a snapshot turns out to be of no use, it begins anew. `Break` ends it as long as nothing was changed; after the last report, what is left
     /// is done in any case. A store that is new has nothing to report.
+    ///
+    /// ```
+    #[doc = include_str!("../docs/text_pages.txt")]
+    /// # let config = Config::with_storage(Arc::new(MemoryStorage::new()));
+    /// # let cache: PageCache<Text> = config.clone().open()?;
+    /// # cache.allocate(Text("a page".into()))?;
+    /// # cache.close()?;
+    /// use std::ops::ControlFlow;
+    ///
+    /// let opened = config.clone().open_with_progress::<Text>(|_| ControlFlow::Break(()));
+    /// assert!(matches!(opened, Err(pagelog::Error::Cancelled)));
+    /// let mut parts = Vec::new();
+    /// let cache = config.open_with_progress::<Text>(|progress| {
+    ///     parts.push(progress.fraction());
+    ///     ControlFlow::Continue(())
+    /// })?;
+    /// assert!(parts.is_sorted() && parts.last() == Some(&1.0));
+    /// # Ok::<(), pagelog::Error>(())
+    /// ```
     ///
     /// # Errors
     /// As [`open`](Self::open), and [`Cancelled`](Error::Cancelled).
@@ -69,38 +100,24 @@ impl Config {
     /// A store without damage is opened as it is, with a [report](Damage::is_none) that says so.
     ///
     /// ```
-    /// # use std::ops::ControlFlow;
-    /// # use std::sync::Arc;
-    /// # use pagelog::{Codec, CodecError, Config, Doubtful, Fragment, MemoryStorage, PageCache, Storage};
-    /// # struct Text(Vec<u8>);
-    /// # struct Raw;
-    /// # impl Codec<Text> for Raw {
-    /// #     fn encode(text: &Text, into: &mut Vec<u8>) -> Result<(), CodecError> { into.extend(&text.0); Ok(()) }
-    /// #     fn decode(bytes: &[u8]) -> Result<Text, CodecError> { Ok(Text(bytes.to_vec())) }
-    /// # }
-    /// # impl Fragment for Text {
-    /// #     type Codec = Raw;
-    /// #     fn merge(texts: &[&Self]) -> Self { Text(texts.iter().flat_map(|text| text.0.clone()).collect()) }
-    /// # }
-    /// # fn main() -> pagelog::Result<()> {
-    /// # let storage = Arc::new(MemoryStorage::new());
-    /// # let config = || Config::with_storage(storage.clone());
-    /// # let cache: PageCache<Text> = config().open()?;
-    /// # cache.allocate(Text(b"hello".to_vec()))?;
-    /// # cache.close()?;
-    /// # drop(cache);
-    /// # let new_place = || Config::with_storage(Arc::new(MemoryStorage::new()));
-    /// let (cache, damage) = config().open_tolerantly::<Text>(Doubtful::Serve)?;
+    #[doc = include_str!("../docs/text_pages.txt")]
+    #[doc = include_str!("../docs/damage.txt")]
+    /// # let config = damaged()?;
+    /// # let new_place = Config::with_storage(Arc::new(MemoryStorage::new()));
+    /// use std::ops::ControlFlow;
+    /// use pagelog::Doubtful;
+    ///
+    /// // Of three pages, one is lost.
+    /// let (cache, damage) = config.open_tolerantly::<Text>(Doubtful::Serve)?;
     /// println!("{damage}");
     /// for (page_id, reason) in damage.lost_pages() {
     ///     println!("page {page_id}: {reason}");
     /// }
     /// let mut stream = Vec::new();
     /// let report = cache.export(&mut stream, |_| ControlFlow::Continue(()))?;
-    /// assert_eq!(report.left_out, 0);
-    /// new_place().import(&mut &stream[..], |_| ControlFlow::Continue(()))?;
-    /// # Ok(())
-    /// # }
+    /// assert_eq!((report.pages, report.left_out), (2, 1));
+    /// new_place.import(&mut &stream[..], |_| ControlFlow::Continue(()))?;
+    /// # Ok::<(), pagelog::Error>(())
     /// ```
     ///
     /// # Errors

@@ -22,7 +22,7 @@ use crate::ids::{Lsn, PageId, Version};
 ///     }
 /// };
 /// assert_eq!(version, cache.version(page.page_id)?);
-/// assert_eq!(cache.pin().get(page.page_id)?.unwrap().merged().0, "abc");
+/// assert_eq!(cache.pin().get(page.page_id)?.map(|page| page.merged().0.as_str()), Some("abc"));
 /// # cache.close()
 /// # }
 /// ```
@@ -52,6 +52,17 @@ pub enum Cas<F> {
 
 impl<F> Cas<F> {
     /// The new version, if it happened.
+    ///
+    /// ```
+    #[doc = include_str!("../docs/text_pages.txt")]
+    /// # let cache = open()?;
+    /// let page = cache.allocate(Text("a".into()))?;
+    /// let version = cache.link(page.page_id, page.version, Text("b".into()))?.done();
+    /// assert_eq!(version, cache.version(page.page_id)?);
+    /// // Nothing is done to a version that has passed.
+    /// assert_eq!(cache.link(page.page_id, page.version, Text("c".into()))?.done(), None);
+    /// # Ok::<(), pagelog::Error>(())
+    /// ```
     pub fn done(self) -> Option<Version> {
         match self {
             Self::Done { version, .. } => Some(version),
@@ -60,6 +71,16 @@ impl<F> Cas<F> {
     }
 
     /// Whether it happened.
+    ///
+    /// ```
+    #[doc = include_str!("../docs/text_pages.txt")]
+    /// # let cache = open()?;
+    /// let page = cache.allocate(Text("a page".into()))?;
+    /// assert!(cache.free(page.page_id, page.version)?.is_done());
+    /// // There is nothing left to be freed.
+    /// assert!(!cache.free(page.page_id, page.version)?.is_done());
+    /// # Ok::<(), pagelog::Error>(())
+    /// ```
     #[must_use]
     pub fn is_done(&self) -> bool {
         matches!(self, Self::Done { .. })
@@ -67,6 +88,17 @@ impl<F> Cas<F> {
 }
 
 /// A page that was allocated.
+///
+/// ```
+#[doc = include_str!("../docs/text_pages.txt")]
+/// # let cache = open()?;
+/// let page = cache.allocate(Text("a".into()))?;
+/// // What it takes to change the page, and to make it stable.
+/// assert!(cache.link(page.page_id, page.version, Text("b".into()))?.is_done());
+/// cache.make_stable(page.lsn)?;
+/// assert!(cache.stable_lsn() > page.lsn);
+/// # Ok::<(), pagelog::Error>(())
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Allocated {

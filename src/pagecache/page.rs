@@ -17,14 +17,13 @@ use crate::pages::node_ref::NodeRef;
 /// # fn main() -> pagelog::Result<()> {
 /// # let cache = open()?;
 /// let page = cache.allocate(Text("a".into()))?;
-/// let version = cache.link(page.page_id, page.version, Text("b".into()))?.done().unwrap();
+/// let version = cache.link(page.page_id, page.version, Text("b".into()))?.done();
 /// let guard = cache.pin();
-/// let found = guard.get(page.page_id)?.unwrap();
-/// assert_eq!((found.page_id(), found.version()), (page.page_id, version));
-/// // Newest first, as long as nobody has merged them.
-/// let fragments: Vec<&str> = found.fragments().map(|text| text.0.as_str()).collect();
-/// assert_eq!(fragments, ["b", "a"]);
+/// let Some(found) = guard.get(page.page_id)? else { unreachable!("nobody has freed it") };
+/// assert_eq!((found.page_id(), Some(found.version())), (page.page_id, version));
 /// assert_eq!(found.merged().0, "ab");
+/// // It is two records long, and the link's is the newest.
+/// assert!(found.size_on_disk() > 2 && found.lsn() > page.lsn);
 /// # drop(guard);
 /// # cache.close()
 /// # }
@@ -78,6 +77,19 @@ impl<'g, F: Fragment> Page<'g, F> {
 
     /// The whole page. If it was linked to since it was last merged, this merges it, and leaves the result for later
     /// readers.
+    ///
+    /// ```
+    #[doc = include_str!("../docs/text_pages.txt")]
+    /// # let cache = open()?;
+    /// let page = cache.allocate(Text("a".into()))?;
+    /// let _ = cache.link(page.page_id, page.version, Text("b".into()))?;
+    /// let guard = cache.pin();
+    /// let merged = guard.get(page.page_id)?.map(|page| page.merged());
+    /// assert_eq!(merged.map(|text| text.0.as_str()), Some("ab"));
+    /// // The next reader finds it merged.
+    /// assert_eq!(guard.get(page.page_id)?.map(|page| page.fragments().count()), Some(1));
+    /// # Ok::<(), pagelog::Error>(())
+    /// ```
     #[inline]
     #[must_use]
     pub fn merged(&self) -> &'g F {
@@ -93,6 +105,18 @@ impl<'g, F: Fragment> Page<'g, F> {
 
     /// The fragments that the page is made of, unmerged, the newest first. The oldest of them may itself be the merger of
     /// older ones.
+    ///
+    /// ```
+    #[doc = include_str!("../docs/text_pages.txt")]
+    /// # let cache = open()?;
+    /// let page = cache.allocate(Text("a".into()))?;
+    /// let _ = cache.link(page.page_id, page.version, Text("b".into()))?;
+    /// let guard = cache.pin();
+    /// let Some(found) = guard.get(page.page_id)? else { unreachable!("nobody has freed it") };
+    /// let fragments: Vec<&str> = found.fragments().map(|text| text.0.as_str()).collect();
+    /// assert_eq!(fragments, ["b", "a"]);
+    /// # Ok::<(), pagelog::Error>(())
+    /// ```
     #[must_use]
     pub fn fragments(&self) -> Fragments<'_, 'g, F> {
         Fragments { page: self, next: 0 }
@@ -158,6 +182,20 @@ fn resident<'g, F: Fragment>(part: &Part<'g, F>) -> Option<&'g F> {
 }
 
 /// The fragments of a [`Page`], newest first.
+///
+/// ```
+#[doc = include_str!("../docs/text_pages.txt")]
+/// # let cache = open()?;
+/// let page = cache.allocate(Text("a plum".into()))?;
+/// let _ = cache.link(page.page_id, page.version, Text(", a pear".into()))?;
+/// let guard = cache.pin();
+/// let Some(found) = guard.get(page.page_id)? else { unreachable!("nobody has freed it") };
+/// // Where the newest fragment has the answer, nothing has to be merged.
+/// let newest = found.fragments().find(|text| text.0.contains("pear"));
+/// assert_eq!(newest.map(|text| text.0.as_str()), Some(", a pear"));
+/// assert_eq!(found.fragments().count(), 2);
+/// # Ok::<(), pagelog::Error>(())
+/// ```
 pub struct Fragments<'p, 'g, F: Fragment> {
     page: &'p Page<'g, F>,
     next: usize,

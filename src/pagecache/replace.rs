@@ -18,6 +18,18 @@ use crate::sync::epoch;
 impl<F: Fragment> PageCache<F> {
     /// Makes `fragment` the whole contents of the page, if the page still has that version.
     ///
+    /// ```
+    #[doc = include_str!("../docs/text_pages.txt")]
+    /// # let cache = open()?;
+    /// let page = cache.allocate(Text("old".into()))?;
+    /// assert!(cache.replace(page.page_id, page.version, Text("new".into()))?.is_done());
+    /// // Whoever builds on the old page is too late.
+    /// assert!(!cache.replace(page.page_id, page.version, Text("newer".into()))?.is_done());
+    /// let guard = cache.pin();
+    /// assert_eq!(guard.get(page.page_id)?.map(|page| page.merged().0.as_str()), Some("new"));
+    /// # Ok::<(), pagelog::Error>(())
+    /// ```
+    ///
     /// # Errors
     /// [`Encode`](crate::Error::Encode), [`ValueTooLarge`](crate::Error::ValueTooLarge),
     /// [`DiskFull`](crate::Error::DiskFull), [`ReservedPageId`](crate::Error::ReservedPageId), or what stopped writing. Nothing

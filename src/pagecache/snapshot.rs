@@ -152,6 +152,16 @@ impl<F: Fragment> PageCache<F> {
     /// Writes a snapshot of the page table now, which makes the next opening quicker: of what has changed in it since the last one.
     /// Waits for an open batch.
     ///
+    /// ```
+    #[doc = include_str!("../docs/text_pages.txt")]
+    /// # let cache = open()?;
+    /// cache.allocate(Text("a page".into()))?;
+    /// assert!(!cache.verify()?.has_snapshot);
+    /// cache.snapshot()?;
+    /// assert!(cache.verify()?.has_snapshot);
+    /// # Ok::<(), pagelog::Error>(())
+    /// ```
+    ///
     /// # Errors
     /// [`BatchOpen`](crate::Error::BatchOpen) if the calling thread has a batch open; I/O errors. An error in writing the
     /// snapshot itself does no harm.

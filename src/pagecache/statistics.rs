@@ -66,12 +66,34 @@ figures! {
 
 impl Stats {
     /// Bytes of the log file and of the files of large values.
+    ///
+    /// ```
+    #[doc = include_str!("../docs/text_pages.txt")]
+    /// # let cache = open()?;
+    /// // Too long for a segment: it goes to a file of its own.
+    /// cache.allocate(Text("x".repeat(1 << 20)))?;
+    /// let stats = cache.stats();
+    /// assert_eq!(stats.large_values, 1);
+    /// assert_eq!(stats.size_on_disk(), stats.log_file_bytes + stats.large_value_bytes);
+    /// # Ok::<(), pagelog::Error>(())
+    /// ```
     #[must_use]
     pub fn size_on_disk(&self) -> u64 {
         self.log_file_bytes + self.large_value_bytes + self.dead_large_value_bytes
     }
 
     /// Bytes of these files for each live byte in them; 1.0 for a store without live bytes.
+    ///
+    /// ```
+    #[doc = include_str!("../docs/text_pages.txt")]
+    #[doc = include_str!("../docs/mostly_dead.txt")]
+    /// # let cache = mostly_dead()?;
+    /// // Every fourth of 400 pages is left.
+    /// let stats = cache.stats();
+    /// assert!(stats.live_bytes > 100_000 && stats.size_on_disk() > 400_000);
+    /// assert!(stats.space_amplification() > 3.0);
+    /// # Ok::<(), pagelog::Error>(())
+    /// ```
     #[must_use]
     pub fn space_amplification(&self) -> f64 {
         let live = self.live_bytes + self.large_value_bytes;
@@ -79,6 +101,18 @@ impl Stats {
     }
 
     /// Bytes written to the log, and to the files of large values, for each byte of payload that was handed in; 0.0 if there was none.
+    ///
+    /// ```
+    #[doc = include_str!("../docs/text_pages.txt")]
+    /// # let cache = open()?;
+    /// assert_eq!(cache.stats().write_amplification(), 0.0);
+    /// cache.allocate(Text("x".repeat(1000)))?;
+    /// cache.flush()?;
+    /// // A record has a header, and a segment, too.
+    /// let written = cache.stats().write_amplification();
+    /// assert!(1.0 < written && written < 1.5);
+    /// # Ok::<(), pagelog::Error>(())
+    /// ```
     #[must_use]
     pub fn write_amplification(&self) -> f64 {
         match self.counts.payload_bytes {
@@ -93,24 +127,70 @@ impl Stats {
 
 impl<F: Fragment> PageCache<F> {
     /// Figures of this instance. Cheap, but not free: some figures are summed up, which takes some microseconds.
+    ///
+    /// ```
+    #[doc = include_str!("../docs/text_pages.txt")]
+    /// # let cache = open()?;
+    /// let page = cache.allocate(Text("a page".into()))?;
+    /// assert!(cache.stats().stable_lsn < cache.stats().tail_lsn, "not all is stable");
+    /// cache.flush()?;
+    /// let stats = cache.stats();
+    /// assert_eq!((stats.counts.allocations, stats.counts.syncs), (1, 1));
+    /// assert!(stats.stable_lsn > page.lsn);
+    /// # Ok::<(), pagelog::Error>(())
+    /// ```
     #[must_use]
     pub fn stats(&self) -> Stats {
         Stats { latencies: self.inner.core.counters().latencies(), ..self.inner.figures() }
     }
 
     /// Bytes of the log file, and of the files of large values, for each live byte in them.
+    ///
+    /// ```
+    #[doc = include_str!("../docs/text_pages.txt")]
+    #[doc = include_str!("../docs/mostly_dead.txt")]
+    /// # let cache = mostly_dead()?;
+    /// use std::ops::ControlFlow;
+    ///
+    /// // Every fourth of 400 pages is left.
+    /// if cache.space_amplification() > 3.0 {
+    ///     cache.compact(|_| ControlFlow::Continue(()))?;
+    /// }
+    /// assert!(cache.space_amplification() < 2.0);
+    /// # Ok::<(), pagelog::Error>(())
+    /// ```
     #[must_use]
     pub fn space_amplification(&self) -> f64 {
         self.inner.figures().space_amplification()
     }
 
     /// The size of the log file and of the files of large values, in bytes.
+    ///
+    /// ```
+    #[doc = include_str!("../docs/text_pages.txt")]
+    /// # let cache = open()?;
+    /// // Too long for a segment: it goes to a file of its own.
+    /// cache.allocate(Text("x".repeat(1 << 20)))?;
+    /// assert!(cache.size_on_disk() > 1 << 20);
+    /// # Ok::<(), pagelog::Error>(())
+    /// ```
     #[must_use]
     pub fn size_on_disk(&self) -> u64 {
         self.inner.figures().size_on_disk()
     }
 
     /// Whether the store existed before it was opened.
+    ///
+    /// ```
+    #[doc = include_str!("../docs/text_pages.txt")]
+    /// # let storage = Arc::new(MemoryStorage::new());
+    /// let cache: PageCache<Text> = Config::with_storage(storage.clone()).open()?;
+    /// assert!(!cache.was_recovered());
+    /// cache.close()?;
+    /// let cache: PageCache<Text> = Config::with_storage(storage).open()?;
+    /// assert!(cache.was_recovered());
+    /// # Ok::<(), pagelog::Error>(())
+    /// ```
     #[must_use]
     pub fn was_recovered(&self) -> bool {
         self.inner.was_recovered

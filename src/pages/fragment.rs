@@ -41,7 +41,9 @@ use std::fmt;
 ///     }
 /// }
 ///
-/// assert_eq!(Text::merge(&[&Text("a".into()), &Text("b".into())]).0, "ab");
+/// let merged = Text::merge(&[&Text("a".into()), &Text("b".into())]);
+/// assert_eq!(merged.0, "ab");
+/// assert!(merged.heap_size() >= Some(2));
 /// ```
 pub trait Fragment: Sized + Send + Sync + 'static {
     /// How fragments become bytes and come back. `Bincode`, of the feature of that name, for types that implement serde's traits.
@@ -52,6 +54,14 @@ pub trait Fragment: Sized + Send + Sync + 'static {
     ///
     /// The cache may merge any oldest part of a chain first and the rest on top of the result later, so merging must
     /// be associative from the left.
+    ///
+    /// ```
+    #[doc = include_str!("../docs/text_pages.txt")]
+    /// let (a, b, c) = (Text("a".into()), Text("b".into()), Text("c".into()));
+    /// let at_once = Text::merge(&[&a, &b, &c]);
+    /// let by_and_by = Text::merge(&[&Text::merge(&[&a, &b]), &c]);
+    /// assert_eq!(at_once.0, by_and_by.0);
+    /// ```
     fn merge(oldest_to_newest: &[&Self]) -> Self;
 
     /// The bytes of heap memory that this fragment owns, for the cache's budget. With `None`, the length of
@@ -62,6 +72,30 @@ pub trait Fragment: Sized + Send + Sync + 'static {
 }
 
 /// How fragments become bytes and come back.
+///
+/// ```
+/// use pagelog::{Codec, CodecError};
+///
+/// /// Numbers of eight bytes.
+/// struct Fixed;
+///
+/// impl Codec<u64> for Fixed {
+///     fn encode(number: &u64, into: &mut Vec<u8>) -> Result<(), CodecError> {
+///         into.extend_from_slice(&number.to_le_bytes());
+///         Ok(())
+///     }
+///
+///     fn decode(bytes: &[u8]) -> Result<u64, CodecError> {
+///         bytes.try_into().map(u64::from_le_bytes).map_err(|_| "not eight bytes".into())
+///     }
+/// }
+///
+/// let mut bytes = b"others'".to_vec();
+/// Fixed::encode(&7, &mut bytes)?;
+/// assert_eq!(Fixed::decode(&bytes[7..])?, 7);
+/// assert!(Fixed::decode(&bytes).is_err());
+/// # Ok::<(), CodecError>(())
+/// ```
 pub trait Codec<F> {
     /// Appends the encoded form of `fragment` to `into`, which may already hold bytes of others.
     ///
@@ -113,6 +147,29 @@ impl From<Box<dyn error::Error + Send + Sync>> for CodecError {
 
 /// The codec for types that implement serde's `Serialize` and `DeserializeOwned`: bincode 1.3 with variable-length
 /// integers. Trailing bytes are refused, and a length inside the bytes can't claim more than the bytes hold.
+///
+/// ```
+/// use pagelog::{Bincode, Codec, Fragment};
+/// use serde::{Deserialize, Serialize};
+///
+/// #[derive(Serialize, Deserialize)]
+/// struct Total(u64);
+///
+/// impl Fragment for Total {
+///     type Codec = Bincode;
+///
+///     fn merge(oldest_to_newest: &[&Self]) -> Self {
+///         Total(oldest_to_newest.iter().map(|total| total.0).sum())
+///     }
+/// }
+///
+/// let mut bytes = Vec::new();
+/// Bincode::encode(&Total(7), &mut bytes)?;
+/// assert_eq!(bytes, [7]);
+/// let decoded: Total = Bincode::decode(&bytes)?;
+/// assert_eq!(decoded.0, 7);
+/// # Ok::<(), pagelog::CodecError>(())
+/// ```
 #[cfg(feature = "bincode")]
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Bincode;
