@@ -140,6 +140,22 @@ pub enum Error {
 }
 
 /// Where damage was found.
+///
+/// ```
+#[doc = include_str!("docs/text_pages.txt")]
+#[doc = include_str!("docs/damage.txt")]
+/// # let storage = Arc::new(MemoryStorage::new());
+/// # let cache: PageCache<Text> = Config::with_storage(storage.clone()).open()?;
+/// let page = cache.allocate(Text("a page".into()))?;
+/// cache.flush()?;
+/// # rot(&storage, "a page");
+/// // Meanwhile a bit of the log has flipped.
+/// let fault = cache.verify()?.faults.remove(0);
+/// assert_eq!((fault.page_id, fault.lsn), (Some(page.page_id), Some(page.lsn)));
+/// assert!(fault.offset.is_some() && fault.file.ends_with("log"));
+/// println!("{fault}");
+/// # Ok::<(), pagelog::Error>(())
+/// ```
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Corruption {

@@ -26,28 +26,16 @@ impl<F: Fragment> PageCache<F> {
     /// The copy and the original must not be mixed: both go on with the same LSNs and [generated ids](Self::generate_id).
     ///
     /// ```
-    /// # use pagelog::{Codec, CodecError, Config, Fragment, PageCache};
-    /// # struct Text(Vec<u8>);
-    /// # struct Raw;
-    /// # impl Codec<Text> for Raw {
-    /// #     fn encode(text: &Text, into: &mut Vec<u8>) -> Result<(), CodecError> { into.extend(&text.0); Ok(()) }
-    /// #     fn decode(bytes: &[u8]) -> Result<Text, CodecError> { Ok(Text(bytes.to_vec())) }
-    /// # }
-    /// # impl Fragment for Text {
-    /// #     type Codec = Raw;
-    /// #     fn merge(texts: &[&Self]) -> Self { Text(texts.iter().flat_map(|text| text.0.clone()).collect()) }
-    /// # }
-    /// # fn main() -> pagelog::Result<()> {
+    #[doc = include_str!("../docs/text_pages.txt")]
     /// # let place = tempfile::tempdir().unwrap();
     /// let cache: PageCache<Text> = Config::new(place.path().join("data")).open()?;
-    /// let page = cache.allocate(Text(b"hello".to_vec()))?;
+    /// let page = cache.allocate(Text("hello".into()))?;
     /// let report = cache.backup_to(place.path().join("monday"))?;
     /// assert!(page.lsn < report.stable_lsn);
     ///
     /// let copy: PageCache<Text> = Config::new(place.path().join("monday")).open()?;
-    /// assert_eq!(copy.pin().get(page.page_id)?.unwrap().merged().0, b"hello");
-    /// # Ok(())
-    /// # }
+    /// assert_eq!(copy.pin().get(page.page_id)?.map(|page| page.merged().0.as_str()), Some("hello"));
+    /// # Ok::<(), pagelog::Error>(())
     /// ```
     ///
     /// # Errors
@@ -61,6 +49,22 @@ impl<F: Fragment> PageCache<F> {
 
     /// As [`backup_to`](Self::backup_to), on any back-end. `progress` is told how far the copy is after each segment and each large value;
     /// `Break` ends it.
+    ///
+    /// ```
+    #[doc = include_str!("../docs/text_pages.txt")]
+    /// # let cache = open()?;
+    /// use std::ops::ControlFlow;
+    ///
+    /// let page = cache.allocate(Text("a page".into()))?;
+    /// let target = Arc::new(MemoryStorage::new());
+    /// cache.backup_to_storage(target.clone(), |progress| {
+    ///     println!("{} of {} bytes", progress.done, progress.total);
+    ///     ControlFlow::Continue(())
+    /// })?;
+    /// let copy: PageCache<Text> = Config::with_storage(target).open()?;
+    /// assert_eq!(copy.version(page.page_id)?, Some(page.version));
+    /// # Ok::<(), pagelog::Error>(())
+    /// ```
     ///
     /// # Errors
     /// [`BackupTarget`](Error::BackupTarget) if there is anything in the target, [`Locked`](Error::Locked) if somebody is at it;

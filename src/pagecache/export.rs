@@ -26,6 +26,21 @@ const BLOCK: usize = 64 << 10;
 pub(super) const PAGES_BETWEEN_REPORTS: u64 = 1024;
 
 /// What an export holds.
+///
+/// ```
+#[doc = include_str!("../docs/text_pages.txt")]
+/// # let cache = open()?;
+/// use std::ops::ControlFlow;
+///
+/// let (page, another) = (cache.allocate(Text("a page".into()))?, cache.allocate(Text("another".into()))?);
+/// let _ = cache.free(page.page_id, page.version)?;
+/// let mut stream = Vec::new();
+/// let report = cache.export(&mut stream, |_| ControlFlow::Continue(()))?;
+/// assert_eq!((report.pages, report.free_ids, report.left_out), (1, 1, 0));
+/// assert_eq!(report.bytes, stream.len() as u64);
+/// assert!(report.is_consistent, "nobody wrote meanwhile");
+/// # Ok::<(), pagelog::Error>(())
+/// ```
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct ExportReport {
@@ -58,34 +73,21 @@ impl<F: Fragment> PageCache<F> {
     /// `progress` is told how far it is, in page ids; `Break` ends it.
     ///
     /// ```
-    /// # use std::ops::ControlFlow;
-    /// # use std::sync::Arc;
-    /// # use pagelog::{Codec, CodecError, Config, Fragment, MemoryStorage, PageCache};
-    /// # struct Text(Vec<u8>);
-    /// # struct Raw;
-    /// # impl Codec<Text> for Raw {
-    /// #     fn encode(text: &Text, into: &mut Vec<u8>) -> Result<(), CodecError> { into.extend(&text.0); Ok(()) }
-    /// #     fn decode(bytes: &[u8]) -> Result<Text, CodecError> { Ok(Text(bytes.to_vec())) }
-    /// # }
-    /// # impl Fragment for Text {
-    /// #     type Codec = Raw;
-    /// #     fn merge(texts: &[&Self]) -> Self { Text(texts.iter().flat_map(|text| text.0.clone()).collect()) }
-    /// # }
-    /// # fn main() -> pagelog::Result<()> {
-    /// # let cache: PageCache<Text> = Config::with_storage(Arc::new(MemoryStorage::new())).open()?;
-    /// let page = cache.allocate(Text(b"hello".to_vec()))?;
+    #[doc = include_str!("../docs/text_pages.txt")]
+    /// # let cache = open()?;
+    /// use std::ops::ControlFlow;
+    ///
+    /// let page = cache.allocate(Text("hello".into()))?;
     /// let mut stream = Vec::new();
     /// let report = cache.export(&mut stream, |_| ControlFlow::Continue(()))?;
     /// assert!(report.is_consistent && report.pages == 1);
     ///
-    /// let config = || Config::with_storage(Arc::new(MemoryStorage::new()));
-    /// # let config = { let storage = Arc::new(MemoryStorage::new()); move || Config::with_storage(storage.clone()) };
-    /// config().import(&mut &stream[..], |_| ControlFlow::Continue(()))?;
-    /// let copy: PageCache<Text> = config().open()?;
-    /// assert_eq!(copy.pin().get(page.page_id)?.unwrap().merged().0, b"hello");
+    /// let config = Config::with_storage(Arc::new(MemoryStorage::new()));
+    /// config.clone().import(&mut &stream[..], |_| ControlFlow::Continue(()))?;
+    /// let copy: PageCache<Text> = config.open()?;
+    /// assert_eq!(copy.pin().get(page.page_id)?.map(|page| page.merged().0.as_str()), Some("hello"));
     /// assert_eq!(copy.version(page.page_id)?, Some(page.version));
-    /// # Ok(())
-    /// # }
+    /// # Ok::<(), pagelog::Error>(())
     /// ```
     ///
     /// # Errors

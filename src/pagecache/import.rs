@@ -36,6 +36,19 @@ use crate::sync::atomic::Ordering;
 use crate::sync::epoch;
 
 /// What an import has made.
+///
+/// ```
+#[doc = include_str!("../docs/text_pages.txt")]
+/// # use std::ops::ControlFlow;
+/// # let cache = open()?;
+/// # let page = cache.allocate(Text("a page".into()))?;
+/// # let mut stream = Vec::new();
+/// # cache.export(&mut stream, |_| ControlFlow::Continue(()))?;
+/// let config = Config::with_storage(Arc::new(MemoryStorage::new()));
+/// let report = config.import(&mut &stream[..], |_| ControlFlow::Continue(()))?;
+/// assert_eq!((report.pages, report.bytes), (1, stream.len() as u64));
+/// # Ok::<(), pagelog::Error>(())
+/// ```
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct ImportReport {
@@ -57,7 +70,24 @@ impl Config {
     /// [`max_value_size`](Self::max_value_size) must allow for it. The store is durable, and closed, when this returns. If it is interrupted, what is
     /// there is no store, and opening it says so; if it fails, what was written is removed as far as that goes.
     ///
-    /// `progress` is told how far it is, in page ids; `Break` ends it. An example is at [`PageCache::export`].
+    /// `progress` is told how far it is, in page ids; `Break` ends it.
+    ///
+    /// ```
+    #[doc = include_str!("../docs/text_pages.txt")]
+    /// # use std::ops::ControlFlow;
+    /// # let cache = open()?;
+    /// # let page = cache.allocate(Text("a page".into()))?;
+    /// # let mut stream = Vec::new();
+    /// # cache.export(&mut stream, |_| ControlFlow::Continue(()))?;
+    /// let config = Config::with_storage(Arc::new(MemoryStorage::new()));
+    /// // Half of a stream makes no store.
+    /// let half = config.clone().import(&mut &stream[..stream.len() / 2], |_| ControlFlow::Continue(()));
+    /// assert!(matches!(half, Err(pagelog::Error::Corruption(_))));
+    /// config.clone().import(&mut &stream[..], |_| ControlFlow::Continue(()))?;
+    /// let copy: PageCache<Text> = config.open()?;
+    /// assert_eq!(copy.version(page.page_id)?, Some(page.version));
+    /// # Ok::<(), pagelog::Error>(())
+    /// ```
     ///
     /// # Errors
     /// [`Corruption`](Error::Corruption) if the stream is damaged, not complete, or no export; [`UnsupportedFormat`](Error::UnsupportedFormat) if it was made by a

@@ -22,6 +22,21 @@ impl<F: Fragment> PageCache<F> {
     ///
     /// Does not turn compression on: [`Config::compression`](crate::Config::compression) does, also later.
     ///
+    /// ```
+    #[doc = include_str!("../docs/text_pages.txt")]
+    /// # let cache: PageCache<Text> = Config::with_storage(Arc::new(MemoryStorage::new())).compression(3).open()?;
+    /// let row = |n: u32| Text(format!("{{\"customer\": {n}, \"city\": \"Utrecht\", \"balance\": {}}}", n * n));
+    /// for n in 0..2000 {
+    ///     cache.allocate(row(n))?;
+    /// }
+    /// assert!(cache.train_dictionary(1024)?);
+    /// // From now on they are compressed, short as they are.
+    /// let before = cache.stats().counts.payloads_compressed;
+    /// cache.allocate(row(2000))?;
+    /// assert_eq!(cache.stats().counts.payloads_compressed, before + 1);
+    /// # Ok::<(), pagelog::Error>(())
+    /// ```
+    ///
     /// # Errors
     /// As for [`flush`](Self::flush) and for reading records, I/O errors in writing the dictionary, and
     /// [`TooManyDictionaries`](crate::Error::TooManyDictionaries).

@@ -38,6 +38,20 @@ use crate::progress::{Reporter, Tell};
 use crate::storage::{Access, Storage, StorageLock, is_full, with_backup_failpoints};
 
 /// What a backup has copied.
+///
+/// ```
+#[doc = include_str!("../docs/text_pages.txt")]
+/// # let cache = open()?;
+/// use std::ops::ControlFlow;
+///
+/// let page = cache.allocate(Text("a page".into()))?;
+/// let report = cache.backup_to_storage(Arc::new(MemoryStorage::new()), |_| ControlFlow::Continue(()))?;
+/// // All that was done before is in it.
+/// assert!(page.lsn < report.stable_lsn);
+/// assert!(report.segments == 1 && report.records > 0);
+/// println!("{} bytes in {:?}", report.bytes, report.duration);
+/// # Ok::<(), pagelog::Error>(())
+/// ```
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct BackupReport {

@@ -5,6 +5,42 @@ use std::time::Duration;
 use crate::error::Corruption;
 
 /// How to check a store: see [`PageCache::verify_with`](crate::PageCache::verify_with).
+///
+/// ```
+#[doc = include_str!("../../docs/text_pages.txt")]
+/// # struct Number(u64);
+/// # struct Decimal;
+/// # impl Codec<Number> for Decimal {
+/// #     fn encode(number: &Number, into: &mut Vec<u8>) -> Result<(), CodecError> {
+/// #         into.extend_from_slice(number.0.to_string().as_bytes());
+/// #         Ok(())
+/// #     }
+/// #     fn decode(bytes: &[u8]) -> Result<Number, CodecError> {
+/// #         let text = std::str::from_utf8(bytes).map_err(|error| error.to_string())?;
+/// #         Ok(Number(text.parse::<u64>().map_err(|error| error.to_string())?))
+/// #     }
+/// # }
+/// # impl Fragment for Number {
+/// #     type Codec = Decimal;
+/// #     fn merge(oldest_to_newest: &[&Self]) -> Self {
+/// #         Number(oldest_to_newest.iter().map(|number| number.0).sum())
+/// #     }
+/// # }
+/// # let storage = Arc::new(MemoryStorage::new());
+/// # let cache: PageCache<Text> = Config::with_storage(storage.clone()).open()?;
+/// # let page = cache.allocate(Text("seven".into()))?;
+/// # cache.close()?;
+/// # let cache: PageCache<Number> = Config::with_storage(storage).open()?;
+/// use std::ops::ControlFlow;
+/// use pagelog::VerifyOptions;
+///
+/// let verify = |options| cache.verify_with(options, |_| ControlFlow::Continue(()));
+/// // Its bytes are what was written. But they are no number.
+/// assert!(verify(VerifyOptions::new())?.is_sound());
+/// let report = verify(VerifyOptions::new().decode(true))?;
+/// assert_eq!(report.faults[0].page_id, Some(page.page_id));
+/// # Ok::<(), pagelog::Error>(())
+/// ```
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct VerifyOptions {
     pub(super) decode: bool,
@@ -28,6 +64,22 @@ impl VerifyOptions {
 /// What a check of a store has found.
 ///
 /// While others write, each segment is looked at at a moment of its own, so the counts are not those of one moment.
+///
+/// ```
+#[doc = include_str!("../../docs/text_pages.txt")]
+#[doc = include_str!("../../docs/damage.txt")]
+/// # let storage = Arc::new(MemoryStorage::new());
+/// # let cache: PageCache<Text> = Config::with_storage(storage.clone()).open()?;
+/// let page = cache.allocate(Text("a page".into()))?;
+/// cache.flush()?;
+/// # rot(&storage, "a page");
+/// // Meanwhile a bit of the log has flipped.
+/// let report = cache.verify()?;
+/// assert!(!report.is_sound());
+/// let pages: Vec<_> = report.faults.iter().map(|fault| fault.page_id).collect();
+/// assert_eq!(pages, [Some(page.page_id)]);
+/// # Ok::<(), pagelog::Error>(())
+/// ```
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct VerifyReport {

@@ -38,21 +38,9 @@ impl<F: Fragment> PageCache<F> {
     /// Checks the whole store: as [`verify_with`](Self::verify_with), without options and without telling how far it is.
     ///
     /// ```
-    /// # use std::sync::Arc;
-    /// # use pagelog::{Codec, CodecError, Config, Fragment, MemoryStorage, PageCache};
-    /// # struct Text(Vec<u8>);
-    /// # struct Raw;
-    /// # impl Codec<Text> for Raw {
-    /// #     fn encode(text: &Text, into: &mut Vec<u8>) -> Result<(), CodecError> { into.extend(&text.0); Ok(()) }
-    /// #     fn decode(bytes: &[u8]) -> Result<Text, CodecError> { Ok(Text(bytes.to_vec())) }
-    /// # }
-    /// # impl Fragment for Text {
-    /// #     type Codec = Raw;
-    /// #     fn merge(texts: &[&Self]) -> Self { Text(texts.iter().flat_map(|text| text.0.clone()).collect()) }
-    /// # }
-    /// # fn main() -> pagelog::Result<()> {
-    /// # let cache: PageCache<Text> = Config::with_storage(Arc::new(MemoryStorage::new())).open()?;
-    /// cache.allocate(Text(b"hello".to_vec()))?;
+    #[doc = include_str!("../../docs/text_pages.txt")]
+    /// # let cache = open()?;
+    /// cache.allocate(Text("hello".into()))?;
     /// cache.flush()?;
     /// let report = cache.verify()?;
     /// for fault in &report.faults {
@@ -60,8 +48,7 @@ impl<F: Fragment> PageCache<F> {
     /// }
     /// assert!(report.is_sound());
     /// assert_eq!(report.live_records, 1);
-    /// # Ok(())
-    /// # }
+    /// # Ok::<(), pagelog::Error>(())
     /// ```
     ///
     /// # Errors
@@ -85,6 +72,21 @@ impl<F: Fragment> PageCache<F> {
     ///
     /// `progress` is told how far the check is after each segment; `Break` ends it. With
     /// [`decode`](VerifyOptions::decode) the codec runs, without a lock or guard held.
+    ///
+    /// ```
+    #[doc = include_str!("../../docs/text_pages.txt")]
+    /// # let cache = open()?;
+    /// use std::ops::ControlFlow;
+    /// use pagelog::{Error, VerifyOptions};
+    ///
+    /// cache.allocate(Text("a page".into()))?;
+    /// cache.flush()?;
+    /// let report = cache.verify_with(VerifyOptions::new().decode(true), |_| ControlFlow::Continue(()))?;
+    /// assert!(report.is_sound() && report.live_records == 1);
+    /// let stopped = cache.verify_with(VerifyOptions::new(), |_| ControlFlow::Break(()));
+    /// assert!(matches!(stopped, Err(Error::Cancelled)));
+    /// # Ok::<(), pagelog::Error>(())
+    /// ```
     ///
     /// # Errors
     /// [`Closed`](Error::Closed); [`Io`](Error::Io) if something can't be read; [`Cancelled`](Error::Cancelled). Damage is

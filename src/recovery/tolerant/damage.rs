@@ -14,6 +14,21 @@ const FAULTS_KEPT: usize = 1000;
 const SHOWN: usize = 20;
 
 /// What a [tolerant opening](crate::Config::open_tolerantly) does with pages [in doubt](Condition::InDoubt).
+///
+/// ```
+#[doc = include_str!("../../docs/text_pages.txt")]
+#[doc = include_str!("../../docs/damage.txt")]
+/// # let config = damaged()?;
+/// use pagelog::{Doubtful, Error, PageId};
+///
+/// // Behind the newest record of page 1 there is a damaged one. Whose it was is not known.
+/// let page = PageId::new(1);
+/// let (cache, _) = config.clone().open_tolerantly::<Text>(Doubtful::Refuse)?;
+/// assert!(matches!(cache.pin().get(page), Err(Error::Corruption(_))));
+/// let (cache, _) = config.open_tolerantly::<Text>(Doubtful::Serve)?;
+/// assert_eq!(cache.pin().get(page)?.map(|page| page.merged().0.as_str()), Some("first"));
+/// # Ok::<(), pagelog::Error>(())
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Doubtful {
     /// To read one is an [`Error::Corruption`], as with pages that are lost.
@@ -23,6 +38,19 @@ pub enum Doubtful {
 }
 
 /// What is known of a page of a damaged store.
+///
+/// ```
+#[doc = include_str!("../../docs/text_pages.txt")]
+#[doc = include_str!("../../docs/damage.txt")]
+/// # let config = damaged()?;
+/// use pagelog::{Condition, Doubtful, PageId};
+///
+/// // Of page 2 a record is damaged. Page 1 was written before that, and page 3 afterwards.
+/// let (_, damage) = config.open_tolerantly::<Text>(Doubtful::Serve)?;
+/// let [first, second, third] = [1, 2, 3].map(|id| damage.condition(PageId::new(id)));
+/// assert_eq!((first, second, third), (Condition::InDoubt, Condition::Lost, Condition::Certain));
+/// # Ok::<(), pagelog::Error>(())
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 #[non_exhaustive]
 pub enum Condition {
@@ -36,6 +64,20 @@ pub enum Condition {
 }
 
 /// A segment of which something can't be read.
+///
+/// ```
+#[doc = include_str!("../../docs/text_pages.txt")]
+#[doc = include_str!("../../docs/damage.txt")]
+/// # let config = damaged()?;
+/// use pagelog::Doubtful;
+///
+/// let (_, damage) = config.open_tolerantly::<Text>(Doubtful::Serve)?;
+/// let [segment] = damage.segments() else { unreachable!() };
+/// // One record is damaged. What lies before and behind it is not.
+/// assert!(segment.unreadable_bytes > 0 && segment.readable_records >= 3);
+/// println!("{segment}");
+/// # Ok::<(), pagelog::Error>(())
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct DamagedSegment {
@@ -92,6 +134,24 @@ pub(super) struct Findings {
 
 /// What is damaged in a store that was [opened tolerantly](crate::Config::open_tolerantly), and what that means for its pages.
 /// Shown ([`Display`](fmt::Display)) it is a text for people, of bounded length.
+///
+/// ```
+#[doc = include_str!("../../docs/text_pages.txt")]
+#[doc = include_str!("../../docs/damage.txt")]
+/// # let config = damaged()?;
+/// use pagelog::{Doubtful, PageId};
+///
+/// // Of page 2 a record is damaged. Page 1 was written before that, and page 3 afterwards.
+/// let (_, damage) = config.open_tolerantly::<Text>(Doubtful::Serve)?;
+/// assert!(!damage.is_none() && !damage.manifest_is_lost());
+/// assert_eq!((damage.fault_count(), damage.faults().len(), damage.segments().len()), (1, 1, 1));
+/// assert!(damage.lost_pages().map(|(page_id, _)| page_id).eq([PageId::new(2)]));
+/// assert_eq!(damage.pages_in_doubt(), [PageId::new(1)]);
+/// // For all that is known, what is damaged may have been all there was of a page.
+/// assert!(damage.others_in_doubt());
+/// println!("{damage}");
+/// # Ok::<(), pagelog::Error>(())
+/// ```
 #[derive(Clone, Debug)]
 pub struct Damage {
     findings: Arc<Findings>,
@@ -155,6 +215,23 @@ impl Damage {
     }
 
     /// What is known of a page, or, for page 0, of the named roots.
+    ///
+    /// ```
+    #[doc = include_str!("../../docs/text_pages.txt")]
+    #[doc = include_str!("../../docs/damage.txt")]
+    /// # let config = damaged()?;
+    /// use pagelog::{Condition, Doubtful, PageId};
+    ///
+    /// let (cache, damage) = config.open_tolerantly::<Text>(Doubtful::Serve)?;
+    /// let guard = cache.pin();
+    /// // What can be relied upon, without exceptions.
+    /// let mut kept = Vec::new();
+    /// for page_id in (1..=3).map(PageId::new).filter(|page_id| damage.condition(*page_id) == Condition::Certain) {
+    ///     kept.extend(guard.get(page_id)?.map(|page| page.merged().0.as_str()));
+    /// }
+    /// assert_eq!(kept, ["third"]);
+    /// # Ok::<(), pagelog::Error>(())
+    /// ```
     #[must_use]
     pub fn condition(&self, page_id: PageId) -> Condition {
         let Findings { lost, in_doubt, others_in_doubt, certain, .. } = &*self.findings;
