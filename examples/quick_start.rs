@@ -60,7 +60,7 @@ fn main() -> pagelog::Result<()> {
         }
     }
 
-    // After a crash both pages are there, or neither is.
+    // After a crash both changes are there, or neither is.
     let batch = cache.pin_log()?;
     let other = cache.allocate(Node::Leaf([(b"fig".to_vec(), b"brown".to_vec())].into()))?;
     let moved = cache.link(page.page_id, version, Node::Delete(b"pear".to_vec()))?;

@@ -253,7 +253,9 @@ impl fmt::Display for Error {
             Self::TooManyDictionaries => {
                 formatter.write_str("the store has had 255 dictionaries, and can have no more")
             }
-            Self::BatchOpen => formatter.write_str("this thread would wait for the end of its own batch"),
+            Self::BatchOpen => formatter.write_str(
+                "this thread has a batch open, and would wait for its end for ever: seal it first",
+            ),
             Self::UnsealedBatch => formatter.write_str("a batch was dropped before it was sealed"),
             Self::ReservationOpen { lsn } => {
                 write!(formatter, "this thread might wait for its own open reservation, at LSN {lsn}")

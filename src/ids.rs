@@ -45,6 +45,22 @@ macro_rules! public_number {
                 number.0
             }
         }
+
+        /// As the plain number. With the feature `bincode`.
+        #[cfg(feature = "bincode")]
+        impl serde::Serialize for $name {
+            fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+                serializer.serialize_u64(self.0)
+            }
+        }
+
+        /// From the plain number. With the feature `bincode`.
+        #[cfg(feature = "bincode")]
+        impl<'de> serde::Deserialize<'de> for $name {
+            fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+                <u64 as serde::Deserialize>::deserialize(deserializer).map(Self)
+            }
+        }
     };
 }
 

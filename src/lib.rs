@@ -7,14 +7,14 @@
 //!   allocate  link  replace  free            pin ─► get
 //!       │       │      │      │                     │
 //!  ┌────▼───────▼──────▼──────▼─────────────────────▼────────┐
-//!  │ PageCache    page id ─► head ─► link ─► link ─► base    │   versions, merged pages, a memory budget
+//!  │ PageCache    page id ─► head ─► link ─► link ─► base    │   versions, a memory budget
 //!  └────┬────────────────────────────────────────────▲───────┘
 //!       │ records: page id, version, payload         │ read back
 //!  ┌────▼────────────────────────────────────────────┴───────┐
 //!  │ Log          ring of write buffers ─► segments          │   one sync for all who wait
 //!  └────┬────────────────────────────────────────────▲───────┘
 //!  ┌────▼────────────────────────────────────────────┴───────┐
-//!  │ Storage      MANIFEST   log   snapshot-…   LOCK         │   files, memory, a simulated disk, your own
+//!  │ Storage      MANIFEST   log   snapshot-…   LOCK         │   files, memory, your own
 //!  └─────────────────────────────────────────────────────────┘
 //! ```
 //!
@@ -38,6 +38,8 @@
 //! | [`VerifyReport`], [`BackupReport`] | checking and copying a store that is in use |
 //! | [`Damage`] | what is left of a [damaged store](Config::open_tolerantly) |
 //! | [`ExportReport`], [`ImportReport`] | a store as a stream, for other versions |
+//! | [`make_stable`](PageCache::make_stable), [`flush`](PageCache::flush) | surviving a power cut; a verb that has returned does not yet |
+//! | [`cas_root_in_meta`](PageCache::cas_root_in_meta) | names, by which pages are found after the next opening |
 //! | [`Batch`] | changes that survive a crash together |
 //! | [`Commit`] | waiting for durability without blocking: poll it, or `.await` it |
 //! | [`Follower`], [`LogFollower`] | what is done, in order, as it becomes stable |
@@ -55,7 +57,7 @@
 )]
 #![cfg_attr(feature = "sim", doc = "| [`sim`] | a disk whose power can be cut, for your tests |")]
 //!
-//! [A tour](docs::guide): a B-tree on pagelog, piece by piece. [Tuning](docs::tuning): what each option does, measured.
+//! [A tour](docs::guide): a B-tree on pagelog, piece by piece. [Tuning](docs::tuning): what the options trade for what, measured.
 //! [pagelog and others](docs::comparison): when to take something else.
 //!
 //! In depth: [architecture](docs::architecture), [the log](docs::log), [durability](docs::durability),

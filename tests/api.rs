@@ -142,3 +142,16 @@ fn the_first_cause_can_be_found() {
             .any(|cause| cause.downcast_ref::<io::Error>().is_some_and(|error| error.to_string() == "lost"))
     );
 }
+
+/// Pages point to pages, and are written by serde: an id is the plain number there.
+#[cfg(feature = "bincode")]
+#[test]
+fn numbers_are_kept_in_pages_as_what_they_are() {
+    let children = vec![PageId::new(7), PageId::new(u64::MAX)];
+    let bytes = bincode::serialize(&children).unwrap();
+    assert_eq!(bytes, bincode::serialize(&[7, u64::MAX].to_vec()).unwrap());
+    assert_eq!(bincode::deserialize::<Vec<PageId>>(&bytes).unwrap(), children);
+    let (version, lsn) = (Version::new(3), Lsn::new(5));
+    let bytes = bincode::serialize(&(version, lsn)).unwrap();
+    assert_eq!(bincode::deserialize::<(Version, Lsn)>(&bytes).unwrap(), (version, lsn));
+}

@@ -36,6 +36,10 @@ pub fn tuning(options: &Options) -> Tuning {
 }
 
 fn on_store(options: &Options, command: &Command, directory: &Path) -> Result<ExitCode> {
+    let makes_one = matches!(command, Command::Put(..) | Command::Load(_));
+    if !makes_one && is_empty(directory) {
+        return Err(Failure::Verdict(format!("there is no store in {}", directory.display())));
+    }
     let forest = Forest::open(Config::new(directory), tuning(options))?;
     let code = on_forest(options, command, &forest)?;
     forest.flush()?;
@@ -43,10 +47,16 @@ fn on_store(options: &Options, command: &Command, directory: &Path) -> Result<Ex
     Ok(code)
 }
 
+/// Whether nothing is there, so that opening would make a store.
+fn is_empty(directory: &Path) -> bool {
+    directory.read_dir().map_or(true, |mut entries| entries.next().is_none())
+}
+
 fn on_forest(options: &Options, command: &Command, forest: &Forest) -> Result<ExitCode> {
-    let tree = || forest.tree(&options.tree);
+    let no_tree = || Failure::Verdict(format!("there is no tree called {:?}", options.tree));
+    let tree = || forest.existing_tree(&options.tree)?.ok_or_else(no_tree);
     match command {
-        Command::Put(key, value) => tree()?.put(key, value)?,
+        Command::Put(key, value) => forest.tree(&options.tree)?.put(key, value)?,
         Command::Get(key) => match tree()?.get(key)? {
             Some(value) => print(&[&value, &b"\n"[..]].concat())?,
             None => return Ok(NOT_THERE),
@@ -57,7 +67,7 @@ fn on_forest(options: &Options, command: &Command, forest: &Forest) -> Result<Ex
             }
         }
         Command::Scan(from, to) => scan(&tree()?, options, from.as_deref(), to.as_deref())?,
-        Command::Load(file) => load(&tree()?, file)?,
+        Command::Load(file) => load(&forest.tree(&options.tree)?, file)?,
         Command::Stats => {
             let (stats, names) = (forest.stats(), forest.names()?);
             print(format!("trees {names:?}\n{:#?}\n{stats:#?}\n", forest.figures()).as_bytes())?;
@@ -129,5 +139,31 @@ fn forgive_a_closed_pipe(written: io::Result<()>) -> Result<()> {
             Err(Failure::io("write the output")(error))
         }
         _ => Ok(()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::run;
+    use crate::options::parse;
+
+    #[test]
+    fn to_look_for_something_does_not_make_it() {
+        let place = tempfile::tempdir().expect("a directory");
+        let store = place.path().join("store");
+        let ordered_kv = |line: &str| {
+            let words = line.split_whitespace().map(Into::into);
+            run(&parse([store.clone().into_os_string()].into_iter().chain(words)).expect("a command"))
+        };
+        for command in ["get a", "del a", "scan", "stats", "check", "drop", "sweep"] {
+            assert_eq!(ordered_kv(command).expect_err("no store").exit_code(), 1, "{command}");
+        }
+        assert!(!store.exists());
+        ordered_kv("put a b").expect("a store is made");
+        for command in ["get a", "del a", "scan"] {
+            let failure = ordered_kv(&format!("{command} --tree other")).expect_err("no tree");
+            assert_eq!(failure.to_string(), "there is no tree called \"other\"");
+        }
+        ordered_kv("get a").expect("it is there");
     }
 }

@@ -11,17 +11,21 @@ pub type Result<T> = std::result::Result<T, Failure>;
 pub enum Failure {
     /// The command line asks for something that does not exist. Exit code 2.
     Usage(String),
-    /// The store failed. Exit code 1.
+    /// The store failed. Exit code 3.
     Store(tree::Error),
-    /// The operating system refused something outside of the store. Exit code 1.
+    /// The operating system refused something outside of the store. Exit code 3.
     Io { what: String, source: io::Error },
-    /// A check has failed. Exit code 1.
+    /// A check has failed, or there is no such thing. Exit code 1.
     Verdict(String),
 }
 
 impl Failure {
     pub fn exit_code(&self) -> u8 {
-        if matches!(self, Self::Usage(_)) { 2 } else { 1 }
+        match self {
+            Self::Verdict(_) => 1,
+            Self::Usage(_) => 2,
+            Self::Store(_) | Self::Io { .. } => 3,
+        }
     }
 
     pub fn io(what: impl Into<String>) -> impl FnOnce(io::Error) -> Self {

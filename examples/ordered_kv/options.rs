@@ -33,6 +33,8 @@ usage: ordered_kv                             the demonstration
                         tuning: when a leaf and an inner node are split; how many
                         changes a reader looks through
   --help                this text
+
+Exit code 2 if the command line is wrong, 3 if something fails.
 ";
 
 #[derive(Debug, PartialEq, Eq)]

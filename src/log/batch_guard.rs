@@ -18,8 +18,9 @@ use crate::stats::Counter;
 /// its begin becomes stable, so keep it short.
 ///
 /// Dropping it unsealed is harmless if its thread logged nothing in it. Otherwise the instance is
-/// [poisoned](crate::Error::Poisoned): memory is ahead of what recovery may keep, and opening the store again is what
-/// brings back the state before the batch.
+/// [poisoned](crate::Error::Poisoned): memory is ahead of what recovery may keep. Opening the store again brings back what was
+/// stable: nothing of the batch, and of what came before it at least what was flushed. An error that logs nothing, as
+/// [`DiskFull`](crate::Error::DiskFull) does, leaves the batch open: a `?` is what drops it.
 ///
 /// ```
 #[doc = include_str!("../docs/text_pages.txt")]

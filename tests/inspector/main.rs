@@ -190,6 +190,36 @@ fn figures_are_those_of_the_store() {
 }
 
 #[test]
+fn a_page_that_was_moved_is_still_told_from_its_first_version_to_its_last() {
+    let _turn = alone();
+    let place = tempfile::tempdir().unwrap();
+    let cache: PageCache<Bytes> = config(place.path()).open().unwrap();
+    let allocate = |n: u8| cache.allocate(Bytes(vec![n; 100])).unwrap();
+    let pages: Vec<_> = (0..150).map(allocate).collect();
+    for (index, page) in pages.iter().enumerate() {
+        link(&cache, page.page_id, page.version, b"a link");
+        if index % 3 > 0 {
+            let version = cache.version(page.page_id).unwrap().unwrap();
+            assert!(cache.free(page.page_id, version).unwrap().is_done());
+        }
+    }
+    cache.flush().unwrap();
+    while cache.attempt_gc().unwrap() {}
+    cache.close().unwrap();
+    let mut moved = 0;
+    for page in pages.iter().step_by(3) {
+        let history = run(&format!("dump page @ {} --json", page.page_id), place.path()).json();
+        let of = |name: &str| -> Vec<u64> {
+            history.at("records").list().iter().map(|record| record.at(name).number()).collect()
+        };
+        let (versions, lsns) = (of("version"), of("lsn"));
+        assert!(versions.len() >= 2 && versions.is_sorted(), "{versions:?}");
+        moved += usize::from(!lsns.is_sorted());
+    }
+    assert!(moved > 0, "in the log the base of no page stands behind its link");
+}
+
+#[test]
 fn a_page_is_told_by_its_records() {
     let _turn = alone();
     let sample = sample(false);
@@ -570,6 +600,10 @@ fn a_benchmark_leaves_nothing_behind() {
     assert_eq!(state(place.path()), before);
     let missing = run("bench @/missing", place.path());
     assert_eq!(missing.code, 3, "{missing:?}");
+    fs::write(place.path().join("MANIFEST"), "a store").unwrap();
+    let before = state(place.path());
+    let refused = run("bench @ --seconds 0.03 --quiet", place.path());
+    assert_eq!((refused.code, state(place.path())), (2, before), "{refused:?}");
 }
 
 #[test]

@@ -51,7 +51,12 @@ impl Fragment for Newest {
 struct Place(PathBuf);
 
 impl Place {
+    /// Not in the directory of a store, which is not written to.
     fn new(directory: &Path) -> Result<Self> {
+        if directory.join("MANIFEST").exists() {
+            let problem = format!("{} is a store: name another directory on its disk", directory.display());
+            return Err(Failure::Usage(problem));
+        }
         let path = directory.join(format!("pagelog-bench-{}", std::process::id()));
         fs::create_dir(&path).map_err(Failure::io(format!("create {}", path.display())))?;
         Ok(Self(path))

@@ -136,11 +136,13 @@ pub fn records(options: &Options, filter: &Filter) -> Result<ExitCode> {
             "LSN", "segment", "file offset", "kind", "page", "version", "length", "checksum", "state"
         ))?;
     }
-    let mut listed = 0_u64;
+    let (mut listed, mut of_page) = (0_u64, Vec::new());
     for segment in in_order(&survey, filter, size) {
         let mut printed = Ok(());
         let visited = inspection.records(&survey, segment, |record, payload| {
-            if matches(filter, record) {
+            if matches(filter, record) && filter.page_id.is_some() {
+                of_page.push((record.clone(), if filter.hex { payload.to_vec() } else { Vec::new() }));
+            } else if matches(filter, record) {
                 printed = print(&mut out, options, filter, listed == 0, record, payload);
                 listed += 1;
             }
@@ -151,6 +153,12 @@ pub fn records(options: &Options, filter: &Filter) -> Result<ExitCode> {
         if matches!(visited, Ok(ControlFlow::Break(()))) {
             break;
         }
+    }
+    // A page's history is told by its versions. In the log a copy stands where it was moved to.
+    of_page.sort_by_key(|(record, _)| (record.version, record.lsn));
+    for (record, payload) in &of_page {
+        print(&mut out, options, filter, listed == 0, record, payload)?;
+        listed += 1;
     }
     if options.json {
         out.put(&tail(&inspection, &survey))?;

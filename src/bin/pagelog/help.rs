@@ -9,7 +9,7 @@ usage: pagelog COMMAND DIR [options]
   verify DIR            checks everything, and lists all damage with its place
   dump segments DIR     the segments of the log
   dump records DIR      the records of the log
-  dump page DIR ID      all records of a page, in order
+  dump page DIR ID      the history of a page: its records, by version
   map DIR               a picture of the log file: how full and how old its segments are
   backup DIR TO         copies a store into a new directory
   bench DIR             how quick this directory's disk is, and pagelog on it
@@ -21,7 +21,7 @@ usage: pagelog COMMAND DIR [options]
 
 The store is never written to. Exit codes:
 
-  0   all is well
+  0   all is well, as far as the command has looked: verify looks at everything
   1   the store is damaged
   2   the command line is wrong
   3   no store there, in use by a writer, or an error of the system
@@ -54,7 +54,8 @@ usage: pagelog dump segments DIR [options]
        pagelog dump page DIR ID [--live] [--hex] [options]
 
 Lists segments or records straight from the log file: works on a damaged store too, and says what can't be read. Exit code 1 if anything
-is damaged.
+is damaged. Records are listed in the order of the log, those of a page by version: of several with one version all but the first are copies
+that garbage collection made.
 
   --segment ID          records of this segment only
   --from LSN, --to LSN  records that begin in this range, the end excluded
@@ -88,7 +89,7 @@ program that has the store open can copy it itself while it runs (PageCache::bac
 pub const BENCH: &str = "\
 usage: pagelog bench DIR [--seconds N] [--json] [--quiet]
 
-Measures the disk of a directory, which may be any, and pagelog on it, in a new directory DIR/pagelog-bench-PID that is removed at the end
+Measures the disk of a directory, which may be any but a store's, and pagelog on it, in a new directory DIR/pagelog-bench-PID that is removed at the end
 (if the program is killed, it stays). One moment on a machine that does other things too: look at orders of magnitude.
 
   --seconds N           for each measurement. Default 1

@@ -116,7 +116,10 @@ fn understand(given: &Given) -> Result<Options> {
     let mut next = |what: &str| words.next().ok_or_else(|| usage(format!("{what} is missing")));
     let verb = next("a command")?;
     let (command, directory, allowed): (_, _, &[&str]) = match verb.to_str() {
-        Some("help") => return Ok(options(given, Command::Help(help::GENERAL), PathBuf::new())),
+        Some("help") => {
+            let text = help_for(words.next().and_then(OsStr::to_str));
+            return Ok(options(given, Command::Help(text), PathBuf::new()));
+        }
         Some("stats") => (Command::Stats, next("a directory")?, OF_STATS),
         Some("verify") => (Command::Verify, next("a directory")?, &["--segment-size", "--json", "--quiet"]),
         Some("map") => {
@@ -229,9 +232,10 @@ mod tests {
         assert_eq!(line("dump page d 7").unwrap().command, Command::DumpRecords(filter));
         assert_eq!(line("map d --svg x").unwrap().command, Command::Map { svg: Some("x".into()) });
         assert_eq!(line("stats -- --json").unwrap().directory, Path::new("--json"));
-        assert!(
-            matches!(line("dump --help").unwrap().command, Command::Help(text) if text.contains("--from"))
-        );
+        for wanted in ["dump --help", "help dump"] {
+            let command = line(wanted).unwrap().command;
+            assert!(matches!(command, Command::Help(text) if text.contains("--from")), "{wanted}");
+        }
         assert_eq!(
             line("bench d --seconds 0.5").unwrap().command,
             Command::Bench { duration: Duration::from_millis(500) }
