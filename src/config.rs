@@ -58,6 +58,7 @@ pub struct Config {
 /// # fn main() -> pagelog::Result<()> {
 /// let config = Config::with_storage(Arc::new(MemoryStorage::new()));
 /// let log = Log::open(config.victim_policy(VictimPolicy::Greedy))?;
+/// assert_eq!(VictimPolicy::default(), VictimPolicy::MinimumDecliningCost);
 /// # log.close()
 /// # }
 /// ```
@@ -362,19 +363,6 @@ impl Config {
     #[doc = include_str!("docs/text_pages.txt")]
     #[doc = include_str!("docs/rewritten_pages.txt")]
     /// # use pagelog::VictimPolicy;
-    /// # // Nine of ten writes go to a tenth of the pages.
-    /// # fn write_a_few_pages_often(cache: &PageCache<Text>) -> pagelog::Result<()> {
-    /// #     let text = || Text("x".repeat(100));
-    /// #     let mut pages = (0..2000).map(|_| cache.allocate(text())).collect::<pagelog::Result<Vec<_>>>()?;
-    /// #     let mut dice = 1_u64;
-    /// #     for _ in 0..20_000 {
-    /// #         dice = dice.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
-    /// #         let number = (dice >> 33) as usize;
-    /// #         let page = &mut pages[if number % 10 > 0 { number / 10 % 200 } else { number / 10 % 2000 }];
-    /// #         page.version = cache.replace(page.page_id, page.version, text())?.done().unwrap();
-    /// #     }
-    /// #     Ok(())
-    /// # }
     /// # fn main() -> pagelog::Result<()> {
     /// let moved = |policy| -> pagelog::Result<u64> {
     ///     let cache: PageCache<Text> = config().victim_policy(policy).open()?;
@@ -399,11 +387,13 @@ impl Config {
     #[doc = include_str!("docs/text_pages.txt")]
     #[doc = include_str!("docs/rewritten_pages.txt")]
     /// # fn main() -> pagelog::Result<()> {
-    /// let cache: PageCache<Text> = config().relocation_heads(2).open()?;
-    /// write_most_twice(&cache)?;
-    /// let together: PageCache<Text> = config().relocation_heads(1).open()?;
-    /// write_most_twice(&together)?;
-    /// assert!(cache.stats().segments > together.stats().segments);
+    /// let moved = |heads| -> pagelog::Result<u64> {
+    ///     let cache: PageCache<Text> = config().relocation_heads(heads).open()?;
+    ///     write_a_few_pages_often(&cache)?;
+    ///     Ok(cache.stats().counts.relocated_bytes)
+    /// };
+    /// // Pages that are written often are kept apart from those that are not.
+    /// assert!(moved(3)? < moved(1)?);
     /// # Ok(())
     /// # }
     /// ```

@@ -289,7 +289,7 @@ impl fmt::Display for SegmentState {
 /// let segment = &survey.segments[0];
 /// assert_eq!((segment.slot, segment.live_records, segment.faults), (0, 3, 0));
 /// assert!(segment.live_records < segment.records);
-/// assert!(segment.live_bytes < segment.written.into() && segment.written <= segment.end);
+/// assert!(segment.live_bytes < u64::from(segment.written) && segment.written <= segment.end);
 /// # Ok(())
 /// # }
 /// ```
