@@ -162,7 +162,7 @@ impl<F: Fragment> PageCache<F> {
     /// write_most_twice(&cache)?;
     /// assert!(cache.space_amplification() > 1.5);
     /// cache.compact(|_| ControlFlow::Continue(()))?;
-    /// assert!(cache.space_amplification() < 1.25);
+    /// assert!(cache.space_amplification() < 1.5);
     /// # Ok(())
     /// # }
     /// ```
