@@ -42,20 +42,6 @@ figures! {
 
 impl Log {
     /// Figures of this log. Cheap, but not free: some are summed up, which takes some microseconds.
-    ///
-    /// ```
-    /// # use std::sync::Arc;
-    /// # use pagelog::{Config, Log, MemoryStorage};
-    /// # fn main() -> pagelog::Result<()> {
-    /// # let log = Log::open(Config::with_storage(Arc::new(MemoryStorage::new())))?;
-    /// let lsn = log.append(b"entry")?;
-    /// let stats = log.stats();
-    /// // It is in the log, and not stable yet.
-    /// assert!(stats.tail_lsn > lsn && stats.stable_lsn <= lsn);
-    /// assert_eq!((stats.counts.payload_bytes, stats.counts.syncs), (5, 0));
-    /// # Ok(())
-    /// # }
-    /// ```
     #[must_use]
     pub fn stats(&self) -> LogStats {
         let core = self.core();

@@ -57,26 +57,7 @@ impl Config {
     /// [`max_value_size`](Self::max_value_size) must allow for it. The store is durable, and closed, when this returns. If it is interrupted, what is
     /// there is no store, and opening it says so; if it fails, what was written is removed as far as that goes.
     ///
-    /// `progress` is told how far it is, in page ids; `Break` ends it.
-    ///
-    /// ```
-    #[doc = include_str!("../docs/text_pages.txt")]
-    /// # use std::ops::ControlFlow;
-    /// # fn main() -> pagelog::Result<()> {
-    /// # let storage = Arc::new(MemoryStorage::new());
-    /// # let new_place = || Config::with_storage(storage.clone());
-    /// # let cache = open()?;
-    /// let page = cache.allocate(Text("a page".into()))?;
-    /// let mut stream = Vec::new();
-    /// cache.export(&mut stream, |_| ControlFlow::Continue(()))?;
-    ///
-    /// let report = new_place().import(&mut &stream[..], |_| ControlFlow::Continue(()))?;
-    /// assert_eq!((report.pages, report.bytes), (1, stream.len() as u64));
-    /// let copy: PageCache<Text> = new_place().open()?;
-    /// assert_eq!(copy.version(page.page_id)?, Some(page.version));
-    /// # Ok(())
-    /// # }
-    /// ```
+    /// `progress` is told how far it is, in page ids; `Break` ends it. An example is at [`PageCache::export`].
     ///
     /// # Errors
     /// [`Corruption`](Error::Corruption) if the stream is damaged, not complete, or no export; [`UnsupportedFormat`](Error::UnsupportedFormat) if it was made by a

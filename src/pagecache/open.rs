@@ -30,22 +30,6 @@ impl Config {
     /// After a crash this finds where the log ends: everything that was acknowledged as stable is there, and of the rest the
     /// longest prefix that is intact.
     ///
-    /// ```
-    #[doc = include_str!("../docs/text_pages.txt")]
-    /// # fn main() -> pagelog::Result<()> {
-    /// # let storage = Arc::new(MemoryStorage::new());
-    /// # let config = || Config::with_storage(storage.clone());
-    /// let cache: PageCache<Text> = config().open()?;
-    /// let page = cache.allocate(Text("a page".into()))?;
-    /// cache.close()?;
-    /// // It is found again, with the same id and version.
-    /// let cache: PageCache<Text> = config().open()?;
-    /// assert!(cache.was_recovered());
-    /// assert_eq!(cache.version(page.page_id)?, Some(page.version));
-    /// # Ok(())
-    /// # }
-    /// ```
-    ///
     /// # Errors
     /// [`InvalidConfig`](Error::InvalidConfig), [`Locked`](Error::Locked), [`NotAStore`](Error::NotAStore),
     /// [`UnsupportedFormat`](Error::UnsupportedFormat), [`Corruption`](Error::Corruption), [`Io`](Error::Io). What was
@@ -57,29 +41,6 @@ impl Config {
     /// As [`open`](Self::open), and tells `progress` how far it is: how many bytes of the log have been read, of those that have to be.
     /// If a snapshot turns out to be of no use, it begins anew. `Break` ends it as long as nothing was changed; after the last report, what is left
     /// is done in any case. A store that is new has nothing to report.
-    ///
-    /// ```
-    #[doc = include_str!("../docs/text_pages.txt")]
-    /// # use std::ops::ControlFlow;
-    /// # use pagelog::{Error, Progress};
-    /// # fn main() -> pagelog::Result<()> {
-    /// # let storage = Arc::new(MemoryStorage::new());
-    /// # let config = || Config::with_storage(storage.clone()).snapshots(false);
-    /// # let cache: PageCache<Text> = config().open()?;
-    /// # cache.allocate(Text("a page".into()))?;
-    /// # cache.close()?;
-    /// // Asked to stop, it stops.
-    /// let stopped = config().open_with_progress::<Text>(|_| ControlFlow::Break(()));
-    /// assert!(matches!(stopped, Err(Error::Cancelled)));
-    /// let mut last = Progress::default();
-    /// let cache: PageCache<Text> = config().open_with_progress(|progress| {
-    ///     last = progress;
-    ///     ControlFlow::Continue(())
-    /// })?;
-    /// assert!(last.total > 0 && last.done == last.total);
-    /// # Ok(())
-    /// # }
-    /// ```
     ///
     /// # Errors
     /// As [`open`](Self::open), and [`Cancelled`](Error::Cancelled).

@@ -66,38 +66,12 @@ figures! {
 
 impl Stats {
     /// Bytes of the log file and of the files of large values.
-    ///
-    /// ```
-    #[doc = include_str!("../docs/text_pages.txt")]
-    /// # fn main() -> pagelog::Result<()> {
-    /// # let config = || Config::with_storage(Arc::new(MemoryStorage::new()));
-    /// let cache: PageCache<Text> = config().inline_limit(100).open()?;
-    /// cache.allocate(Text("in a file of its own ".repeat(100)))?;
-    /// let stats = cache.stats();
-    /// assert!(stats.large_value_bytes > 2000);
-    /// assert_eq!(stats.size_on_disk(), stats.log_file_bytes + stats.large_value_bytes);
-    /// # Ok(())
-    /// # }
-    /// ```
     #[must_use]
     pub fn size_on_disk(&self) -> u64 {
         self.log_file_bytes + self.large_value_bytes + self.dead_large_value_bytes
     }
 
     /// Bytes of these files for each live byte in them; 1.0 for a store without live bytes.
-    ///
-    /// ```
-    #[doc = include_str!("../docs/text_pages.txt")]
-    /// # fn main() -> pagelog::Result<()> {
-    /// # let cache = open()?;
-    /// assert_eq!(cache.stats().space_amplification(), 1.0);
-    /// cache.allocate(Text("a page".into()))?;
-    /// cache.flush()?;
-    /// let stats = cache.stats();
-    /// assert_eq!(stats.space_amplification(), stats.size_on_disk() as f64 / stats.live_bytes as f64);
-    /// # Ok(())
-    /// # }
-    /// ```
     #[must_use]
     pub fn space_amplification(&self) -> f64 {
         let live = self.live_bytes + self.large_value_bytes;
@@ -105,19 +79,6 @@ impl Stats {
     }
 
     /// Bytes written to the log, and to the files of large values, for each byte of payload that was handed in; 0.0 if there was none.
-    ///
-    /// ```
-    #[doc = include_str!("../docs/text_pages.txt")]
-    /// # fn main() -> pagelog::Result<()> {
-    /// # let cache = open()?;
-    /// cache.allocate(Text("x".repeat(10_000)))?;
-    /// cache.flush()?;
-    /// // The payload itself, and some bytes of headers.
-    /// let amplification = cache.stats().write_amplification();
-    /// assert!(amplification > 1.0 && amplification < 1.1);
-    /// # Ok(())
-    /// # }
-    /// ```
     #[must_use]
     pub fn write_amplification(&self) -> f64 {
         match self.counts.payload_bytes {
@@ -132,79 +93,24 @@ impl Stats {
 
 impl<F: Fragment> PageCache<F> {
     /// Figures of this instance. Cheap, but not free: some figures are summed up, which takes some microseconds.
-    ///
-    /// ```
-    #[doc = include_str!("../docs/text_pages.txt")]
-    /// # fn main() -> pagelog::Result<()> {
-    /// # let cache = open()?;
-    /// let page = cache.allocate(Text("a page".into()))?;
-    /// let before = cache.stats().counts;
-    /// cache.pin().get(page.page_id)?;
-    /// let now = cache.stats().counts;
-    /// // It was found in memory.
-    /// assert_eq!((now.hits - before.hits, now.misses - before.misses), (1, 0));
-    /// # Ok(())
-    /// # }
-    /// ```
     #[must_use]
     pub fn stats(&self) -> Stats {
         Stats { latencies: self.inner.core.counters().latencies(), ..self.inner.figures() }
     }
 
     /// Bytes of the log file, and of the files of large values, for each live byte in them.
-    ///
-    /// ```
-    #[doc = include_str!("../docs/text_pages.txt")]
-    #[doc = include_str!("../docs/rewritten_pages.txt")]
-    /// # use std::ops::ControlFlow;
-    /// # fn main() -> pagelog::Result<()> {
-    /// let cache: PageCache<Text> = config().garbage_collection(false).open()?;
-    /// write_most_twice(&cache)?;
-    /// assert!(cache.space_amplification() > 1.5);
-    /// cache.compact(|_| ControlFlow::Continue(()))?;
-    /// assert!(cache.space_amplification() < 1.5);
-    /// # Ok(())
-    /// # }
-    /// ```
     #[must_use]
     pub fn space_amplification(&self) -> f64 {
         self.inner.figures().space_amplification()
     }
 
     /// The size of the log file and of the files of large values, in bytes.
-    ///
-    /// ```
-    #[doc = include_str!("../docs/text_pages.txt")]
-    /// # use pagelog::{Access, Storage};
-    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
-    /// # let storage = Arc::new(MemoryStorage::new());
-    /// # let cache: PageCache<Text> = Config::with_storage(storage.clone()).open()?;
-    /// cache.allocate(Text("a page".into()))?;
-    /// cache.flush()?;
-    /// assert_eq!(cache.size_on_disk(), storage.open("log", Access::Read)?.len()?);
-    /// # Ok(())
-    /// # }
-    /// ```
     #[must_use]
     pub fn size_on_disk(&self) -> u64 {
         self.inner.figures().size_on_disk()
     }
 
     /// Whether the store existed before it was opened.
-    ///
-    /// ```
-    #[doc = include_str!("../docs/text_pages.txt")]
-    /// # fn main() -> pagelog::Result<()> {
-    /// # let storage = Arc::new(MemoryStorage::new());
-    /// # let config = || Config::with_storage(storage.clone());
-    /// let cache: PageCache<Text> = config().open()?;
-    /// assert!(!cache.was_recovered());
-    /// cache.close()?;
-    /// let cache: PageCache<Text> = config().open()?;
-    /// assert!(cache.was_recovered());
-    /// # Ok(())
-    /// # }
-    /// ```
     #[must_use]
     pub fn was_recovered(&self) -> bool {
         self.inner.was_recovered
