@@ -79,6 +79,24 @@ mod armed {
     use std::io;
 
     /// What can be done at a point.
+    ///
+    /// ```
+    /// use pagelog::failpoints::fail::{self, FailScenario};
+    /// use pagelog::failpoints::{self, FailpointKind};
+    ///
+    /// # fn main() -> Result<(), String> {
+    /// let scenario = FailScenario::setup();
+    /// // Whoever changes the state of something is held up for a moment.
+    /// for point in failpoints::all().iter().filter(|point| point.kind == FailpointKind::State) {
+    ///     fail::cfg(point.name, "delay(1)")?;
+    /// }
+    /// let armed = fail::list();
+    /// assert!(armed.iter().any(|(name, _)| name == "pagelog::page::published"));
+    /// assert!(armed.iter().all(|(name, _)| name != "pagelog::log::write"));
+    /// scenario.teardown();
+    /// # Ok(())
+    /// # }
+    /// ```
     #[derive(Clone, Copy, Debug, PartialEq, Eq)]
     #[non_exhaustive]
     pub enum FailpointKind {
@@ -89,6 +107,15 @@ mod armed {
     }
 
     /// A point, by its name.
+    ///
+    /// ```
+    /// use pagelog::failpoints::{self, FailpointKind};
+    ///
+    /// let named = |name: &str| failpoints::all().iter().find(|point| point.name == name);
+    /// let sync = named("pagelog::log::sync");
+    /// assert_eq!(sync.map(|point| point.kind), Some(FailpointKind::Io));
+    /// assert_eq!(sync.map(|point| point.meaning), Some("The log is synced."));
+    /// ```
     #[derive(Clone, Copy, Debug, PartialEq, Eq)]
     #[non_exhaustive]
     pub struct Failpoint {
@@ -101,6 +128,31 @@ mod armed {
     }
 
     /// All points, each with a sentence.
+    ///
+    /// ```
+    /// # use std::sync::Arc;
+    /// # use pagelog::failpoints::fail::{self, FailScenario};
+    /// # use pagelog::failpoints::{self, FailpointKind};
+    /// # use pagelog::{Config, Log, MemoryStorage};
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let scenario = FailScenario::setup();
+    /// for point in failpoints::all().iter().filter(|point| point.kind == FailpointKind::Io) {
+    ///     let storage = Arc::new(MemoryStorage::new());
+    ///     let log = Log::open(Config::with_storage(storage.clone()))?;
+    ///     log.append(b"stable")?;
+    ///     log.flush()?;
+    ///     fail::cfg(point.name, "return(EIO)")?;
+    ///     let _ = log.append(b"in doubt").and_then(|_| log.flush());
+    ///     drop(log);
+    ///     fail::remove(point.name);
+    ///     // Whatever has failed, it is found again.
+    ///     let log = Log::open(Config::with_storage(storage))?;
+    ///     assert!(log.iter_from(log.first_lsn())?.next().is_some_and(|entry| entry.is_ok()));
+    /// }
+    /// # scenario.teardown();
+    /// # Ok(())
+    /// # }
+    /// ```
     #[must_use]
     pub fn all() -> &'static [Failpoint] {
         ALL

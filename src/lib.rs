@@ -119,6 +119,28 @@ pub use stats::{Counts, Histogram, Latencies, Metric, MetricValue, OpenMetrics, 
 pub use storage::{Access, FileStorage, MemoryStorage, Storage, StorageFile, StorageLock};
 
 /// The simulated disk: power cuts and I/O errors on demand.
+///
+/// ```
+/// use std::sync::Arc;
+/// use pagelog::sim::SimStorage;
+/// use pagelog::{Config, Log};
+///
+/// # fn main() -> pagelog::Result<()> {
+/// let disk = SimStorage::new(1);
+/// let log = Log::open(Config::with_storage(Arc::new(disk.clone())))?;
+/// log.append(b"stable")?;
+/// log.flush()?;
+/// log.append(b"in doubt")?;
+/// disk.cut_power();
+/// // Whatever the power cut has left of it, it opens, and what was stable is there.
+/// for seed in 0..10 {
+///     let log = Log::open(Config::with_storage(Arc::new(disk.after_power_cut(seed))))?;
+///     let entries = log.iter_from(log.first_lsn())?.collect::<pagelog::Result<Vec<_>>>()?;
+///     assert_eq!(entries[0].payload, b"stable");
+/// }
+/// # Ok(())
+/// # }
+/// ```
 #[cfg(feature = "sim")]
 pub mod sim {
     pub use crate::storage::sim::{Call, CallKind, Fault, Images, SimStorage, When};

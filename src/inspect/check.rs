@@ -16,6 +16,19 @@ use crate::recovery::{check_dictionaries, check_snapshot, read_file, snapshot_se
 use crate::stats::Counters;
 
 /// What a check of the files of a store has found.
+///
+/// ```
+#[doc = include_str!("../docs/text_pages.txt")]
+#[doc = include_str!("../docs/closed_store.txt")]
+/// # fn main() -> pagelog::Result<()> {
+/// let inspection = Inspection::open(closed_store()?, InspectOptions::new())?;
+/// let report = inspection.check(|_| ControlFlow::Continue(()))?;
+/// assert!(report.faults.is_empty() && report.has_snapshot);
+/// assert_eq!(report.survey.large_values, 1);
+/// assert!(report.large_value_bytes > 2000 && report.bytes_read > report.large_value_bytes);
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Clone, Debug, Default)]
 #[non_exhaustive]
 pub struct CheckReport {
@@ -36,6 +49,23 @@ impl Inspection {
     /// compares what is in memory after opening with the files.
     ///
     /// `progress` is told how far the reading of the log is; `Break` ends it.
+    ///
+    /// ```
+    #[doc = include_str!("../docs/text_pages.txt")]
+    #[doc = include_str!("../docs/closed_store.txt")]
+    /// # use pagelog::inspect::FileKind;
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// let storage = closed_store()?;
+    /// let inspection = Inspection::open(storage.clone(), InspectOptions::new())?;
+    /// assert!(inspection.check(|_| ControlFlow::Continue(()))?.faults.is_empty());
+    /// for file in inspection.files().iter().filter(|file| file.kind == FileKind::LargeValue) {
+    ///     storage.open(&file.name, Access::Write)?.write_at(b"?", 1000)?;
+    /// }
+    /// let report = inspection.check(|_| ControlFlow::Continue(()))?;
+    /// assert!(report.faults[0].file.contains("blob-"));
+    /// # Ok(())
+    /// # }
+    /// ```
     ///
     /// # Errors
     /// [`Cancelled`](Error::Cancelled). Damage is no error.

@@ -20,7 +20,17 @@ use crate::storage::{Access, Storage, StorageFile, StorageLock};
 /// How to look at a store.
 ///
 /// ```
-/// let options = pagelog::inspect::InspectOptions::new().beside_writer(true);
+/// use std::sync::Arc;
+/// use pagelog::inspect::{InspectOptions, Inspection};
+/// use pagelog::{Config, Log, MemoryStorage};
+///
+/// # fn main() -> pagelog::Result<()> {
+/// let storage = Arc::new(MemoryStorage::new());
+/// let log = Log::open(Config::with_storage(storage.clone()))?;
+/// let options = InspectOptions::new().beside_writer(true);
+/// assert!(Inspection::open(storage, options)?.store().in_use);
+/// # log.close()
+/// # }
 /// ```
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct InspectOptions {
@@ -30,6 +40,20 @@ pub struct InspectOptions {
 
 impl InspectOptions {
     /// Looks only if nobody writes.
+    ///
+    /// ```
+    #[doc = include_str!("../docs/text_pages.txt")]
+    #[doc = include_str!("../docs/closed_store.txt")]
+    /// # fn main() -> pagelog::Result<()> {
+    /// let storage = closed_store()?;
+    /// let cache: PageCache<Text> = Config::with_storage(storage.clone()).open()?;
+    /// let refused = Inspection::open(storage.clone(), InspectOptions::new());
+    /// assert!(matches!(refused, Err(Error::Locked { .. })));
+    /// cache.close()?;
+    /// assert!(Inspection::open(storage, InspectOptions::new()).is_ok());
+    /// # Ok(())
+    /// # }
+    /// ```
     #[must_use]
     pub fn new() -> Self {
         Self::default()
@@ -37,6 +61,20 @@ impl InspectOptions {
 
     /// Whether to look also while somebody has the store open for writing. It harms nobody. But what is read is of many moments, so what looks like
     /// damage may be none. Default false.
+    ///
+    /// ```
+    #[doc = include_str!("../docs/text_pages.txt")]
+    #[doc = include_str!("../docs/closed_store.txt")]
+    /// # fn main() -> pagelog::Result<()> {
+    /// let storage = closed_store()?;
+    /// let cache: PageCache<Text> = Config::with_storage(storage.clone()).open()?;
+    /// let inspection = Inspection::open(storage, InspectOptions::new().beside_writer(true))?;
+    /// assert!(inspection.store().in_use);
+    /// // Nobody is in the writer's way.
+    /// cache.allocate(Text("another page".into()))?;
+    /// # Ok(())
+    /// # }
+    /// ```
     #[must_use]
     pub fn beside_writer(mut self, on: bool) -> Self {
         self.beside_writer = on;
@@ -44,6 +82,20 @@ impl InspectOptions {
     }
 
     /// The segment size in bytes, in case that nothing in the files tells it any more: see [`StoreInfo::segment_size_is_assumed`].
+    ///
+    /// ```
+    #[doc = include_str!("../docs/text_pages.txt")]
+    #[doc = include_str!("../docs/closed_store.txt")]
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// let storage = closed_store()?;
+    /// storage.remove("MANIFEST")?;
+    /// // There is one segment. So nothing tells where the next one would begin.
+    /// let inspection = Inspection::open(storage, InspectOptions::new().segment_size(4096))?;
+    /// assert!(inspection.store().segment_size_is_assumed);
+    /// assert_eq!(inspection.store().segment_size, 4096);
+    /// # Ok(())
+    /// # }
+    /// ```
     #[must_use]
     pub fn segment_size(mut self, bytes: u32) -> Self {
         self.segment_size = Some(bytes);
@@ -103,6 +155,18 @@ pub struct Inspection {
 impl Inspection {
     /// Reads the manifest, or if that can't be read the headers of all segments.
     ///
+    /// ```
+    #[doc = include_str!("../docs/text_pages.txt")]
+    #[doc = include_str!("../docs/closed_store.txt")]
+    /// # fn main() -> pagelog::Result<()> {
+    /// let inspection = Inspection::open(closed_store()?, InspectOptions::new())?;
+    /// assert!(inspection.store().manifest_fault.is_none());
+    /// let nothing = Inspection::open(Arc::new(MemoryStorage::new()), InspectOptions::new());
+    /// assert!(matches!(nothing, Err(Error::NotAStore { .. })));
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
     /// # Errors
     /// [`NotAStore`](Error::NotAStore) if there is neither a manifest nor a segment; [`UnsupportedFormat`](Error::UnsupportedFormat);
     /// [`Locked`](Error::Locked) if the store is open for writing, see [`InspectOptions::beside_writer`]; [`Io`](Error::Io).
@@ -149,18 +213,53 @@ impl Inspection {
     }
 
     /// What is known of the store as a whole.
+    ///
+    /// ```
+    #[doc = include_str!("../docs/text_pages.txt")]
+    #[doc = include_str!("../docs/closed_store.txt")]
+    /// # use pagelog::inspect::StoreKind;
+    /// # fn main() -> pagelog::Result<()> {
+    /// let inspection = Inspection::open(closed_store()?, InspectOptions::new())?;
+    /// let store = inspection.store();
+    /// assert_eq!((store.kind, store.segment_size), (Some(StoreKind::Pages), 4096));
+    /// # Ok(())
+    /// # }
+    /// ```
     #[must_use]
     pub fn store(&self) -> &StoreInfo {
         &self.info
     }
 
     /// The files in its directory, by name.
+    ///
+    /// ```
+    #[doc = include_str!("../docs/text_pages.txt")]
+    #[doc = include_str!("../docs/closed_store.txt")]
+    /// # fn main() -> pagelog::Result<()> {
+    /// let inspection = Inspection::open(closed_store()?, InspectOptions::new())?;
+    /// let names: Vec<&str> = inspection.files().iter().map(|file| file.name.as_str()).collect();
+    /// assert!(names.contains(&"MANIFEST") && names.contains(&"log") && names.is_sorted());
+    /// # Ok(())
+    /// # }
+    /// ```
     #[must_use]
     pub fn files(&self) -> &[FileInfo] {
         &self.files
     }
 
     /// The newest snapshot, if there is one. Its blocks are not looked at; [`check`](Self::check) does that.
+    ///
+    /// ```
+    #[doc = include_str!("../docs/text_pages.txt")]
+    #[doc = include_str!("../docs/closed_store.txt")]
+    /// # fn main() -> pagelog::Result<()> {
+    /// let inspection = Inspection::open(closed_store()?, InspectOptions::new())?;
+    /// // Closing has written one, of two pages.
+    /// let next = inspection.snapshot()?.map(|snapshot| snapshot.next_page_id);
+    /// assert_eq!(next, Some(PageId::new(3)));
+    /// # Ok(())
+    /// # }
+    /// ```
     ///
     /// # Errors
     /// [`Corruption`](Error::Corruption) if it is damaged; [`Io`](Error::Io).

@@ -12,6 +12,25 @@
 //!      └─ check             the survey, and all other files
 //! ```
 //!
+//! ```
+//! use std::ops::ControlFlow;
+//! use std::sync::Arc;
+//! use pagelog::inspect::{InspectOptions, Inspection};
+//! use pagelog::{Config, Log, MemoryStorage};
+//!
+//! # fn main() -> pagelog::Result<()> {
+//! # let storage = Arc::new(MemoryStorage::new());
+//! # let log = Log::open(Config::with_storage(storage.clone()))?;
+//! # log.append(b"entry")?;
+//! # log.close()?;
+//! let inspection = Inspection::open(storage, InspectOptions::new())?;
+//! let report = inspection.check(|_| ControlFlow::Continue(()))?;
+//! assert!(report.faults.is_empty());
+//! assert_eq!(report.survey.live_records, 1);
+//! # Ok(())
+//! # }
+//! ```
+//!
 //! # What can be relied upon
 //!
 //! - **(A) Nothing is written**, not even a lock file. A store that is open for writing is refused, unless the caller wants to look all the same

@@ -14,6 +14,27 @@ impl Inspection {
     /// Calls `visit` for each record of a segment, in order, with the payload as it is stored; and for bytes that are damaged. Not for what lies unwritten behind the last record.
     /// The survey is of this inspection. `Break` ends it.
     ///
+    /// ```
+    #[doc = include_str!("../docs/text_pages.txt")]
+    #[doc = include_str!("../docs/closed_store.txt")]
+    /// # use pagelog::inspect::RecordState;
+    /// # fn main() -> pagelog::Result<()> {
+    /// let inspection = Inspection::open(closed_store()?, InspectOptions::new())?;
+    /// let survey = inspection.survey(|_| ControlFlow::Continue(()))?;
+    /// let mut page = Vec::new();
+    /// for segment in &survey.segments {
+    ///     let _ = inspection.records(&survey, segment, |record, payload| {
+    ///         if record.page_id == Some(PageId::new(1)) && record.state == RecordState::Live {
+    ///             page.extend_from_slice(payload);
+    ///         }
+    ///         ControlFlow::Continue(())
+    ///     })?;
+    /// }
+    /// assert_eq!(page, b"newer");
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
     /// # Errors
     /// [`Io`](crate::Error::Io).
     pub fn records(

@@ -19,6 +19,19 @@ use crate::progress::Progress;
 use crate::recovery::{Step, Walked, seems_to_be, walk};
 
 /// What a pass over the log has found.
+///
+/// ```
+#[doc = include_str!("../docs/text_pages.txt")]
+#[doc = include_str!("../docs/closed_store.txt")]
+/// # fn main() -> pagelog::Result<()> {
+/// let inspection = Inspection::open(closed_store()?, InspectOptions::new())?;
+/// let survey = inspection.survey(|_| ControlFlow::Continue(()))?;
+/// assert_eq!((survey.pages, survey.live_records, survey.large_values), (2, 3, 1));
+/// let live: u64 = survey.segments.iter().map(|segment| segment.live_bytes).sum();
+/// assert_eq!(survey.live_bytes, live);
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Clone, Debug, Default)]
 #[non_exhaustive]
 pub struct Survey {
@@ -70,6 +83,19 @@ impl Inspection {
     /// Reads the whole log once, and finds out what is live in it.
     ///
     /// `progress` is told how far it is after each segment; `Break` ends it. Needs memory for a segment, and a few words for each live record.
+    ///
+    /// ```
+    #[doc = include_str!("../docs/text_pages.txt")]
+    #[doc = include_str!("../docs/closed_store.txt")]
+    /// # fn main() -> pagelog::Result<()> {
+    /// let inspection = Inspection::open(closed_store()?, InspectOptions::new())?;
+    /// let survey = inspection.survey(|_| ControlFlow::Continue(()))?;
+    /// assert!(survey.faults.is_empty());
+    /// let stopped = inspection.survey(|_| ControlFlow::Break(()));
+    /// assert!(matches!(stopped, Err(Error::Cancelled)));
+    /// # Ok(())
+    /// # }
+    /// ```
     ///
     /// # Errors
     /// [`Cancelled`](Error::Cancelled). Damage is no error, nor are bytes that the system does not hand out: all that is in

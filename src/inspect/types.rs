@@ -7,6 +7,19 @@ use crate::format::RecordKind;
 use crate::ids::{HeadId, Lsn, PageId, Version};
 
 /// What a store was created as.
+///
+/// ```
+/// # use std::sync::Arc;
+/// # use pagelog::inspect::{InspectOptions, Inspection, StoreKind};
+/// # use pagelog::{Config, Log, MemoryStorage};
+/// # fn main() -> pagelog::Result<()> {
+/// let storage = Arc::new(MemoryStorage::new());
+/// Log::open(Config::with_storage(storage.clone()))?.close()?;
+/// let inspection = Inspection::open(storage, InspectOptions::new())?;
+/// assert_eq!(inspection.store().kind, Some(StoreKind::Log));
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum StoreKind {
@@ -17,6 +30,20 @@ pub enum StoreKind {
 }
 
 /// What the segments of a store are known from.
+///
+/// ```
+#[doc = include_str!("../docs/text_pages.txt")]
+#[doc = include_str!("../docs/closed_store.txt")]
+/// # use pagelog::inspect::Source;
+/// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// let storage = closed_store()?;
+/// let source = || Inspection::open(storage.clone(), InspectOptions::new()).map(|store| store.store().source);
+/// assert_eq!(source()?, Source::Manifest);
+/// storage.remove("MANIFEST")?;
+/// assert_eq!(source()?, Source::Headers);
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Source {
@@ -27,6 +54,19 @@ pub enum Source {
 }
 
 /// What is known of a store as a whole.
+///
+/// ```
+#[doc = include_str!("../docs/text_pages.txt")]
+#[doc = include_str!("../docs/closed_store.txt")]
+/// # fn main() -> pagelog::Result<()> {
+/// let inspection = Inspection::open(closed_store()?, InspectOptions::new())?;
+/// let store = inspection.store();
+/// assert_eq!((store.segment_size, store.segment_size_is_assumed), (4096, false));
+/// assert!(store.segments <= store.slots && u64::from(store.segments) < store.next_segment);
+/// assert!(!store.in_use && store.store_id.as_ref().is_some_and(|id| id.len() == 32));
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct StoreInfo {
@@ -61,6 +101,19 @@ pub struct StoreInfo {
 }
 
 /// What a file in the directory of a store is.
+///
+/// ```
+#[doc = include_str!("../docs/text_pages.txt")]
+#[doc = include_str!("../docs/closed_store.txt")]
+/// # use pagelog::inspect::FileKind;
+/// # fn main() -> pagelog::Result<()> {
+/// let inspection = Inspection::open(closed_store()?, InspectOptions::new())?;
+/// let count = |kind| inspection.files().iter().filter(|file| file.kind == kind).count();
+/// assert_eq!((count(FileKind::Log), count(FileKind::Manifest), count(FileKind::Lock)), (1, 1, 1));
+/// assert_eq!((count(FileKind::LargeValue), count(FileKind::Other)), (1, 0));
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 #[non_exhaustive]
 pub enum FileKind {
@@ -85,6 +138,18 @@ pub enum FileKind {
 }
 
 /// A file in the directory of a store.
+///
+/// ```
+#[doc = include_str!("../docs/text_pages.txt")]
+#[doc = include_str!("../docs/closed_store.txt")]
+/// # use pagelog::inspect::FileKind;
+/// # fn main() -> pagelog::Result<()> {
+/// let inspection = Inspection::open(closed_store()?, InspectOptions::new())?;
+/// let large = inspection.files().iter().find(|file| file.kind == FileKind::LargeValue);
+/// assert!(large.is_some_and(|file| file.name.starts_with("blob-") && file.bytes > Some(2000)));
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct FileInfo {
@@ -97,6 +162,18 @@ pub struct FileInfo {
 }
 
 /// The newest snapshot.
+///
+/// ```
+#[doc = include_str!("../docs/text_pages.txt")]
+#[doc = include_str!("../docs/closed_store.txt")]
+/// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// let inspection = Inspection::open(closed_store()?, InspectOptions::new())?;
+/// let snapshot = inspection.snapshot()?.ok_or("there is none")?;
+/// assert!(snapshot.files > 0 && snapshot.bytes_in_use <= snapshot.bytes);
+/// assert_eq!(snapshot.next_page_id, PageId::new(3));
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct SnapshotInfo {
@@ -115,6 +192,20 @@ pub struct SnapshotInfo {
 }
 
 /// Who fills a segment.
+///
+/// ```
+#[doc = include_str!("../docs/text_pages.txt")]
+#[doc = include_str!("../docs/closed_store.txt")]
+/// # use pagelog::inspect::Lane;
+/// # fn main() -> pagelog::Result<()> {
+/// let inspection = Inspection::open(closed_store()?, InspectOptions::new())?;
+/// let survey = inspection.survey(|_| ControlFlow::Continue(()))?;
+/// // Nothing was moved yet.
+/// let mut used = survey.segments.iter().filter(|segment| segment.records > 0);
+/// assert!(used.all(|segment| segment.lane == Some(Lane::Fresh)));
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 #[non_exhaustive]
 pub enum Lane {
@@ -147,6 +238,19 @@ impl fmt::Display for Lane {
 }
 
 /// What a slot of the log file is in.
+///
+/// ```
+#[doc = include_str!("../docs/text_pages.txt")]
+#[doc = include_str!("../docs/closed_store.txt")]
+/// # use pagelog::inspect::SegmentState;
+/// # fn main() -> pagelog::Result<()> {
+/// let inspection = Inspection::open(closed_store()?, InspectOptions::new())?;
+/// let survey = inspection.survey(|_| ControlFlow::Continue(()))?;
+/// assert_eq!(survey.segments[0].state, SegmentState::Active);
+/// assert_eq!(SegmentState::Active.to_string(), "active");
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 #[non_exhaustive]
 pub enum SegmentState {
@@ -175,6 +279,20 @@ impl fmt::Display for SegmentState {
 }
 
 /// A slot of the log file, and the segment in it.
+///
+/// ```
+#[doc = include_str!("../docs/text_pages.txt")]
+#[doc = include_str!("../docs/closed_store.txt")]
+/// # fn main() -> pagelog::Result<()> {
+/// let inspection = Inspection::open(closed_store()?, InspectOptions::new())?;
+/// let survey = inspection.survey(|_| ControlFlow::Continue(()))?;
+/// let segment = &survey.segments[0];
+/// assert_eq!((segment.slot, segment.live_records, segment.faults), (0, 3, 0));
+/// assert!(segment.live_records < segment.records);
+/// assert!(segment.live_bytes < u64::from(segment.written) && segment.written <= segment.end);
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct SegmentInfo {
@@ -205,6 +323,20 @@ pub struct SegmentInfo {
 }
 
 /// What a record is.
+///
+/// ```
+#[doc = include_str!("../docs/text_pages.txt")]
+#[doc = include_str!("../docs/closed_store.txt")]
+/// # use pagelog::inspect::RecordType;
+/// # fn main() -> pagelog::Result<()> {
+/// let inspection = Inspection::open(closed_store()?, InspectOptions::new())?;
+/// let records = records(&inspection)?;
+/// let of_page = records.iter().filter(|record| record.page_id == Some(PageId::new(1)));
+/// let kinds: Vec<RecordType> = of_page.map(|record| record.kind).collect();
+/// assert_eq!(kinds, [RecordType::Replace, RecordType::Replace, RecordType::Link]);
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 #[non_exhaustive]
 pub enum RecordType {
@@ -262,6 +394,21 @@ impl fmt::Display for RecordType {
 }
 
 /// What a record is good for.
+///
+/// ```
+#[doc = include_str!("../docs/text_pages.txt")]
+#[doc = include_str!("../docs/closed_store.txt")]
+/// # use pagelog::inspect::RecordState;
+/// # fn main() -> pagelog::Result<()> {
+/// let inspection = Inspection::open(closed_store()?, InspectOptions::new())?;
+/// let records = records(&inspection)?;
+/// let of_page = records.iter().filter(|record| record.page_id == Some(PageId::new(1)));
+/// let states: Vec<RecordState> = of_page.map(|record| record.state).collect();
+/// // What it was before, what has replaced that, and the link to it.
+/// assert_eq!(states, [RecordState::Dead, RecordState::Live, RecordState::Live]);
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 #[non_exhaustive]
 pub enum RecordState {
@@ -287,6 +434,19 @@ impl fmt::Display for RecordState {
 }
 
 /// Where a large value is.
+///
+/// ```
+#[doc = include_str!("../docs/text_pages.txt")]
+#[doc = include_str!("../docs/closed_store.txt")]
+/// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// let inspection = Inspection::open(closed_store()?, InspectOptions::new())?;
+/// let records = records(&inspection)?;
+/// let value = records.iter().find_map(|record| record.large_value.as_ref()).ok_or("there is none")?;
+/// assert_eq!(value.bytes, 2000);
+/// assert!(inspection.files().iter().any(|file| file.name == value.file));
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct LargeValueInfo {
@@ -297,6 +457,19 @@ pub struct LargeValueInfo {
 }
 
 /// A record.
+///
+/// ```
+#[doc = include_str!("../docs/text_pages.txt")]
+#[doc = include_str!("../docs/closed_store.txt")]
+/// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// let inspection = Inspection::open(closed_store()?, InspectOptions::new())?;
+/// let records = records(&inspection)?;
+/// let link = records.iter().find(|record| record.version == Some(Version::new(3))).ok_or("there is none")?;
+/// assert_eq!((link.page_id, link.payload_length), (Some(PageId::new(1)), 2));
+/// assert!(link.intact && link.reason.is_none() && !link.compressed);
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct RecordInfo {

@@ -18,6 +18,22 @@ macro_rules! counters {
         const COUNTERS: usize = [$(Counter::$variant),*].len();
 
         /// What an instance did since it was opened.
+        ///
+        /// ```
+        /// # use std::sync::Arc;
+        /// # use pagelog::{Config, Log, MemoryStorage};
+        /// # fn main() -> pagelog::Result<()> {
+        /// # let log = Log::open(Config::with_storage(Arc::new(MemoryStorage::new())))?;
+        /// log.append(b"first")?;
+        /// log.append(b"second")?;
+        /// log.flush()?;
+        /// let counts = log.stats().counts;
+        /// assert_eq!((counts.payload_bytes, counts.syncs), (5 + 6, 1));
+        /// // Each entry has a header, and so has the segment.
+        /// assert!(counts.written_bytes > counts.fresh_bytes && counts.fresh_bytes > counts.payload_bytes);
+        /// # Ok(())
+        /// # }
+        /// ```
         #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
         #[non_exhaustive]
         pub struct Counts { $($(#[doc = $help])+ pub $field: u64,)* }

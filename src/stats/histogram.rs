@@ -151,15 +151,14 @@ impl Bucket {
 ///
 /// # fn main() -> pagelog::Result<()> {
 /// let log = Log::open(Config::with_storage(Arc::new(MemoryStorage::new())))?;
-/// log.append(b"first")?;
-/// log.flush()?;
-/// let before = log.stats().latencies.syncs;
+/// assert!(log.stats().latencies.syncs.is_empty());
 /// for _ in 0..100 {
-///     log.append(b"more")?;
+///     log.append(b"entry")?;
 ///     log.flush()?;
 /// }
-/// let syncs = log.stats().latencies.syncs.since(&before);
+/// let syncs = log.stats().latencies.syncs;
 /// assert_eq!(syncs.count(), 100);
+/// assert_eq!(syncs.mean(), Some(syncs.sum() / 100));
 /// let (median, p99) = (syncs.quantile(0.5).unwrap(), syncs.quantile(0.99).unwrap());
 /// assert!(median <= p99 && p99 <= syncs.max());
 /// println!("{} syncs: {median:?} half of the time, {p99:?} or less 99 times of 100", syncs.count());
@@ -211,6 +210,23 @@ impl Histogram {
     /// So long, or less, took this part of them: 0.5 asks for the median, 1.0 for the maximum. The answer is too large by
     /// [`RELATIVE_ERROR`](Self::RELATIVE_ERROR) at most, and above the maximum never. `None` if there is none. What is not in
     /// 0.0 to 1.0 counts as the nearer of these, and NaN as 0.0.
+    ///
+    /// ```
+    /// # use std::sync::Arc;
+    /// # use pagelog::{Config, Histogram, Log, MemoryStorage};
+    /// # fn main() -> pagelog::Result<()> {
+    /// # let log = Log::open(Config::with_storage(Arc::new(MemoryStorage::new())))?;
+    /// for _ in 0..100 {
+    ///     log.append(b"entry")?;
+    ///     log.flush()?;
+    /// }
+    /// let syncs = log.stats().latencies.syncs;
+    /// assert!(syncs.quantile(0.5) <= syncs.quantile(0.99));
+    /// assert_eq!(syncs.quantile(1.0), Some(syncs.max()));
+    /// assert_eq!(Histogram::default().quantile(0.5), None);
+    /// # Ok(())
+    /// # }
+    /// ```
     #[must_use]
     pub fn quantile(&self, part: f64) -> Option<Duration> {
         let count = self.count();
@@ -227,6 +243,25 @@ impl Histogram {
 
     /// How many took so long at most. Exact at the bounds of [`buckets`](Self::buckets), among which are all powers of two in nanoseconds
     /// up to 2³⁹; between two it is the answer for the lower one.
+    ///
+    /// ```
+    /// # use std::sync::Arc;
+    /// # use std::time::Duration;
+    /// # use pagelog::{Config, Log, MemoryStorage};
+    /// # fn main() -> pagelog::Result<()> {
+    /// # let log = Log::open(Config::with_storage(Arc::new(MemoryStorage::new())))?;
+    /// for _ in 0..100 {
+    ///     log.append(b"entry")?;
+    ///     log.flush()?;
+    /// }
+    /// let syncs = log.stats().latencies.syncs;
+    /// let slow = syncs.count() - syncs.count_up_to(Duration::from_secs(60));
+    /// assert_eq!(slow, 0);
+    /// let half = syncs.quantile(0.5).map(|median| syncs.count_up_to(median));
+    /// assert!(half >= Some(50));
+    /// # Ok(())
+    /// # }
+    /// ```
     #[must_use]
     pub fn count_up_to(&self, duration: Duration) -> u64 {
         let bound = nanoseconds(duration);
@@ -239,6 +274,26 @@ impl Histogram {
 
     /// The buckets that are not empty, shortest first: the longest duration that belongs to it, and how many there are in it. The last one that there
     /// can be ends with the maximum.
+    ///
+    /// ```
+    /// # use std::sync::Arc;
+    /// # use pagelog::{Config, Log, MemoryStorage};
+    /// # fn main() -> pagelog::Result<()> {
+    /// # let log = Log::open(Config::with_storage(Arc::new(MemoryStorage::new())))?;
+    /// for _ in 0..100 {
+    ///     log.append(b"entry")?;
+    ///     log.flush()?;
+    /// }
+    /// let syncs = log.stats().latencies.syncs;
+    /// let mut seen = 0;
+    /// for (upper, count) in syncs.buckets() {
+    ///     seen += count;
+    ///     assert_eq!(syncs.count_up_to(upper), seen);
+    /// }
+    /// assert_eq!(seen, 100);
+    /// # Ok(())
+    /// # }
+    /// ```
     pub fn buckets(&self) -> impl Iterator<Item = (Duration, u64)> + '_ {
         self.buckets.iter().map(|bucket| {
             let is_last = usize::from(bucket.index) == BUCKETS - 1;
@@ -248,6 +303,23 @@ impl Histogram {
     }
 
     /// Adds what is in another one, of another instance for example.
+    ///
+    /// ```
+    /// # use std::sync::Arc;
+    /// # use pagelog::{Config, Log, MemoryStorage};
+    /// # fn main() -> pagelog::Result<()> {
+    /// # let open = || Log::open(Config::with_storage(Arc::new(MemoryStorage::new())));
+    /// # let (orders, events) = (open()?, open()?);
+    /// for log in [&orders, &events] {
+    ///     log.append(b"entry")?;
+    ///     log.flush()?;
+    /// }
+    /// let mut syncs = orders.stats().latencies.syncs;
+    /// syncs.merge(&events.stats().latencies.syncs);
+    /// assert_eq!(syncs.count(), 2);
+    /// # Ok(())
+    /// # }
+    /// ```
     pub fn merge(&mut self, other: &Self) {
         self.buckets = combined(&self.buckets, &other.buckets, u64::saturating_add);
         self.sum = self.sum.saturating_add(other.sum);
@@ -256,6 +328,23 @@ impl Histogram {
 
     /// What was recorded since `earlier`, which is an earlier one of the same instance. The maximum is that of the whole time if the longest
     /// since may be it, and otherwise the end of the longest one's bucket.
+    ///
+    /// ```
+    /// # use std::sync::Arc;
+    /// # use pagelog::{Config, Log, MemoryStorage};
+    /// # fn main() -> pagelog::Result<()> {
+    /// # let log = Log::open(Config::with_storage(Arc::new(MemoryStorage::new())))?;
+    /// log.append(b"before")?;
+    /// log.flush()?;
+    /// let before = log.stats().latencies.syncs;
+    /// log.append(b"after")?;
+    /// log.flush()?;
+    /// let all = log.stats().latencies.syncs;
+    /// assert_eq!((all.count(), all.since(&before).count()), (2, 1));
+    /// assert_eq!(all.since(&before).sum(), all.sum() - before.sum());
+    /// # Ok(())
+    /// # }
+    /// ```
     #[must_use]
     pub fn since(&self, earlier: &Self) -> Self {
         let buckets = combined(&self.buckets, &earlier.buckets, u64::saturating_sub);

@@ -8,6 +8,24 @@ use std::fmt;
 use super::histogram::Histogram;
 
 /// The value of a [`Metric`], by its kind.
+///
+/// ```
+/// # use std::sync::Arc;
+/// # use pagelog::{Config, Log, MemoryStorage, MetricValue};
+/// # fn main() -> pagelog::Result<()> {
+/// # let log = Log::open(Config::with_storage(Arc::new(MemoryStorage::new())))?;
+/// log.append(b"entry")?;
+/// log.flush()?;
+/// let stats = log.stats();
+/// let metrics = stats.metrics();
+/// let value = |name: &str| metrics.iter().find(|metric| metric.name == name).map(|metric| metric.value);
+/// assert_eq!(value("pagelog_syncs"), Some(MetricValue::Counter(1)));
+/// assert_eq!(value("pagelog_log_file_bytes"), Some(MetricValue::Gauge(stats.log_file_bytes)));
+/// let durations = MetricValue::Histogram(&stats.latencies.syncs);
+/// assert_eq!(value("pagelog_sync_duration_seconds"), Some(durations));
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum MetricValue<'a> {
@@ -21,6 +39,14 @@ pub enum MetricValue<'a> {
 
 impl MetricValue<'_> {
     /// The kind as monitoring systems call it: `"counter"`, `"gauge"` or `"histogram"`.
+    ///
+    /// ```
+    /// use pagelog::{Histogram, MetricValue};
+    ///
+    /// assert_eq!(MetricValue::Counter(7).kind(), "counter");
+    /// assert_eq!(MetricValue::Gauge(7).kind(), "gauge");
+    /// assert_eq!(MetricValue::Histogram(&Histogram::default()).kind(), "histogram");
+    /// ```
     #[must_use]
     pub const fn kind(&self) -> &'static str {
         match self {
@@ -32,6 +58,22 @@ impl MetricValue<'_> {
 }
 
 /// In what a [`Metric`] is measured, if it does not just count things.
+///
+/// ```
+/// # use std::sync::Arc;
+/// # use pagelog::{Config, Log, MemoryStorage, Unit};
+/// # fn main() -> pagelog::Result<()> {
+/// # let log = Log::open(Config::with_storage(Arc::new(MemoryStorage::new())))?;
+/// let stats = log.stats();
+/// let metrics = stats.metrics();
+/// let unit = |name: &str| metrics.iter().find(|metric| metric.name == name).map(|metric| metric.unit);
+/// assert_eq!(unit("pagelog_written_bytes"), Some(Some(Unit::Bytes)));
+/// assert_eq!(unit("pagelog_sync_duration_seconds"), Some(Some(Unit::Seconds)));
+/// assert_eq!(unit("pagelog_syncs"), Some(None));
+/// assert_eq!(Unit::Bytes.to_string(), "bytes");
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Unit {
@@ -128,6 +170,23 @@ macro_rules! figures {
 
         impl $name {
             /// Every figure, with its name, its unit and what it is: counters, gauges, and histograms.
+            ///
+            /// ```
+            /// # use std::sync::Arc;
+            /// # use pagelog::{Config, Log, MemoryStorage, MetricValue};
+            /// # fn main() -> pagelog::Result<()> {
+            /// # let log = Log::open(Config::with_storage(Arc::new(MemoryStorage::new())))?;
+            /// # log.append(b"entry")?;
+            /// # log.flush()?;
+            /// # let stats = log.stats();
+            /// // `stats` are those of an instance that has synced once.
+            /// let metrics = stats.metrics();
+            /// let syncs = metrics.iter().find(|metric| metric.name == "pagelog_syncs");
+            /// assert_eq!(syncs.map(|syncs| syncs.value), Some(MetricValue::Counter(1)));
+            /// assert_eq!(syncs.map(|syncs| syncs.help), Some("Syncs of the log file."));
+            /// # Ok(())
+            /// # }
+            /// ```
             #[must_use]
             pub fn metrics(&self) -> Vec<$crate::stats::Metric<'_>> {
                 // A field that is not listed here does not compile.
@@ -142,6 +201,22 @@ macro_rules! figures {
 
             /// Every figure in the OpenMetrics text format, to be served to a monitoring system; for labels, or more than one
             /// instance, see [`OpenMetrics`](crate::OpenMetrics).
+            ///
+            /// ```
+            /// # use std::sync::Arc;
+            /// # use pagelog::{Config, Log, MemoryStorage};
+            /// # fn main() -> pagelog::Result<()> {
+            /// # let log = Log::open(Config::with_storage(Arc::new(MemoryStorage::new())))?;
+            /// # log.append(b"entry")?;
+            /// # log.flush()?;
+            /// # let stats = log.stats();
+            /// // `stats` are those of an instance that has synced once.
+            /// let text = stats.to_openmetrics();
+            /// assert!(text.contains("# TYPE pagelog_syncs counter\n"));
+            /// assert!(text.contains("pagelog_syncs_total 1\n"));
+            /// # Ok(())
+            /// # }
+            /// ```
             #[must_use]
             pub fn to_openmetrics(&self) -> String {
                 $crate::stats::OpenMetrics::of(&self.metrics()).to_string()

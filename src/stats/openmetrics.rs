@@ -69,6 +69,12 @@ impl OpenMetrics {
     pub const CONTENT_TYPE: &'static str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
 
     /// Without any figures.
+    ///
+    /// ```
+    /// use pagelog::OpenMetrics;
+    ///
+    /// assert_eq!(OpenMetrics::new().to_string(), "# EOF\n");
+    /// ```
     #[must_use]
     pub fn new() -> Self {
         Self::default()
@@ -83,6 +89,21 @@ impl OpenMetrics {
     }
 
     /// Adds the figures of an instance, under labels that tell it from others. The value of a label may be any text.
+    ///
+    /// ```
+    /// # use std::sync::Arc;
+    /// # use pagelog::{Config, Error, Log, MemoryStorage, OpenMetrics};
+    /// # fn main() -> pagelog::Result<()> {
+    /// # let log = Log::open(Config::with_storage(Arc::new(MemoryStorage::new())))?;
+    /// let mut text = OpenMetrics::new();
+    /// text.add(&[("store", "the \"old\" one"), ("disk", "1")], &log.stats().metrics())?;
+    /// assert!(text.to_string().contains(r#"pagelog_syncs_total{disk="1",store="the \"old\" one"} 0"#));
+    /// // The same labels in another order are the same ones.
+    /// let again = text.add(&[("disk", "1"), ("store", "the \"old\" one")], &log.stats().metrics());
+    /// assert!(matches!(again, Err(Error::InvalidConfig { option: "labels", .. })));
+    /// # Ok(())
+    /// # }
+    /// ```
     ///
     /// # Errors
     /// [`InvalidConfig`](Error::InvalidConfig), and nothing was added, if a label's name is not of letters, digits and underscores with no digit at the

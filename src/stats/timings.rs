@@ -39,11 +39,44 @@ macro_rules! latencies {
 
         impl Latencies {
             /// Adds those of another instance.
+            ///
+            /// ```
+            /// # use std::sync::Arc;
+            /// # use pagelog::{Config, Latencies, Log, MemoryStorage};
+            /// # fn main() -> pagelog::Result<()> {
+            /// # let open = || Log::open(Config::with_storage(Arc::new(MemoryStorage::new())));
+            /// # let (orders, events) = (open()?, open()?);
+            /// let mut all = Latencies::default();
+            /// for log in [&orders, &events] {
+            ///     log.append(b"entry")?;
+            ///     log.flush()?;
+            ///     all.merge(&log.stats().latencies);
+            /// }
+            /// assert_eq!((all.writes.count(), all.syncs.count()), (2, 2));
+            /// # Ok(())
+            /// # }
+            /// ```
             pub fn merge(&mut self, other: &Self) {
                 $(self.$field.merge(&other.$field);)*
             }
 
             /// What was recorded since `earlier`, which are those of the same instance: see [`Histogram::since`].
+            ///
+            /// ```
+            /// # use std::sync::Arc;
+            /// # use pagelog::{Config, Log, MemoryStorage};
+            /// # fn main() -> pagelog::Result<()> {
+            /// # let log = Log::open(Config::with_storage(Arc::new(MemoryStorage::new())))?;
+            /// log.append(b"before")?;
+            /// log.flush()?;
+            /// let before = log.stats().latencies;
+            /// log.append(b"after")?;
+            /// log.flush()?;
+            /// let since = log.stats().latencies.since(&before);
+            /// assert_eq!((since.writes.count(), since.syncs.count()), (1, 1));
+            /// # Ok(())
+            /// # }
+            /// ```
             #[must_use]
             pub fn since(&self, earlier: &Self) -> Self {
                 Self { $($field: self.$field.since(&earlier.$field),)* }

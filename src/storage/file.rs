@@ -46,12 +46,33 @@ pub struct FileStorage {
 
 impl FileStorage {
     /// Names the directory; nothing is touched yet.
+    ///
+    /// ```
+    /// use pagelog::{FileStorage, Storage};
+    ///
+    /// # fn main() -> std::io::Result<()> {
+    /// # let temporary = tempfile::tempdir()?;
+    /// # let path = temporary.path().join("data");
+    /// let storage = FileStorage::new(&path);
+    /// assert!(!path.exists());
+    /// storage.create_directory()?;
+    /// assert!(path.is_dir());
+    /// # Ok(())
+    /// # }
+    /// ```
     #[must_use]
     pub fn new(directory: impl Into<PathBuf>) -> Self {
         Self { directory: directory.into() }
     }
 
     /// The directory.
+    ///
+    /// ```
+    /// use std::path::Path;
+    /// use pagelog::FileStorage;
+    ///
+    /// assert_eq!(FileStorage::new("some/where").directory(), Path::new("some/where"));
+    /// ```
     #[must_use]
     pub fn directory(&self) -> &Path {
         &self.directory

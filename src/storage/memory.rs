@@ -18,12 +18,18 @@ use crate::sync::Mutex;
 /// ```
 /// use std::sync::Arc;
 ///
-/// use pagelog::{Config, MemoryStorage};
+/// use pagelog::{Config, Log, MemoryStorage};
 ///
+/// # fn main() -> pagelog::Result<()> {
 /// let storage = MemoryStorage::new();
-/// let config = Config::with_storage(Arc::new(storage.clone()));
-/// // A store opened with `config` and closed can be opened again from `storage`.
-/// # let _ = config;
+/// let log = Log::open(Config::with_storage(Arc::new(storage.clone())))?;
+/// log.append(b"entry")?;
+/// log.close()?;
+/// // It can be opened again.
+/// let log = Log::open(Config::with_storage(Arc::new(storage)))?;
+/// assert!(log.was_recovered());
+/// # log.close()
+/// # }
 /// ```
 #[derive(Clone, Debug)]
 pub struct MemoryStorage {
@@ -33,6 +39,18 @@ pub struct MemoryStorage {
 
 impl MemoryStorage {
     /// A new, empty disk. Its one directory exists from the start.
+    ///
+    /// ```
+    /// use pagelog::{MemoryStorage, Storage};
+    ///
+    /// # fn main() -> std::io::Result<()> {
+    /// let storage = MemoryStorage::new();
+    /// assert!(storage.list()?.is_empty());
+    /// storage.clone().create("data")?;
+    /// assert_eq!(storage.list()?, ["data"]);
+    /// # Ok(())
+    /// # }
+    /// ```
     #[must_use]
     pub fn new() -> Self {
         Self { files: Arc::new(Mutex::new(BTreeMap::new())), locks: LockTable::new() }

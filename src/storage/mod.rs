@@ -28,6 +28,72 @@ pub(crate) use staged::Staged;
 /// from many threads. A back-end must not return from a `sync` before the bytes would survive a power cut: all
 /// durability rests on that.
 ///
+/// ```
+/// use std::io;
+/// use std::sync::Arc;
+/// use pagelog::{Access, Config, Log, MemoryStorage, Storage, StorageFile, StorageLock};
+///
+/// /// A part of another storage: the files whose names begin with a prefix.
+/// #[derive(Debug)]
+/// struct Part {
+///     whole: Arc<dyn Storage>,
+///     prefix: &'static str,
+/// }
+///
+/// impl Part {
+///     fn full(&self, name: &str) -> String {
+///         format!("{}{name}", self.prefix)
+///     }
+/// }
+///
+/// impl Storage for Part {
+///     fn open(&self, name: &str, access: Access) -> io::Result<Arc<dyn StorageFile>> {
+///         self.whole.open(&self.full(name), access)
+///     }
+///     fn create(&self, name: &str) -> io::Result<Arc<dyn StorageFile>> {
+///         self.whole.create(&self.full(name))
+///     }
+///     fn rename(&self, from: &str, to: &str) -> io::Result<()> {
+///         self.whole.rename(&self.full(from), &self.full(to))
+///     }
+///     fn remove(&self, name: &str) -> io::Result<()> {
+///         self.whole.remove(&self.full(name))
+///     }
+///     fn list(&self) -> io::Result<Vec<String>> {
+///         let names = self.whole.list()?;
+///         Ok(names.iter().filter_map(|name| name.strip_prefix(self.prefix)).map(str::to_owned).collect())
+///     }
+///     fn create_directory(&self) -> io::Result<()> {
+///         self.whole.create_directory()
+///     }
+///     fn sync_directory(&self) -> io::Result<()> {
+///         self.whole.sync_directory()
+///     }
+///     fn lock(&self, name: &str, access: Access) -> io::Result<Option<Box<dyn StorageLock>>> {
+///         self.whole.lock(&self.full(name), access)
+///     }
+///     fn remove_directory(&self) -> io::Result<()> {
+///         self.list()?.iter().try_for_each(|name| self.remove(name))
+///     }
+///     fn describe(&self, name: &str) -> String {
+///         self.whole.describe(&self.full(name))
+///     }
+/// }
+///
+/// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// let whole = Arc::new(MemoryStorage::new());
+/// let part = |prefix| Config::with_storage(Arc::new(Part { whole: whole.clone(), prefix }));
+/// let orders = Log::open(part("orders-"))?;
+/// let events = Log::open(part("events-").temporary(true))?;
+/// orders.append(b"an order")?;
+/// events.append(b"an event")?;
+/// events.close()?;
+/// assert!(whole.list()?.iter().all(|name| name.starts_with("orders-")));
+/// assert_eq!(orders.iter_from(orders.first_lsn())?.count(), 1);
+/// # Ok(())
+/// # }
+/// ```
+///
 /// # Errors
 /// What the system says, as it is. Its kind counts in three cases: [`NotFound`](io::ErrorKind::NotFound) is a file that does not exist,
 /// [`UnexpectedEof`](io::ErrorKind::UnexpectedEof) a read beyond a file's end, and [`StorageFull`](io::ErrorKind::StorageFull),
@@ -71,6 +137,24 @@ pub trait Storage: fmt::Debug + Send + Sync + 'static {
 
 /// An open file. Offsets are absolute; there is no cursor, so threads do not disturb each other.
 ///
+/// ```
+/// use std::io::ErrorKind;
+/// use pagelog::{MemoryStorage, Storage};
+///
+/// # fn main() -> std::io::Result<()> {
+/// let file = MemoryStorage::new().create("data")?;
+/// file.write_at(b"hello", 3)?;
+/// file.sync()?;
+/// let mut bytes = [1; 8];
+/// file.read_at(&mut bytes, 0)?;
+/// assert_eq!(&bytes, b"\0\0\0hello");
+/// file.set_len(5)?;
+/// assert_eq!(file.read_at(&mut bytes, 0).map_err(|error| error.kind()), Err(ErrorKind::UnexpectedEof));
+/// assert!(file.len()? == 5 && !file.is_empty()?);
+/// # Ok(())
+/// # }
+/// ```
+///
 /// # Errors
 /// As for [`Storage`].
 pub trait StorageFile: fmt::Debug + Send + Sync + 'static {
@@ -96,9 +180,36 @@ pub trait StorageFile: fmt::Debug + Send + Sync + 'static {
 }
 
 /// A lock that is held until it is dropped.
+///
+/// ```
+/// use pagelog::{Access, MemoryStorage, Storage};
+///
+/// # fn main() -> std::io::Result<()> {
+/// let storage = MemoryStorage::new();
+/// let lock = storage.lock("LOCK", Access::Write)?;
+/// assert!(lock.is_some() && storage.lock("LOCK", Access::Read)?.is_none());
+/// drop(lock);
+/// assert!(storage.lock("LOCK", Access::Read)?.is_some());
+/// # Ok(())
+/// # }
+/// ```
 pub trait StorageLock: fmt::Debug + Send + Sync + 'static {}
 
 /// What a file is opened for, or a lock taken for.
+///
+/// ```
+/// use pagelog::{Access, MemoryStorage, Storage};
+///
+/// # fn main() -> std::io::Result<()> {
+/// # let storage = MemoryStorage::new();
+/// # storage.create("data")?;
+/// storage.open("data", Access::Write)?.write_at(b"hello", 0)?;
+/// let file = storage.open("data", Access::Read)?;
+/// assert_eq!(file.len()?, 5);
+/// assert!(file.write_at(b"goodbye", 0).is_err());
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Access {
     /// Reading only.

@@ -6,6 +6,19 @@
 use std::io;
 
 /// Which method was called.
+///
+/// ```
+#[doc = include_str!("../../docs/sim_disk.txt")]
+/// # fn main() -> io::Result<()> {
+/// let (disk, file) = disk_with(b"old")?;
+/// disk.log_calls();
+/// file.write_at(b"new", 0)?;
+/// file.sync()?;
+/// let kinds: Vec<CallKind> = disk.take_calls().iter().map(|call| call.kind).collect();
+/// assert_eq!(kinds, [CallKind::Write, CallKind::Sync]);
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
 #[non_exhaustive]
 pub enum CallKind {
@@ -45,6 +58,13 @@ impl CallKind {
     const COUNT: usize = Self::SetLength as usize + 1;
 
     /// Whether such a call may change the disk, or what of it is durable.
+    ///
+    /// ```
+    /// use pagelog::sim::CallKind;
+    ///
+    /// assert!(CallKind::Write.is_operation() && CallKind::Sync.is_operation());
+    /// assert!(!CallKind::Read.is_operation() && !CallKind::List.is_operation());
+    /// ```
     #[must_use]
     pub fn is_operation(self) -> bool {
         !matches!(self, Self::Open | Self::List | Self::ReadLock | Self::Read | Self::Length)
@@ -57,6 +77,20 @@ impl CallKind {
 }
 
 /// One call, as the log keeps it.
+///
+/// ```
+#[doc = include_str!("../../docs/sim_disk.txt")]
+/// # fn main() -> io::Result<()> {
+/// let (disk, file) = disk_with(b"old")?;
+/// disk.log_calls();
+/// file.write_at(b"new", 40)?;
+/// for call in disk.take_calls() {
+///     assert_eq!((call.kind, call.file.as_str()), (CallKind::Write, "data"));
+///     assert_eq!((call.offset, call.length), (40, 3));
+/// }
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Clone, PartialEq, Eq, Hash, Debug)]
 #[non_exhaustive]
 pub struct Call {
@@ -71,6 +105,22 @@ pub struct Call {
 }
 
 /// When a fault strikes. All numbers begin at 1 and count from the making of the disk.
+///
+/// ```
+#[doc = include_str!("../../docs/sim_disk.txt")]
+/// # fn main() -> io::Result<()> {
+/// let (disk, file) = disk_with(b"old")?;
+/// disk.fail_at(When::Call(disk.calls() + 1), Fault::Error);
+/// assert!(file.len().is_err());
+/// disk.fail_at(When::Operation(disk.operations() + 1), Fault::Error);
+/// file.len()?; // is no operation
+/// assert!(file.write_at(b"new", 0).is_err());
+/// disk.fail_at(When::Kind(CallKind::Sync, disk.count(CallKind::Sync) + 1), Fault::Error);
+/// file.write_at(b"new", 0)?;
+/// assert!(file.sync().is_err());
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 #[non_exhaustive]
 pub enum When {
@@ -83,6 +133,21 @@ pub enum When {
 }
 
 /// What goes wrong.
+///
+/// ```
+#[doc = include_str!("../../docs/sim_disk.txt")]
+/// # fn main() -> io::Result<()> {
+/// let (disk, file) = disk_with(b"old")?;
+/// disk.fail_at(When::Kind(CallKind::Sync, disk.count(CallKind::Sync) + 1), Fault::SyncDropsPages);
+/// file.write_at(b"new", 0)?;
+/// assert!(file.sync().is_err());
+/// // Who tries again is told that all is well, and readers see it so. But the disk never got the bytes.
+/// file.sync()?;
+/// assert_eq!(disk.contents()["data"], b"new");
+/// assert_eq!(disk.after_power_cut(0).contents()["data"], b"old");
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 #[non_exhaustive]
 pub enum Fault {

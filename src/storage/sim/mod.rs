@@ -120,6 +120,23 @@ pub struct SimStorage {
 impl SimStorage {
     /// A new, empty disk without limits. Its one directory exists from the start. The seed decides how much of a
     /// write that fails half-way is done.
+    ///
+    /// ```
+    #[doc = include_str!("../../docs/sim_disk.txt")]
+    /// # fn main() -> io::Result<()> {
+    /// let done = |seed| -> io::Result<u64> {
+    ///     let disk = SimStorage::new(seed);
+    ///     assert!(disk.contents().is_empty() && disk.calls() == 0);
+    ///     disk.fail_at(When::Kind(CallKind::Write, 1), Fault::ShortWrite);
+    ///     let file = disk.create("data")?;
+    ///     assert!(file.write_at(&[1; 1000], 0).is_err());
+    ///     file.len()
+    /// };
+    /// assert!(done(1)? < 1000);
+    /// assert_eq!(done(1)?, done(1)?);
+    /// # Ok(())
+    /// # }
+    /// ```
     #[must_use]
     pub fn new(seed: u64) -> Self {
         Self::with_state(State::new(Disk::default(), seed))
@@ -137,41 +154,137 @@ impl SimStorage {
 
     /// The number of calls so far that may change the disk: writes, syncs, changes of length, of names, of the
     /// directory, and locks for writing. Failed ones count too; those after the power cut don't.
+    ///
+    /// ```
+    #[doc = include_str!("../../docs/sim_disk.txt")]
+    /// # fn main() -> io::Result<()> {
+    /// let (disk, file) = disk_with(b"old")?;
+    /// let before = disk.operations();
+    /// file.write_at(b"new", 0)?;
+    /// file.sync()?;
+    /// file.read_at(&mut [0; 3], 0)?; // changes nothing
+    /// assert_eq!(disk.operations() - before, 2);
+    /// # Ok(())
+    /// # }
+    /// ```
     #[must_use]
     pub fn operations(&self) -> u64 {
         self.lock_state().calls.operations()
     }
 
     /// The number of all calls so far, also reads.
+    ///
+    /// ```
+    #[doc = include_str!("../../docs/sim_disk.txt")]
+    /// # fn main() -> io::Result<()> {
+    /// let (disk, file) = disk_with(b"old")?;
+    /// let before = disk.calls();
+    /// file.write_at(b"new", 0)?;
+    /// file.read_at(&mut [0; 3], 0)?;
+    /// assert_eq!(disk.calls() - before, 2);
+    /// # Ok(())
+    /// # }
+    /// ```
     #[must_use]
     pub fn calls(&self) -> u64 {
         self.lock_state().calls.all()
     }
 
     /// The number of calls of one kind so far.
+    ///
+    /// ```
+    #[doc = include_str!("../../docs/sim_disk.txt")]
+    /// # fn main() -> io::Result<()> {
+    /// let (disk, file) = disk_with(b"old")?;
+    /// let before = disk.count(CallKind::Write);
+    /// file.write_at(b"new", 0)?;
+    /// file.sync()?;
+    /// assert_eq!(disk.count(CallKind::Write) - before, 1);
+    /// # Ok(())
+    /// # }
+    /// ```
     #[must_use]
     pub fn count(&self, kind: CallKind) -> u64 {
         self.lock_state().calls.of_kind(kind)
     }
 
     /// The number of syncs so far, of files and of the directory.
+    ///
+    /// ```
+    /// # use std::sync::Arc;
+    /// # use pagelog::sim::SimStorage;
+    /// # use pagelog::{Config, Log};
+    /// # fn main() -> pagelog::Result<()> {
+    /// let disk = SimStorage::new(1);
+    /// let log = Log::open(Config::with_storage(Arc::new(disk.clone())))?;
+    /// # log.append(b"the first one begins a segment")?;
+    /// # log.flush()?;
+    /// let before = disk.syncs();
+    /// for _ in 0..100 {
+    ///     log.append(b"entry")?;
+    /// }
+    /// log.flush()?;
+    /// assert_eq!(disk.syncs() - before, 1);
+    /// # Ok(())
+    /// # }
+    /// ```
     #[must_use]
     pub fn syncs(&self) -> u64 {
         self.count(CallKind::Sync) + self.count(CallKind::SyncDirectory)
     }
 
     /// Starts to log calls, and forgets what was logged before.
+    ///
+    /// ```
+    #[doc = include_str!("../../docs/sim_disk.txt")]
+    /// # fn main() -> io::Result<()> {
+    /// let (disk, file) = disk_with(b"old")?;
+    /// assert!(disk.take_calls().is_empty()); // Nobody has asked for a log.
+    /// disk.log_calls();
+    /// file.write_at(b"new", 0)?;
+    /// assert_eq!(disk.take_calls().len(), 1);
+    /// # Ok(())
+    /// # }
+    /// ```
     pub fn log_calls(&self) {
         self.lock_state().calls.start_log();
     }
 
     /// The calls since [`log_calls`](Self::log_calls) or since they were last taken. Logging goes on.
+    ///
+    /// ```
+    #[doc = include_str!("../../docs/sim_disk.txt")]
+    /// # fn main() -> io::Result<()> {
+    /// let (disk, file) = disk_with(b"old")?;
+    /// disk.log_calls();
+    /// file.write_at(b"new", 0)?;
+    /// file.sync()?;
+    /// let kinds: Vec<CallKind> = disk.take_calls().iter().map(|call| call.kind).collect();
+    /// assert_eq!(kinds, [CallKind::Write, CallKind::Sync]);
+    /// file.read_at(&mut [0; 3], 0)?;
+    /// assert_eq!(disk.take_calls().len(), 1); // The others were taken.
+    /// # Ok(())
+    /// # }
+    /// ```
     #[must_use]
     pub fn take_calls(&self) -> Vec<Call> {
         self.lock_state().calls.take_log()
     }
 
     /// How many changes of files and names are not durable. 0 means that a power cut now loses nothing.
+    ///
+    /// ```
+    #[doc = include_str!("../../docs/sim_disk.txt")]
+    /// # fn main() -> io::Result<()> {
+    /// let (disk, file) = disk_with(b"old")?;
+    /// assert_eq!(disk.unsynced(), 0);
+    /// file.write_at(b"new", 0)?;
+    /// assert_eq!(disk.unsynced(), 1);
+    /// file.sync()?;
+    /// assert_eq!(disk.unsynced(), 0);
+    /// # Ok(())
+    /// # }
+    /// ```
     #[must_use]
     pub fn unsynced(&self) -> u64 {
         self.lock_state().disk.undecided()
@@ -179,12 +292,36 @@ impl SimStorage {
 
     /// The bytes that files take, in blocks of 4 KiB. Holes take nothing, so growing a file by its length alone
     /// reserves nothing, as on real file systems.
+    ///
+    /// ```
+    #[doc = include_str!("../../docs/sim_disk.txt")]
+    /// # fn main() -> io::Result<()> {
+    /// let (disk, file) = disk_with(b"old")?;
+    /// file.set_len(1 << 30)?;
+    /// assert_eq!(disk.used_bytes(), 4096);
+    /// file.write_at(b"new", 1 << 20)?;
+    /// assert_eq!(disk.used_bytes(), 2 * 4096);
+    /// # Ok(())
+    /// # }
+    /// ```
     #[must_use]
     pub fn used_bytes(&self) -> u64 {
         self.lock_state().disk.used()
     }
 
     /// All files as a process sees them, by name: for comparing disks. No call is counted.
+    ///
+    /// ```
+    #[doc = include_str!("../../docs/sim_disk.txt")]
+    /// # fn main() -> io::Result<()> {
+    /// let (disk, file) = disk_with(b"old")?;
+    /// file.write_at(b"new", 0)?;
+    /// let contents = disk.contents();
+    /// assert_eq!(contents.keys().collect::<Vec<_>>(), ["data"]);
+    /// assert_eq!(contents["data"], b"new");
+    /// # Ok(())
+    /// # }
+    /// ```
     #[must_use]
     pub fn contents(&self) -> BTreeMap<String, Vec<u8>> {
         self.lock_state().contents()
@@ -193,16 +330,54 @@ impl SimStorage {
     // ------------------------------------------------------------------------------------------- faults
 
     /// Makes one call fail.
+    ///
+    /// ```
+    #[doc = include_str!("../../docs/sim_disk.txt")]
+    /// # fn main() -> io::Result<()> {
+    /// let (disk, file) = disk_with(b"old")?;
+    /// disk.fail_at(When::Call(disk.calls() + 2), Fault::NoSpace);
+    /// file.write_at(b"new", 0)?;
+    /// let refused = file.write_at(b"newer", 0).map_err(|error| error.kind());
+    /// assert_eq!(refused, Err(io::ErrorKind::StorageFull));
+    /// file.write_at(b"newest", 0)?; // That was the one call.
+    /// # Ok(())
+    /// # }
+    /// ```
     pub fn fail_at(&self, when: When, fault: Fault) {
         self.lock_state().calls.plan(when, fault, false);
     }
 
     /// Makes a call and all that follow fail: all calls, all operations, or all of the kind.
+    ///
+    /// ```
+    #[doc = include_str!("../../docs/sim_disk.txt")]
+    /// # fn main() -> io::Result<()> {
+    /// let (disk, file) = disk_with(b"old")?;
+    /// disk.fail_from(When::Kind(CallKind::Write, disk.count(CallKind::Write) + 1), Fault::Error);
+    /// for _ in 0..10 {
+    ///     assert!(file.write_at(b"new", 0).is_err());
+    /// }
+    /// assert_eq!(disk.contents()["data"], b"old");
+    /// # Ok(())
+    /// # }
+    /// ```
     pub fn fail_from(&self, when: When, fault: Fault) {
         self.lock_state().calls.plan(when, fault, true);
     }
 
     /// Takes all planned faults back, and a planned power cut too. If the power is off, it stays off.
+    ///
+    /// ```
+    #[doc = include_str!("../../docs/sim_disk.txt")]
+    /// # fn main() -> io::Result<()> {
+    /// let (disk, file) = disk_with(b"old")?;
+    /// disk.fail_from(When::Call(1), Fault::Error);
+    /// assert!(file.write_at(b"new", 0).is_err());
+    /// disk.clear_faults();
+    /// file.write_at(b"new", 0)?;
+    /// # Ok(())
+    /// # }
+    /// ```
     pub fn clear_faults(&self) {
         let mut state = self.lock_state();
         state.calls.clear_plan();
@@ -211,18 +386,57 @@ impl SimStorage {
 
     /// Limits the disk to `bytes`, or sets it free again. A write that needs more blocks than are left is done in
     /// part and fails with [`ErrorKind::StorageFull`](io::ErrorKind::StorageFull); overwriting needs none.
+    ///
+    /// ```
+    #[doc = include_str!("../../docs/sim_disk.txt")]
+    /// # fn main() -> io::Result<()> {
+    /// let (disk, file) = disk_with(b"old")?;
+    /// disk.set_capacity(Some(4096));
+    /// let written = file.write_at(&[1; 5000], 0).map_err(|error| error.kind());
+    /// assert_eq!(written, Err(io::ErrorKind::StorageFull));
+    /// assert_eq!(file.len()?, 4096);
+    /// disk.set_capacity(None);
+    /// file.write_at(&[1; 5000], 0)?;
+    /// # Ok(())
+    /// # }
+    /// ```
     pub fn set_capacity(&self, bytes: Option<u64>) {
         self.lock_state().capacity = bytes;
     }
 
     /// Makes power cuts worse: a block of `bytes` that was being written may turn into garbage as a whole, with all
     /// that was durable in it. `None`, the default: a cut never damages a byte outside of the writes under way.
+    ///
+    /// ```
+    #[doc = include_str!("../../docs/sim_disk.txt")]
+    /// # fn main() -> io::Result<()> {
+    /// let (disk, file) = disk_with(&[7; 4096])?;
+    /// file.write_at(b"new", 0)?;
+    /// let is_harmed = |seed| disk.after_power_cut(seed).contents()["data"][1000..] != [7; 3096];
+    /// assert!(!(0..100).any(is_harmed));
+    /// // Now also bytes that nobody was writing.
+    /// disk.set_torn_block(Some(4096));
+    /// assert!((0..100).any(is_harmed));
+    /// # Ok(())
+    /// # }
+    /// ```
     pub fn set_torn_block(&self, bytes: Option<u64>) {
         self.lock_state().torn_block = bytes.filter(|bytes| *bytes > 0);
     }
 
     /// Flips a bit of a file at rest, for readers and on the platter. `bit` counts from 0, the lowest; only its
     /// lowest three bits count.
+    ///
+    /// ```
+    #[doc = include_str!("../../docs/sim_disk.txt")]
+    /// # fn main() -> io::Result<()> {
+    /// let (disk, _) = disk_with(b"old")?;
+    /// disk.flip_bit("data", 2, 1)?;
+    /// assert_eq!(disk.contents()["data"], b"olf");
+    /// assert_eq!(disk.after_power_cut(0).contents()["data"], b"olf");
+    /// # Ok(())
+    /// # }
+    /// ```
     ///
     /// # Errors
     /// The file is not there, or ends before the offset.
@@ -231,6 +445,17 @@ impl SimStorage {
     }
 
     /// Replaces a byte of a file at rest, for readers and on the platter.
+    ///
+    /// ```
+    #[doc = include_str!("../../docs/sim_disk.txt")]
+    /// # fn main() -> io::Result<()> {
+    /// let (disk, _) = disk_with(b"old")?;
+    /// disk.set_byte("data", 0, b'c')?;
+    /// assert_eq!(disk.contents()["data"], b"cld");
+    /// assert!(disk.set_byte("data", 3, b'!').is_err()); // The file ends there.
+    /// # Ok(())
+    /// # }
+    /// ```
     ///
     /// # Errors
     /// The file is not there, or ends before the offset.
@@ -242,16 +467,53 @@ impl SimStorage {
 
     /// Cuts the power during operation number `operation`: it fails, having happened or not, and so do all calls after
     /// it, also reads. Then look at [`after_power_cut`](Self::after_power_cut).
+    ///
+    /// ```
+    #[doc = include_str!("../../docs/sim_disk.txt")]
+    /// # fn main() -> io::Result<()> {
+    /// let (disk, file) = disk_with(b"old")?;
+    /// disk.cut_power_at(disk.operations() + 2);
+    /// file.write_at(b"new", 0)?;
+    /// assert!(file.sync().is_err());
+    /// assert!(disk.is_cut() && file.read_at(&mut [0; 3], 0).is_err());
+    /// # Ok(())
+    /// # }
+    /// ```
     pub fn cut_power_at(&self, operation: u64) {
         self.lock_state().cut_at = Some(operation);
     }
 
     /// Cuts the power now: all calls fail from here on.
+    ///
+    /// ```
+    #[doc = include_str!("../../docs/sim_disk.txt")]
+    /// # fn main() -> io::Result<()> {
+    /// let (disk, file) = disk_with(b"old")?;
+    /// disk.cut_power();
+    /// assert!(file.read_at(&mut [0; 3], 0).is_err());
+    /// // Who comes back finds what was durable.
+    /// assert_eq!(disk.after_power_cut(0).contents()["data"], b"old");
+    /// # Ok(())
+    /// # }
+    /// ```
     pub fn cut_power(&self) {
         self.lock_state().powered = false;
     }
 
     /// Whether the power has been cut.
+    ///
+    /// ```
+    #[doc = include_str!("../../docs/sim_disk.txt")]
+    /// # fn main() -> io::Result<()> {
+    /// let (disk, file) = disk_with(b"old")?;
+    /// disk.cut_power_at(disk.operations() + 1);
+    /// assert!(!disk.is_cut());
+    /// assert!(file.sync().is_err());
+    /// assert!(disk.is_cut());
+    /// assert!(!disk.after_power_cut(0).is_cut()); // another disk
+    /// # Ok(())
+    /// # }
+    /// ```
     #[must_use]
     pub fn is_cut(&self) -> bool {
         !self.lock_state().powered
@@ -261,6 +523,19 @@ impl SimStorage {
     /// the part that the seed decides. This disk goes on unchanged.
     ///
     /// The new disk has the same capacity, no faults planned, no locks taken, and counts from 0.
+    ///
+    /// ```
+    #[doc = include_str!("../../docs/sim_disk.txt")]
+    /// # fn main() -> io::Result<()> {
+    /// let (disk, file) = disk_with(b"old")?;
+    /// let is_new = |seed| disk.after_power_cut(seed).contents()["data"] == b"new";
+    /// file.write_at(b"new", 0)?;
+    /// assert!((0..100).any(is_new) && !(0..100).all(is_new));
+    /// file.sync()?;
+    /// assert!((0..100).all(is_new));
+    /// # Ok(())
+    /// # }
+    /// ```
     #[must_use]
     pub fn after_power_cut(&self, seed: u64) -> Self {
         let state = self.lock_state();
@@ -270,6 +545,19 @@ impl SimStorage {
 
     /// All disks that a power cut now can leave, one after the other, some of them equal. Their number grows
     /// exponentially with what is not synced; [`take`](Iterator::take) what you need.
+    ///
+    /// ```
+    #[doc = include_str!("../../docs/sim_disk.txt")]
+    /// # fn main() -> io::Result<()> {
+    /// let (disk, file) = disk_with(&[0; 1024])?;
+    /// file.write_at(&[1; 1024], 0)?; // two sectors, each old or new
+    /// let images = disk.all_after_power_cut().map(|image| image.contents()["data"].clone());
+    /// let sums: Vec<usize> = images.map(|bytes| bytes.iter().filter(|byte| **byte == 1).count()).collect();
+    /// assert_eq!(sums.len(), 4);
+    /// assert_eq!(sums.iter().filter(|sum| **sum == 512).count(), 2);
+    /// # Ok(())
+    /// # }
+    /// ```
     #[must_use]
     pub fn all_after_power_cut(&self) -> Images {
         let state = self.lock_state();
@@ -279,6 +567,18 @@ impl SimStorage {
     /// A new disk, as after `kill -9`: all that the system accepted is there, and what was not durable still isn't.
     ///
     /// The new disk has the same capacity, no faults planned, no locks taken, and counts from 0.
+    ///
+    /// ```
+    #[doc = include_str!("../../docs/sim_disk.txt")]
+    /// # fn main() -> io::Result<()> {
+    /// let (disk, file) = disk_with(b"old")?;
+    /// file.write_at(b"new", 0)?;
+    /// let after = disk.after_kill();
+    /// assert_eq!(after.contents()["data"], b"new");
+    /// assert_eq!(after.unsynced(), 1); // A power cut can still take it.
+    /// # Ok(())
+    /// # }
+    /// ```
     #[must_use]
     pub fn after_kill(&self) -> Self {
         let state = self.lock_state();
@@ -287,6 +587,19 @@ impl SimStorage {
 
     /// A new disk in the very state of this one, with its counts and its planned faults, for trying several ways on.
     /// Nobody holds a lock on it, and it has no history.
+    ///
+    /// ```
+    #[doc = include_str!("../../docs/sim_disk.txt")]
+    /// # fn main() -> io::Result<()> {
+    /// let (disk, _) = disk_with(b"old")?;
+    /// let fork = disk.fork();
+    /// fork.open("data", Access::Write)?.write_at(b"new", 0)?;
+    /// assert_eq!(fork.operations(), disk.operations() + 1);
+    /// assert_eq!(fork.contents()["data"], b"new");
+    /// assert_eq!(disk.contents()["data"], b"old");
+    /// # Ok(())
+    /// # }
+    /// ```
     #[must_use]
     pub fn fork(&self) -> Self {
         Self::with_state(self.lock_state().fork())
@@ -296,16 +609,55 @@ impl SimStorage {
 
     /// Keeps the disk's state after every operation from now on, for [`image_at`](Self::image_at). An operation adds
     /// a few hundred bytes and a copy of each 4 KiB block that it changes. A history that exists is forgotten.
+    ///
+    /// ```
+    #[doc = include_str!("../../docs/sim_disk.txt")]
+    /// # fn main() -> io::Result<()> {
+    /// let (disk, file) = disk_with(b"old")?;
+    /// disk.record_history();
+    /// file.write_at(b"new", 0)?;
+    /// file.sync()?;
+    /// // The power could have gone at any moment of this run.
+    /// let images = disk.history().into_iter().flatten().filter_map(|moment| disk.image_at(moment, 0));
+    /// assert_eq!(images.count(), 3);
+    /// # Ok(())
+    /// # }
+    /// ```
     pub fn record_history(&self) {
         self.lock_state().start_history();
     }
 
     /// Stops recording and forgets the history.
+    ///
+    /// ```
+    #[doc = include_str!("../../docs/sim_disk.txt")]
+    /// # fn main() -> io::Result<()> {
+    /// let (disk, file) = disk_with(b"old")?;
+    /// disk.record_history();
+    /// file.write_at(b"new", 0)?;
+    /// disk.forget_history();
+    /// assert!(disk.history().is_none());
+    /// # Ok(())
+    /// # }
+    /// ```
     pub fn forget_history(&self) {
         self.lock_state().forget_history();
     }
 
     /// The moments that are recorded, as numbers of operations that had returned.
+    ///
+    /// ```
+    #[doc = include_str!("../../docs/sim_disk.txt")]
+    /// # fn main() -> io::Result<()> {
+    /// let (disk, file) = disk_with(b"old")?;
+    /// let before = disk.operations();
+    /// disk.record_history();
+    /// file.write_at(b"new", 0)?;
+    /// file.sync()?;
+    /// assert_eq!(disk.history(), Some(before..=before + 2));
+    /// # Ok(())
+    /// # }
+    /// ```
     #[must_use]
     pub fn history(&self) -> Option<RangeInclusive<u64>> {
         self.lock_state().history()
@@ -313,6 +665,22 @@ impl SimStorage {
 
     /// A new disk, as a power cut left it when `operations` operations had returned and the next one was under way.
     /// Like [`after_power_cut`](Self::after_power_cut), but at a recorded moment; `None` if it was not recorded.
+    ///
+    /// ```
+    #[doc = include_str!("../../docs/sim_disk.txt")]
+    /// # fn main() -> io::Result<()> {
+    /// let (disk, file) = disk_with(b"old")?;
+    /// let moment = disk.operations();
+    /// disk.record_history();
+    /// file.write_at(b"new", 0)?;
+    /// file.sync()?;
+    /// let is_new = |moment, seed| disk.image_at(moment, seed).is_some_and(|image| image.contents()["data"] == b"new");
+    /// // During the write, and after the sync.
+    /// assert!((0..100).any(|seed| is_new(moment, seed)) && (0..100).any(|seed| !is_new(moment, seed)));
+    /// assert!((0..100).all(|seed| is_new(moment + 2, seed)));
+    /// # Ok(())
+    /// # }
+    /// ```
     #[must_use]
     pub fn image_at(&self, operations: u64, seed: u64) -> Option<Self> {
         let state = self.lock_state();
@@ -322,6 +690,21 @@ impl SimStorage {
 
     /// All disks that a power cut at a recorded moment can leave, as
     /// [`all_after_power_cut`](Self::all_after_power_cut).
+    ///
+    /// ```
+    #[doc = include_str!("../../docs/sim_disk.txt")]
+    /// # fn main() -> io::Result<()> {
+    /// let (disk, file) = disk_with(b"old")?;
+    /// let moment = disk.operations();
+    /// disk.record_history();
+    /// file.write_at(b"new", 0)?;
+    /// file.sync()?;
+    /// let count = |moment| disk.all_images_at(moment).map(Iterator::count);
+    /// // During the write, and after the sync.
+    /// assert_eq!((count(moment), count(moment + 2)), (Some(2), Some(1)));
+    /// # Ok(())
+    /// # }
+    /// ```
     #[must_use]
     pub fn all_images_at(&self, operations: u64) -> Option<Images> {
         let state = self.lock_state();
@@ -331,6 +714,21 @@ impl SimStorage {
 
     /// A new disk, as after `kill -9` when `operations` operations had returned and the next one had not begun; `None`
     /// if that moment was not recorded.
+    ///
+    /// ```
+    #[doc = include_str!("../../docs/sim_disk.txt")]
+    /// # fn main() -> io::Result<()> {
+    /// let (disk, file) = disk_with(b"old")?;
+    /// let moment = disk.operations();
+    /// disk.record_history();
+    /// file.write_at(b"new", 0)?;
+    /// let found = |moment| disk.killed_at(moment).map(|image| image.contents()["data"].clone());
+    /// assert_eq!(found(moment), Some(b"old".to_vec()));
+    /// assert_eq!(found(moment + 1), Some(b"new".to_vec()));
+    /// assert_eq!(found(moment + 2), None);
+    /// # Ok(())
+    /// # }
+    /// ```
     #[must_use]
     pub fn killed_at(&self, operations: u64) -> Option<Self> {
         let state = self.lock_state();
@@ -340,6 +738,17 @@ impl SimStorage {
 }
 
 /// All disks that one power cut can leave: see [`SimStorage::all_after_power_cut`].
+///
+/// ```
+#[doc = include_str!("../../docs/sim_disk.txt")]
+/// # fn main() -> io::Result<()> {
+/// let (disk, file) = disk_with(b"old")?;
+/// file.write_at(b"new", 0)?;
+/// let found: Vec<Vec<u8>> = disk.all_after_power_cut().map(|image| image.contents()["data"].clone()).collect();
+/// assert_eq!(found, [b"old", b"new"]);
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Debug)]
 pub struct Images {
     before: State,
