@@ -57,7 +57,8 @@ pub fn chain(directory: &Path, links: usize) -> Chain {
 /// Nanoseconds of `allocate` and of `free` with so many ids on the free list.
 pub fn free_list(directory: &Path, ids: usize) -> (f64, f64) {
     const AT_ONCE: usize = 1000;
-    const ROUNDS: usize = 20;
+    // So many that a snapshot or two fall into each row: a single one would be a large part of a shorter row, and of some only.
+    const ROUNDS: usize = 200;
     let cache = open(directory);
     let free = |(page_id, version): (PageId, Version)| {
         assert!(cache.free(page_id, version).expect("a write").is_done());
