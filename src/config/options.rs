@@ -18,7 +18,7 @@ impl Config {
     #[doc = include_str!("../docs/text_pages.txt")]
     #[doc = include_str!("../docs/rewritten_pages.txt")]
     /// # fn main() -> pagelog::Result<()> {
-    /// let cache: PageCache<Text> = config().cache_capacity(64 << 10).open()?;
+    /// let cache: PageCache<Text> = small_segments().cache_capacity(64 << 10).open()?;
     /// for _ in 0..500 {
     ///     cache.allocate(Text("x".repeat(1000)))?;
     /// }
@@ -41,17 +41,15 @@ impl Config {
     /// [`inline_limit`](Self::inline_limit).
     ///
     /// ```
-    /// # use std::sync::Arc;
-    /// # use pagelog::{Config, Error, Log, MemoryStorage};
+    #[doc = include_str!("../docs/bare_log.txt")]
     /// # fn main() -> pagelog::Result<()> {
-    /// # let storage = Arc::new(MemoryStorage::new());
-    /// # let config = || Config::with_storage(storage.clone());
-    /// let log = Log::open(config().segment_size(4096))?;
+    /// # let config = config();
+    /// let log = Log::open(config.clone().segment_size(4096))?;
     /// let too_long = log.append(&[0; 5000]);
     /// assert!(matches!(too_long, Err(Error::ValueTooLarge { .. })));
     /// log.close()?;
     /// // It was fixed when the store was created.
-    /// let other = Log::open(config().segment_size(8192));
+    /// let other = Log::open(config.segment_size(8192));
     /// assert!(matches!(other, Err(Error::InvalidConfig { option: "segment_size", .. })));
     /// # Ok(())
     /// # }
@@ -65,10 +63,8 @@ impl Config {
     /// The size in bytes of one write buffer, at least 512; at most a segment of it is used. Default 256 KiB.
     ///
     /// ```
-    /// # use std::sync::Arc;
-    /// # use pagelog::{Config, Log, MemoryStorage};
+    #[doc = include_str!("../docs/bare_log.txt")]
     /// # fn main() -> pagelog::Result<()> {
-    /// # let config = || Config::with_storage(Arc::new(MemoryStorage::new()));
     /// let writes = |bytes| -> pagelog::Result<u64> {
     ///     let log = Log::open(config().io_buffer_size(bytes))?;
     ///     for _ in 0..1000 {
@@ -90,10 +86,8 @@ impl Config {
     /// Default 4. Open reservations can push the number above this.
     ///
     /// ```
-    /// # use std::sync::Arc;
-    /// # use pagelog::{Config, Log, MemoryStorage};
+    #[doc = include_str!("../docs/bare_log.txt")]
     /// # fn main() -> pagelog::Result<()> {
-    /// # let config = || Config::with_storage(Arc::new(MemoryStorage::new()));
     /// let writes = |count| -> pagelog::Result<u64> {
     ///     let log = Log::open(config().io_buffer_size(1024).io_buffers(count))?;
     ///     for _ in 0..100 {
@@ -122,9 +116,9 @@ impl Config {
     #[doc = include_str!("../docs/text_pages.txt")]
     #[doc = include_str!("../docs/rewritten_pages.txt")]
     /// # fn main() -> pagelog::Result<()> {
-    /// let tight: PageCache<Text> = config().space_target(1.25).open()?;
+    /// let tight: PageCache<Text> = small_segments().space_target(1.25).open()?;
     /// write_most_twice(&tight)?;
-    /// let loose: PageCache<Text> = config().space_target(3.0).open()?;
+    /// let loose: PageCache<Text> = small_segments().space_target(3.0).open()?;
     /// write_most_twice(&loose)?;
     /// // Space is paid for by moving what is live.
     /// assert!(tight.space_amplification() < loose.space_amplification());
@@ -147,7 +141,7 @@ impl Config {
     #[doc = include_str!("../docs/text_pages.txt")]
     #[doc = include_str!("../docs/rewritten_pages.txt")]
     /// # fn main() -> pagelog::Result<()> {
-    /// let cache: PageCache<Text> = config().background(true).open()?;
+    /// let cache: PageCache<Text> = small_segments().background(true).open()?;
     /// write_most_twice(&cache)?;
     /// // Closing waits for the end of the thread. It has cleaned segments meanwhile.
     /// cache.close()?;
@@ -169,12 +163,10 @@ impl Config {
     /// sync, or two if one was just going on. An interval in which nothing was written costs no sync.
     ///
     /// ```
-    /// # use std::sync::Arc;
+    #[doc = include_str!("../docs/bare_log.txt")]
     /// # use std::thread;
     /// # use std::time::{Duration, Instant};
-    /// # use pagelog::{Config, Log, MemoryStorage};
     /// # fn main() -> pagelog::Result<()> {
-    /// # let config = || Config::with_storage(Arc::new(MemoryStorage::new()));
     /// let log = Log::open(config().flush_every(Duration::from_millis(1)))?;
     /// let lsn = log.append(b"entry")?;
     /// // It becomes stable, and nobody has asked for that.
@@ -199,7 +191,7 @@ impl Config {
     #[doc = include_str!("../docs/text_pages.txt")]
     #[doc = include_str!("../docs/rewritten_pages.txt")]
     /// # fn main() -> pagelog::Result<()> {
-    /// let cache: PageCache<Text> = config().garbage_collection(false).open()?;
+    /// let cache: PageCache<Text> = small_segments().garbage_collection(false).open()?;
     /// write_most_twice(&cache)?;
     /// cache.flush()?;
     /// let before = cache.stats();
@@ -226,7 +218,7 @@ impl Config {
     /// # use pagelog::VictimPolicy;
     /// # fn main() -> pagelog::Result<()> {
     /// let moved = |policy| -> pagelog::Result<u64> {
-    ///     let cache: PageCache<Text> = config().victim_policy(policy).open()?;
+    ///     let cache: PageCache<Text> = small_segments().victim_policy(policy).open()?;
     ///     write_a_few_pages_often(&cache)?;
     ///     Ok(cache.stats().counts.relocated_bytes)
     /// };
@@ -249,7 +241,7 @@ impl Config {
     #[doc = include_str!("../docs/rewritten_pages.txt")]
     /// # fn main() -> pagelog::Result<()> {
     /// let moved = |heads| -> pagelog::Result<u64> {
-    ///     let cache: PageCache<Text> = config().relocation_heads(heads).open()?;
+    ///     let cache: PageCache<Text> = small_segments().relocation_heads(heads).open()?;
     ///     write_a_few_pages_often(&cache)?;
     ///     Ok(cache.stats().counts.relocated_bytes)
     /// };
@@ -300,8 +292,8 @@ impl Config {
     ///     write_most_twice(&cache)?;
     ///     Ok(cache.stats().counts.snapshots)
     /// };
-    /// assert!(snapshots(config().snapshot_interval(4096))? > 0);
-    /// assert_eq!(snapshots(config())?, 0);
+    /// assert!(snapshots(small_segments().snapshot_interval(4096))? > 0);
+    /// assert_eq!(snapshots(small_segments())?, 0);
     /// # Ok(())
     /// # }
     /// ```
@@ -322,7 +314,6 @@ impl Config {
     /// ```
     #[doc = include_str!("../docs/text_pages.txt")]
     /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
-    /// # let config = || Config::with_storage(Arc::new(MemoryStorage::new()));
     /// let cache: PageCache<Text> = config().max_chain_length(4).open()?;
     /// let page = cache.allocate(Text("x".repeat(1000)))?;
     /// let mut version = page.version;
@@ -347,7 +338,6 @@ impl Config {
     /// ```
     #[doc = include_str!("../docs/text_pages.txt")]
     /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
-    /// # let config = || Config::with_storage(Arc::new(MemoryStorage::new()));
     /// let cache: PageCache<Text> = config().max_chain_ratio(0.5).open()?;
     /// let page = cache.allocate(Text("x".repeat(1000)))?;
     /// let mut version = page.version;
@@ -376,7 +366,6 @@ impl Config {
     /// ```
     #[doc = include_str!("../docs/text_pages.txt")]
     /// # fn main() -> pagelog::Result<()> {
-    /// # let config = || Config::with_storage(Arc::new(MemoryStorage::new()));
     /// let cache: PageCache<Text> = config().compression(3).open()?;
     /// cache.allocate(Text("always the same ".repeat(500)))?;
     /// let counts = cache.stats().counts;
@@ -402,7 +391,6 @@ impl Config {
     /// ```
     #[doc = include_str!("../docs/text_pages.txt")]
     /// # fn main() -> pagelog::Result<()> {
-    /// # let config = || Config::with_storage(Arc::new(MemoryStorage::new()));
     /// let cache: PageCache<Text> = config().inline_limit(100).open()?;
     /// cache.allocate(Text("x".repeat(100)))?;
     /// assert_eq!(cache.stats().large_values, 0);
@@ -425,7 +413,6 @@ impl Config {
     #[doc = include_str!("../docs/text_pages.txt")]
     /// # use pagelog::Error;
     /// # fn main() -> pagelog::Result<()> {
-    /// # let config = || Config::with_storage(Arc::new(MemoryStorage::new()));
     /// let cache: PageCache<Text> = config().max_value_size(500).open()?;
     /// cache.allocate(Text("x".repeat(500)))?;
     /// let refused = cache.allocate(Text("x".repeat(501)));
@@ -448,10 +435,8 @@ impl Config {
     /// what is written from now on: a store can be opened with and without.
     ///
     /// ```
-    /// # use std::sync::Arc;
-    /// # use pagelog::{Config, Log, MemoryStorage};
+    #[doc = include_str!("../docs/bare_log.txt")]
     /// # fn main() -> pagelog::Result<()> {
-    /// # let config = || Config::with_storage(Arc::new(MemoryStorage::new()));
     /// let log = Log::open(config().torn_block_size(4096))?;
     /// let first = log.append(b"first")?;
     /// log.flush()?;
@@ -470,15 +455,13 @@ impl Config {
     /// Opens without writing a byte. Default false.
     ///
     /// ```
-    /// # use std::sync::Arc;
-    /// # use pagelog::{Config, Error, Log, MemoryStorage};
+    #[doc = include_str!("../docs/bare_log.txt")]
     /// # fn main() -> pagelog::Result<()> {
-    /// # let storage = Arc::new(MemoryStorage::new());
-    /// # let config = || Config::with_storage(storage.clone());
-    /// # let log = Log::open(config())?;
+    /// # let config = config();
+    /// # let log = Log::open(config.clone())?;
     /// # log.append(b"entry")?;
     /// # log.close()?;
-    /// let log = Log::open(config().read_only(true))?;
+    /// let log = Log::open(config.read_only(true))?;
     /// assert_eq!(log.iter_from(log.first_lsn())?.count(), 1);
     /// assert!(matches!(log.append(b"another"), Err(Error::ReadOnly)));
     /// # Ok(())

@@ -39,10 +39,9 @@ pub(crate) fn refuse_holder(core: &LogCore) -> Result<()> {
 /// stable meanwhile, and nobody can make stable what lies behind one before it is finished.
 ///
 /// ```
-/// # use std::sync::Arc;
-/// # use pagelog::{Config, Log, MemoryStorage};
+#[doc = include_str!("../docs/bare_log.txt")]
 /// # fn main() -> pagelog::Result<()> {
-/// # let log = Log::open(Config::with_storage(Arc::new(MemoryStorage::new())))?;
+/// # let log = open()?;
 /// let (kept, withdrawn) = (log.reserve(b"kept")?, log.reserve(b"withdrawn")?);
 /// assert!(kept.lsn() < withdrawn.lsn());
 /// let (location, gone) = (kept.location(), withdrawn.location());
