@@ -178,7 +178,8 @@ impl Log {
     /// ```
     ///
     /// # Errors
-    /// [`Error::BatchOpen`] if this thread has one open already; a batch of another thread is waited for.
+    /// [`Error::BatchOpen`] if this thread has one open already; a batch of another thread is waited for. Otherwise as
+    /// [`reserve`](Self::reserve).
     pub fn pin_log(&self) -> Result<Batch<'_>> {
         Batch::begin(&self.core)
     }
@@ -201,7 +202,7 @@ impl Log {
     /// # Errors
     /// [`Error::ReservationOpen`] if the calling thread holds a reservation and the LSN is not stable yet, and
     /// [`Error::BatchOpen`] if it lies in the thread's own batch: it would wait for itself; an I/O error, which also poisons
-    /// the log.
+    /// the log; [`Error::Poisoned`] by an earlier one, [`Error::ReadOnly`], [`Error::Closed`].
     pub fn make_stable(&self, lsn: Lsn) -> Result<()> {
         self.core.gate().admit_flush()?;
         let bound = Lsn(lsn.0.saturating_add(1)).min(self.core.tail());
@@ -318,7 +319,7 @@ impl Log {
     ///
     /// # Errors
     /// [`Error::Truncated`] if the log was cut off behind it, [`Error::ReservationOpen`] if this thread holds a reservation,
-    /// which may keep it from being written, [`Error::Corruption`], [`Error::Io`].
+    /// which may keep it from being written, [`Error::Closed`], [`Error::Corruption`], [`Error::Io`].
     pub fn read(&self, location: Location) -> Result<Option<Vec<u8>>> {
         self.core.gate().admit_read()?;
         let Location { slot, lsn, length } = location;
@@ -350,7 +351,8 @@ impl Log {
     }
 
     /// Iterates over the completed entries from `lsn` on, in the order of their LSNs, up to what can be written to the
-    /// file at this moment. What lies behind an open reservation is not seen. An error is an item, not the end.
+    /// file at this moment. What lies behind an open reservation is not seen. An error in reading is an item, the last one, behind the entries
+    /// before it.
     ///
     /// ```
     #[doc = include_str!("../docs/bare_log.txt")]
@@ -365,7 +367,9 @@ impl Log {
     /// ```
     ///
     /// # Errors
-    /// [`Error::Truncated`] if the log does not reach back to `lsn`.
+    /// [`Error::Truncated`] if the log does not reach back to `lsn`, [`Error::Closed`], and an I/O error in writing out what is in buffers, which
+    /// poisons the log. Items are [`Error::Corruption`], [`Error::Io`], or [`Error::Truncated`] if the log was cut off behind
+    /// what is read next.
     pub fn iter_from(&self, lsn: Lsn) -> Result<LogIter<'_>> {
         self.core.gate().admit_read()?;
         self.check_reaches(lsn)?;
@@ -391,7 +395,7 @@ impl Log {
     /// ```
     ///
     /// # Errors
-    /// An I/O error, which poisons the log.
+    /// An I/O error, which poisons the log; [`Error::Poisoned`] by an earlier one, [`Error::ReadOnly`], [`Error::Closed`].
     pub fn truncate_before(&self, lsn: Lsn) -> Result<()> {
         self.core.gate().admit_flush()?;
         let _one_at_a_time = self.truncation.lock();
