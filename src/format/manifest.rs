@@ -38,7 +38,7 @@ use std::collections::BTreeMap;
 use crate::format::manifest_entry::{Claim, Entry, MAX_CLAIMS, ManifestHead, StoreKind, encode_entry};
 use crate::format::store_id::StoreId;
 use crate::geometry::Geometry;
-use crate::ids::{HeadId, HeadLsns, Lsn, PageId, SegmentId, SlotId, Version};
+use crate::ids::{HeadId, HeadLsns, Lsn, PageId, SegmentId, SlotId, Version, raise};
 use crate::location::Place;
 
 /// What the manifest says.
@@ -243,9 +243,7 @@ impl ManifestState {
     }
 
     fn raise_stable(&mut self, stable: &HeadLsns) {
-        for (known, &new) in self.stable.iter_mut().zip(stable) {
-            *known = new.max(*known);
-        }
+        raise(&mut self.stable, stable);
     }
 
     /// What only the whole picture can show.
