@@ -81,6 +81,7 @@ embed! {
     "src/lib.rs",
     "src/location.rs",
     "src/log/bare.rs",
+    "src/log/bare/tests.rs",
     "src/log/batch.rs",
     "src/log/batch_guard.rs",
     "src/log/blocks.rs",

@@ -1,5 +1,8 @@
 //! The log on its own: a write-ahead log for users who need no pages.
 
+#[cfg(all(test, not(loom)))]
+mod tests;
+
 use std::fmt;
 use std::sync::Arc;
 
@@ -506,82 +509,5 @@ impl Drop for Log {
         if let Err(error) = self.close() {
             ::log::error!("closing {}: {error}", self.core.log_path());
         }
-    }
-}
-
-#[cfg(all(test, not(loom)))]
-mod tests {
-    use std::sync::Arc;
-    use std::thread;
-
-    use super::super::claim::Claim;
-    use super::Log;
-    use crate::config::Config;
-    use crate::error::Error;
-    use crate::format::{Payload, RecordKind};
-    use crate::ids::HeadId;
-    use crate::log::Privilege;
-    use crate::storage::MemoryStorage;
-
-    fn open(storage: &Arc<MemoryStorage>) -> Log {
-        Log::open(Config::with_storage(storage.clone()).segment_size(4096).io_buffer_size(1024)).unwrap()
-    }
-
-    /// A flush used to ask once how far it has to go. If a batch had reserved its begin below that, and registered it later,
-    /// the flush went round and round, with a sync each time, and did not end when the batch was sealed.
-    #[test]
-    fn a_flush_that_overtakes_the_registration_of_a_batch_ends_with_the_batch() {
-        let log = open(&Arc::new(MemoryStorage::new()));
-        let core = &*log.core;
-        core.batches().take(|| Ok(())).unwrap();
-        let reserve =
-            |kind: &RecordKind| core.reserve(HeadId::FRESH, Privilege::Reserve, kind, Payload::NONE).unwrap();
-        let begin = reserve(&RecordKind::BatchBegin);
-        let lsn = begin.lsn();
-        thread::scope(|scope| {
-            let flush = scope.spawn(|| log.flush());
-            // The flush has sealed the buffer, and waits for the begin to be released.
-            while !core.ring(HeadId::FRESH).is_sealed() {
-                thread::yield_now();
-            }
-            core.batches().begun(lsn, || begin.complete_dead());
-            while log.counts().syncs == 0 {
-                thread::yield_now();
-            }
-            log.append(b"in the batch").unwrap();
-            let end = reserve(&RecordKind::BatchEnd { begin: lsn });
-            core.batches().ended(end.end(), || end.complete_dead());
-            flush.join().unwrap().unwrap();
-        });
-        assert!(log.stable_lsn() > lsn);
-        assert!(log.counts().syncs <= 3, "{:?}", log.counts());
-    }
-
-    /// A thread that had passed the gate before the log was closed used to go on writing, into what the next one to open
-    /// the log had taken for free.
-    #[test]
-    fn a_writer_that_was_past_the_gate_writes_nothing_after_the_close() {
-        let storage = Arc::new(MemoryStorage::new());
-        let log = open(&storage);
-        log.append(&[1; 100]).unwrap();
-        log.close().unwrap();
-        let next = open(&storage);
-        (0..200).for_each(|_| _ = next.append(&[2; 100]).unwrap());
-        next.flush().unwrap();
-        // As `append` does behind the gate.
-        let late = || {
-            log.core.reserve(
-                HeadId::FRESH,
-                Privilege::Ordinary,
-                &RecordKind::Entry,
-                Payload::plain(&[3; 100]),
-            )
-        };
-        let refused = (0..100).find_map(|_| late().map(Claim::complete).err());
-        assert!(matches!(refused, Some(Error::Closed)), "{refused:?}");
-        let entries = next.iter_from(next.first_lsn()).unwrap();
-        let payloads: Vec<Vec<u8>> = entries.map(|entry| entry.unwrap().payload).collect();
-        assert_eq!(payloads.len(), 201);
-        assert!(payloads[1..].iter().all(|payload| *payload == [2; 100]));
     }
 }
