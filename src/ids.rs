@@ -187,6 +187,11 @@ pub(crate) fn raise(lsns: &mut HeadLsns, to: &HeadLsns) {
     }
 }
 
+impl SegmentId {
+    /// Ids stay below this: a word names a segment and its slot. With segments of 1 MiB that is an exbibyte of log.
+    pub(crate) const LIMIT: u64 = 1 << 40;
+}
+
 impl PageId {
     /// The page of the named roots.
     pub(crate) const META: Self = Self(0);

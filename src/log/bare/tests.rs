@@ -1,16 +1,18 @@
 //! What can't be seen, or made to happen, from outside.
 
 use std::sync::Arc;
+use std::sync::mpsc::channel;
 use std::thread;
+use std::time::Duration;
 
 use super::Log;
 use crate::config::Config;
 use crate::error::Error;
-use crate::format::{Payload, RecordKind};
-use crate::ids::HeadId;
-use crate::log::Privilege;
+use crate::format::{ManifestState, Payload, RecordKind, StoreId, StoreKind};
+use crate::ids::{HeadId, SegmentId};
 use crate::log::claim::Claim;
-use crate::storage::MemoryStorage;
+use crate::log::{Adding, ManifestFile, Privilege};
+use crate::storage::{MemoryStorage, Storage};
 
 fn open(storage: &Arc<MemoryStorage>) -> Log {
     Log::open(Config::with_storage(storage.clone()).segment_size(4096).io_buffer_size(1024)).unwrap()
@@ -67,4 +69,36 @@ fn a_writer_that_was_past_the_gate_writes_nothing_after_the_close() {
     let payloads: Vec<Vec<u8>> = entries.map(|entry| entry.unwrap().payload).collect();
     assert_eq!(payloads.len(), 201);
     assert!(payloads[1..].iter().all(|payload| *payload == [2; 100]));
+}
+
+/// Behind the last segment that a word can name the log used to claim one after the other, never to find that one was armed: the file
+/// grew, and the append did not return.
+#[test]
+fn behind_the_last_segment_writing_stops() {
+    let storage = Arc::new(MemoryStorage::new());
+    storage.create("log").unwrap();
+    let mut state = ManifestState::new(StoreId([7; 16]), StoreKind::Log, 512);
+    state.next_segment = SegmentId(SegmentId::LIMIT - 3);
+    drop(ManifestFile::write(storage.clone(), state, Adding::InPlace).unwrap());
+    let log = Log::open(Config::with_storage(storage.clone())).unwrap();
+    let (sender, receiver) = channel();
+    let refused = thread::scope(|scope| {
+        let append = scope.spawn(|| {
+            let refused =
+                (0..20).find_map(|_| log.append(&[1; 200]).and_then(|lsn| log.make_stable(lsn)).err());
+            sender.send(()).unwrap();
+            refused
+        });
+        if receiver.recv_timeout(Duration::from_secs(20)).is_err() {
+            // Ends it.
+            log.close().unwrap();
+        }
+        append.join().unwrap()
+    });
+    assert!(matches!(refused, Some(Error::Poisoned { .. })), "{refused:?}");
+    let stable = log.iter_from(log.first_lsn()).unwrap().filter(Result::is_ok).count();
+    assert!(stable > 0);
+    let _ = log.close();
+    let log = Log::open(Config::with_storage(storage).read_only(true)).unwrap();
+    assert_eq!(log.iter_from(log.first_lsn()).unwrap().filter(Result::is_ok).count(), stable);
 }
