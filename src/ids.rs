@@ -180,6 +180,18 @@ impl HeadId {
 /// One LSN for each head that a store may have. Unused heads hold zero.
 pub(crate) type HeadLsns = [Lsn; HeadId::COUNT];
 
+/// Raises each LSN that is lower than its head's in `to`.
+pub(crate) fn raise(lsns: &mut HeadLsns, to: &HeadLsns) {
+    for (lsn, to) in lsns.iter_mut().zip(to) {
+        *lsn = (*lsn).max(*to);
+    }
+}
+
+impl SegmentId {
+    /// Ids stay below this: a word names a segment and its slot. With segments of 1 MiB that is an exbibyte of log.
+    pub(crate) const LIMIT: u64 = 1 << 40;
+}
+
 impl PageId {
     /// The page of the named roots.
     pub(crate) const META: Self = Self(0);

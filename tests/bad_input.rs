@@ -9,7 +9,8 @@ use std::sync::Arc;
 
 use common::{Bytes, Dice, contents, link, open, read, tiny};
 use pagelog::{
-    Cas, Codec, CodecError, Config, Error, Fragment, Log, MemoryStorage, PageCache, PageId, Storage, Version,
+    Access, Cas, Codec, CodecError, Config, Error, Fragment, Log, MemoryStorage, PageCache, PageId, Storage,
+    Version,
 };
 use tempfile::TempDir;
 
@@ -520,6 +521,38 @@ fn values_too_large_are_refused_and_the_largest_is_taken() {
     assert!(matches!(log.append(&vec![0; 1 << 27]), Err(Error::ValueTooLarge { .. })));
     log.append(b"fits").unwrap();
     assert_eq!(log.iter_from(log.first_lsn()).unwrap().count(), 1);
+}
+
+/// An iteration used to name the beginning of the segment, and no place in the file.
+#[test]
+fn an_entry_that_has_rotted_is_named_by_whoever_comes_by() {
+    let storage = Arc::new(MemoryStorage::new());
+    let log = Log::open(tiny(&storage)).unwrap();
+    let append = |payload: &[u8]| {
+        let entry = log.reserve(payload).unwrap();
+        let location = entry.location();
+        entry.complete();
+        location
+    };
+    append(b"first");
+    let second = append(b"second");
+    log.flush().unwrap();
+    let file = storage.open("log", Access::Write).unwrap();
+    let mut bytes = vec![0; file.len().unwrap() as usize];
+    file.read_at(&mut bytes, 0).unwrap();
+    let at = bytes.windows(6).position(|window| window == b"second").unwrap();
+    file.write_at(b"Second", at as u64).unwrap();
+    let read = log.read(second).map(drop);
+    let mut entries = log.iter_from(log.first_lsn()).unwrap();
+    assert_eq!(entries.next().unwrap().unwrap().payload, b"first");
+    let met = entries.next().unwrap().map(drop);
+    let followed = log.follow(second.lsn()).unwrap().next().unwrap().map(drop);
+    for found in [read, met, followed] {
+        let Err(Error::Corruption(fault)) = found else { panic!("{found:?}") };
+        assert_eq!(fault.lsn, Some(second.lsn()));
+        assert!(fault.offset.is_some_and(|offset| (at - 60..at).contains(&(offset as usize))), "{fault}");
+    }
+    assert!(entries.next().is_none(), "an error is the end");
 }
 
 #[test]

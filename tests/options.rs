@@ -43,7 +43,7 @@ fn overwrite(cache: &PageCache<Bytes>, pages: &mut [(PageId, Version)], times: u
 #[test]
 fn every_option_has_its_test_here() {
     let _turn = alone();
-    let options = include_str!("../src/config.rs").lines().filter_map(|line| {
+    let options = include_str!("../src/config/options.rs").lines().filter_map(|line| {
         line.trim().strip_prefix("pub fn ")?.split_once("(mut self").map(|(name, _)| name)
     });
     let (mut count, here) = (0, include_str!("options.rs"));

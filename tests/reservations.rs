@@ -3,6 +3,7 @@
 
 mod common;
 
+use std::cell::RefCell;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Barrier};
 use std::thread;
@@ -254,4 +255,37 @@ fn many_threads_append_and_flush_and_all_is_there_in_the_order_of_each() {
         found[word(0) as usize].push((lsn, word(4)));
     }
     assert_eq!(found, appended);
+}
+
+/// The list of a thread's reservations used to be gone, and whoever asked for it with it, if a value of the thread that is dropped after
+/// it wrote to the log: that ended the process.
+#[test]
+fn what_is_dropped_when_a_thread_ends_can_write() {
+    struct Farewell(Arc<Log>);
+    impl Drop for Farewell {
+        fn drop(&mut self) {
+            let lsn = self.0.append(b"farewell").unwrap();
+            self.0.make_stable(lsn).unwrap();
+        }
+    }
+    thread_local! {
+        static LAST: RefCell<Option<Farewell>> = const { RefCell::new(None) };
+    }
+    let log = Arc::new(Log::open(tiny(&Arc::new(MemoryStorage::new()))).unwrap());
+    // In which order a thread's values are dropped depends on which of them it had first.
+    for writes_first in [false, true] {
+        let its_log = Arc::clone(&log);
+        let thread = thread::spawn(move || {
+            let keep = || LAST.with(|last| *last.borrow_mut() = Some(Farewell(Arc::clone(&its_log))));
+            if !writes_first {
+                keep();
+            }
+            its_log.append(b"hello").unwrap();
+            if writes_first {
+                keep();
+            }
+        });
+        thread.join().unwrap();
+    }
+    assert_eq!(payloads(&log), [&b"hello"[..], b"farewell", b"hello", b"farewell"]);
 }

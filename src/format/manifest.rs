@@ -38,7 +38,7 @@ use std::collections::BTreeMap;
 use crate::format::manifest_entry::{Claim, Entry, MAX_CLAIMS, ManifestHead, StoreKind, encode_entry};
 use crate::format::store_id::StoreId;
 use crate::geometry::Geometry;
-use crate::ids::{HeadId, HeadLsns, Lsn, PageId, SegmentId, SlotId, Version};
+use crate::ids::{HeadId, HeadLsns, Lsn, PageId, SegmentId, SlotId, Version, raise};
 use crate::location::Place;
 
 /// What the manifest says.
@@ -224,6 +224,9 @@ impl ManifestState {
         if slot.0 >= Place::SLOT_LIMIT {
             return Err("claims an impossible slot");
         }
+        if claim.segment.0 >= SegmentId::LIMIT {
+            return Err("claims a segment behind the last that there can be");
+        }
         if claim.head.0 >= self.heads {
             return Err("claims for an impossible head");
         }
@@ -243,9 +246,7 @@ impl ManifestState {
     }
 
     fn raise_stable(&mut self, stable: &HeadLsns) {
-        for (known, &new) in self.stable.iter_mut().zip(stable) {
-            *known = new.max(*known);
-        }
+        raise(&mut self.stable, stable);
     }
 
     /// What only the whole picture can show.
@@ -254,7 +255,7 @@ impl ManifestState {
         let Some(beyond) = self.next_segment.0.checked_mul(u64::from(self.segment_size)).map(Lsn) else {
             return Err("leads to an impossible segment");
         };
-        if self.next_segment.0 == 0 {
+        if !(1..=SegmentId::LIMIT).contains(&self.next_segment.0) {
             return Err("leads to an impossible segment");
         }
         if self.stable.iter().chain([&self.first_lsn]).any(|&lsn| lsn > beyond) {
@@ -386,6 +387,7 @@ mod tests {
         let wrong = [
             (Place::SLOT_LIMIT, claim(9)),
             (1, claim(0)),
+            (1, claim(SegmentId::LIMIT)),
             (1, Claim { head: HeadId(4), ..claim(9) }),
             (1, Claim { end: 1025, ..claim(9) }),
             (1, Claim { predecessor: Some(SegmentId(9)), ..claim(9) }),
@@ -405,10 +407,11 @@ mod tests {
 
     #[test]
     fn a_whole_that_can_not_be_is_refused() {
-        let faults: [fn(&mut ManifestState); 7] = [
+        let faults: [fn(&mut ManifestState); 8] = [
             |state| state.next_segment = SegmentId(0),
             |state| state.next_segment = SegmentId(u64::MAX),
             |state| state.next_segment = SegmentId(u64::MAX / 1024 + 1),
+            |state| state.next_segment = SegmentId(SegmentId::LIMIT + 1),
             |state| state.stable[3] = Lsn(3 * 1024 + 1),
             |state| state.first_lsn = Lsn(3 * 1024 + 1),
             |state| state.next_page_id = PageId(PageId::LIMIT + 1),

@@ -83,6 +83,11 @@ impl SegmentHeader {
         crc.copy_from_slice(&checksum(0, covered).to_le_bytes());
     }
 
+    /// Whether it is the header of that segment, in that slot, as a store has claimed it.
+    pub(crate) fn is_of(&self, store_id: StoreId, segment: SegmentId, slot: SlotId, head: HeadId) -> bool {
+        (self.store_id, self.segment, self.slot, self.head) == (store_id, segment, slot, head)
+    }
+
     /// Reads the header at the front of `bytes`, which may go on behind it.
     pub(crate) fn decode(bytes: &[u8]) -> Result<Self, SegmentHeaderFault> {
         let bytes = bytes.first_chunk::<{ Self::LENGTH }>().ok_or(SegmentHeaderFault::TooShort)?;

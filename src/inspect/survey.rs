@@ -14,7 +14,7 @@ use super::types::{SegmentInfo, SegmentState, Source};
 use crate::error::{Corruption, Error, Result};
 use crate::format::record::MIN_LENGTH;
 use crate::format::{Claim, ManifestState, Record, RecordKind, SegmentHeader, SegmentHeaderFault};
-use crate::ids::{HeadId, HeadLsns, Lsn, PageId, SegmentId, SlotId};
+use crate::ids::{HeadId, HeadLsns, Lsn, PageId, SegmentId, SlotId, raise};
 use crate::progress::Progress;
 use crate::recovery::{Step, Walked, seems_to_be, walk};
 
@@ -245,16 +245,15 @@ impl<'a> Surveyor<'a> {
     }
 
     fn check_header(&mut self, slot: SlotId, claim: Claim, bytes: &[u8]) {
+        let store_id = self.inspection.store_id;
+        let is_claimed = |header: &SegmentHeader| {
+            store_id.is_some_and(|store_id| header.is_of(store_id, claim.segment, slot, claim.head))
+        };
         match SegmentHeader::decode(bytes) {
             Err(SegmentHeaderFault::TooShort) if (bytes.len() as u32) < claim.end => {
                 self.stop(slot, claim, 0, FILE_ENDS.into());
             }
-            Ok(header)
-                if (Some(header.store_id), header.segment, header.slot, header.head)
-                    == (self.inspection.store_id, claim.segment, slot, claim.head) =>
-            {
-                self.prove(&header.stable);
-            }
+            Ok(header) if is_claimed(&header) => self.prove(&header.stable),
             Ok(_) => {
                 let reason = "the segment header is of another segment than the one that is claimed";
                 self.stop(slot, claim, 0, reason.into());
@@ -271,9 +270,7 @@ impl<'a> Surveyor<'a> {
     }
 
     fn prove(&mut self, stable: &HeadLsns) {
-        for (proven, stable) in self.proven.iter_mut().zip(stable) {
-            *proven = (*proven).max(*stable);
-        }
+        raise(&mut self.proven, stable);
     }
 
     fn record(&mut self, claim: Claim, offset: u32, record: &Record<'_>) {

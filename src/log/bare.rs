@@ -1,5 +1,8 @@
 //! The log on its own: a write-ahead log for users who need no pages.
 
+#[cfg(all(test, not(loom)))]
+mod tests;
+
 use std::fmt;
 use std::sync::Arc;
 
@@ -178,7 +181,8 @@ impl Log {
     /// ```
     ///
     /// # Errors
-    /// [`Error::BatchOpen`] if this thread has one open already; a batch of another thread is waited for.
+    /// [`Error::BatchOpen`] if this thread has one open already; a batch of another thread is waited for. Otherwise as
+    /// [`reserve`](Self::reserve).
     pub fn pin_log(&self) -> Result<Batch<'_>> {
         Batch::begin(&self.core)
     }
@@ -201,7 +205,7 @@ impl Log {
     /// # Errors
     /// [`Error::ReservationOpen`] if the calling thread holds a reservation and the LSN is not stable yet, and
     /// [`Error::BatchOpen`] if it lies in the thread's own batch: it would wait for itself; an I/O error, which also poisons
-    /// the log.
+    /// the log; [`Error::Poisoned`] by an earlier one, [`Error::ReadOnly`], [`Error::Closed`].
     pub fn make_stable(&self, lsn: Lsn) -> Result<()> {
         self.core.gate().admit_flush()?;
         let bound = Lsn(lsn.0.saturating_add(1)).min(self.core.tail());
@@ -318,7 +322,7 @@ impl Log {
     ///
     /// # Errors
     /// [`Error::Truncated`] if the log was cut off behind it, [`Error::ReservationOpen`] if this thread holds a reservation,
-    /// which may keep it from being written, [`Error::Corruption`], [`Error::Io`].
+    /// which may keep it from being written, [`Error::Closed`], [`Error::Corruption`], [`Error::Io`].
     pub fn read(&self, location: Location) -> Result<Option<Vec<u8>>> {
         self.core.gate().admit_read()?;
         let Location { slot, lsn, length } = location;
@@ -350,7 +354,8 @@ impl Log {
     }
 
     /// Iterates over the completed entries from `lsn` on, in the order of their LSNs, up to what can be written to the
-    /// file at this moment. What lies behind an open reservation is not seen. An error is an item, not the end.
+    /// file at this moment. What lies behind an open reservation is not seen. An error in reading is an item, the last one, behind the entries
+    /// before it.
     ///
     /// ```
     #[doc = include_str!("../docs/bare_log.txt")]
@@ -365,7 +370,9 @@ impl Log {
     /// ```
     ///
     /// # Errors
-    /// [`Error::Truncated`] if the log does not reach back to `lsn`.
+    /// [`Error::Truncated`] if the log does not reach back to `lsn`, [`Error::Closed`], and an I/O error in writing out what is in buffers, which
+    /// poisons the log. Items are [`Error::Corruption`], [`Error::Io`], or [`Error::Truncated`] if the log was cut off behind
+    /// what is read next.
     pub fn iter_from(&self, lsn: Lsn) -> Result<LogIter<'_>> {
         self.core.gate().admit_read()?;
         self.check_reaches(lsn)?;
@@ -391,7 +398,7 @@ impl Log {
     /// ```
     ///
     /// # Errors
-    /// An I/O error, which poisons the log.
+    /// An I/O error, which poisons the log; [`Error::Poisoned`] by an earlier one, [`Error::ReadOnly`], [`Error::Closed`].
     pub fn truncate_before(&self, lsn: Lsn) -> Result<()> {
         self.core.gate().admit_flush()?;
         let _one_at_a_time = self.truncation.lock();
@@ -502,82 +509,5 @@ impl Drop for Log {
         if let Err(error) = self.close() {
             ::log::error!("closing {}: {error}", self.core.log_path());
         }
-    }
-}
-
-#[cfg(all(test, not(loom)))]
-mod tests {
-    use std::sync::Arc;
-    use std::thread;
-
-    use super::super::claim::Claim;
-    use super::Log;
-    use crate::config::Config;
-    use crate::error::Error;
-    use crate::format::{Payload, RecordKind};
-    use crate::ids::HeadId;
-    use crate::log::Privilege;
-    use crate::storage::MemoryStorage;
-
-    fn open(storage: &Arc<MemoryStorage>) -> Log {
-        Log::open(Config::with_storage(storage.clone()).segment_size(4096).io_buffer_size(1024)).unwrap()
-    }
-
-    /// A flush used to ask once how far it has to go. If a batch had reserved its begin below that, and registered it later,
-    /// the flush went round and round, with a sync each time, and did not end when the batch was sealed.
-    #[test]
-    fn a_flush_that_overtakes_the_registration_of_a_batch_ends_with_the_batch() {
-        let log = open(&Arc::new(MemoryStorage::new()));
-        let core = &*log.core;
-        core.batches().take(|| Ok(())).unwrap();
-        let reserve =
-            |kind: &RecordKind| core.reserve(HeadId::FRESH, Privilege::Reserve, kind, Payload::NONE).unwrap();
-        let begin = reserve(&RecordKind::BatchBegin);
-        let lsn = begin.lsn();
-        thread::scope(|scope| {
-            let flush = scope.spawn(|| log.flush());
-            // The flush has sealed the buffer, and waits for the begin to be released.
-            while !core.ring(HeadId::FRESH).is_sealed() {
-                thread::yield_now();
-            }
-            core.batches().begun(lsn, || begin.complete_dead());
-            while log.counts().syncs == 0 {
-                thread::yield_now();
-            }
-            log.append(b"in the batch").unwrap();
-            let end = reserve(&RecordKind::BatchEnd { begin: lsn });
-            core.batches().ended(end.end(), || end.complete_dead());
-            flush.join().unwrap().unwrap();
-        });
-        assert!(log.stable_lsn() > lsn);
-        assert!(log.counts().syncs <= 3, "{:?}", log.counts());
-    }
-
-    /// A thread that had passed the gate before the log was closed used to go on writing, into what the next one to open
-    /// the log had taken for free.
-    #[test]
-    fn a_writer_that_was_past_the_gate_writes_nothing_after_the_close() {
-        let storage = Arc::new(MemoryStorage::new());
-        let log = open(&storage);
-        log.append(&[1; 100]).unwrap();
-        log.close().unwrap();
-        let next = open(&storage);
-        (0..200).for_each(|_| _ = next.append(&[2; 100]).unwrap());
-        next.flush().unwrap();
-        // As `append` does behind the gate.
-        let late = || {
-            log.core.reserve(
-                HeadId::FRESH,
-                Privilege::Ordinary,
-                &RecordKind::Entry,
-                Payload::plain(&[3; 100]),
-            )
-        };
-        let refused = (0..100).find_map(|_| late().map(Claim::complete).err());
-        assert!(matches!(refused, Some(Error::Closed)), "{refused:?}");
-        let entries = next.iter_from(next.first_lsn()).unwrap();
-        let payloads: Vec<Vec<u8>> = entries.map(|entry| entry.unwrap().payload).collect();
-        assert_eq!(payloads.len(), 201);
-        assert!(payloads[1..].iter().all(|payload| *payload == [2; 100]));
     }
 }

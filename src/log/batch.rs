@@ -38,12 +38,16 @@ pub(crate) struct Span {
     pub(crate) end: Option<Lsn>,
 }
 
+impl Span {
+    /// Whether what ends there ends within the batch.
+    fn is_cut_at(&self, bound: Lsn) -> bool {
+        self.begin < bound && self.end.is_none_or(|end| end > bound)
+    }
+}
+
 /// How far the log is stable if everything below `written` is on disk: not into a batch whose end is not.
 pub(crate) fn stable_point(written: Lsn, spans: impl IntoIterator<Item = Span>) -> Lsn {
-    spans
-        .into_iter()
-        .find(|span| span.begin < written && span.end.is_none_or(|end| end > written))
-        .map_or(written, |span| span.begin)
+    spans.into_iter().find(|span| span.is_cut_at(written)).map_or(written, |span| span.begin)
 }
 
 #[derive(Debug, Default)]
@@ -180,13 +184,12 @@ impl Batches {
     /// As [`cover`](Self::cover), but if that would be to wait, how far one gets without: up to the begin of the batch that is open.
     pub(crate) fn reachable(&self, bound: Lsn) -> Lsn {
         let state = self.state.lock();
-        let inside = |span: &&Span| span.begin < bound && span.end.is_none_or(|end| end > bound);
-        state.spans.iter().find(inside).map_or(bound, |span| span.end.unwrap_or(span.begin))
+        let cut = state.spans.iter().find(|span| span.is_cut_at(bound));
+        cut.map_or(bound, |span| span.end.unwrap_or(span.begin))
     }
 
     fn covered(&self, state: &State, bound: Lsn) -> Result<Option<Lsn>> {
-        let inside = |span: &&Span| span.begin < bound && span.end.is_none_or(|end| end > bound);
-        match state.spans.iter().find(inside) {
+        match state.spans.iter().find(|span| span.is_cut_at(bound)) {
             None => Ok(Some(bound)),
             Some(Span { end: Some(end), .. }) => Ok(Some(*end)),
             Some(Span { end: None, .. }) if self.is_own() => Err(Error::BatchOpen),

@@ -1,7 +1,7 @@
 //! Copying what is stable of a log that is in use: a moment of it, segment by segment.
 //!
 //! - **(A) The cut.** Under the lock of the supply the stable LSNs of all heads are read, all of one moment, and the segments are
-//!   held that are not free. With `hold`, B, these have all records that are live as of the cut. A record below the relocated
+//!   held that are not free. With `hold`, B, these have all records that are live as of the cut. A record below a relocated
 //!   head's cut was copied from what was stable in the fresh head before; so the copies say nothing that the fresh head's cut
 //!   does not.
 //! - **(B) What lies below the cut does not change.** Its bytes were written before they were called stable, and none is written
@@ -109,13 +109,10 @@ impl LogCore {
     /// The header of a segment, from its first bytes.
     pub(super) fn check_header(&self, segment: SegmentInUse, bytes: &[u8]) -> Result<SegmentHeader> {
         let reason = match SegmentHeader::decode(bytes).map_err(SegmentHeaderFault::reason) {
-            Ok(header) => {
-                let named = (header.store_id, header.segment, header.slot, header.head);
-                if named == (self.store_id(), segment.segment, segment.slot, segment.head) {
-                    return Ok(header);
-                }
-                "is of another segment"
+            Ok(header) if header.is_of(self.store_id(), segment.segment, segment.slot, segment.head) => {
+                return Ok(header);
             }
+            Ok(_) => "is of another segment",
             Err(reason) => reason,
         };
         Err(self.damage_in(segment, 0, format!("the segment header {reason}")))

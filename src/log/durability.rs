@@ -85,9 +85,8 @@ pub(crate) struct Leader<'a>(&'a Durability);
 
 impl Durability {
     pub(crate) fn new(stable: &HeadLsns) -> Self {
-        let cell = |head: usize| AtomicU64::new(stable.get(head).map_or(0, |lsn| lsn.0));
         Self {
-            stable: std::array::from_fn(cell),
+            stable: stable.map(|lsn| AtomicU64::new(lsn.0)),
             state: Mutex::new(State::default()),
             changed: Condvar::new(),
             asked: Condvar::new(),
@@ -102,11 +101,7 @@ impl Durability {
 
     /// The stable LSN of every head.
     pub(crate) fn all_stable(&self) -> HeadLsns {
-        let mut lsns = HeadLsns::default();
-        for (lsn, cell) in lsns.iter_mut().zip(&self.stable) {
-            *lsn = Lsn(cell.load(Ordering::Acquire));
-        }
-        lsns
+        self.stable.each_ref().map(|cell| Lsn(cell.load(Ordering::Acquire)))
     }
 
     /// The stable LSNs of all heads at one moment: no record below one of them says of another head that it was stable further.

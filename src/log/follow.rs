@@ -84,7 +84,8 @@ impl Log {
     /// ```
     ///
     /// # Errors
-    /// [`Truncated`](crate::Error::Truncated) if the log does not reach back to `lsn`; [`Closed`](crate::Error::Closed); [`Io`](crate::Error::Io).
+    /// [`Truncated`](crate::Error::Truncated) if the log does not reach back to `lsn`; [`Closed`](crate::Error::Closed); [`Io`](crate::Error::Io);
+    /// [`Corruption`](crate::Error::Corruption).
     pub fn follow(&self, lsn: Lsn) -> Result<LogFollower<'_>> {
         self.check_reaches(lsn.min(self.stable_lsn()))?;
         Ok(LogFollower { log: self, trail: Trail::new(self.core(), lsn, 0)? })

@@ -4,8 +4,9 @@ use std::collections::VecDeque;
 use std::fmt;
 
 use super::core::LogCore;
+use super::hold::SegmentInUse;
 use super::scan::Records;
-use crate::error::{Corruption, Error, Result};
+use crate::error::{Error, Result};
 use crate::format::{RecordKind, SegmentHeader};
 use crate::ids::{HeadId, Lsn, SegmentId, SlotId};
 use crate::location::{Location, Place};
@@ -33,7 +34,7 @@ pub struct LogEntry {
     pub payload: Vec<u8>,
 }
 
-/// Entries in the order of their LSNs; see [`Log::iter_from`](crate::Log::iter_from). Ends after an error.
+/// Entries in the order of their LSNs; see [`Log::iter_from`](crate::Log::iter_from). An error is the last item.
 ///
 /// ```
 #[doc = include_str!("../docs/bare_log.txt")]
@@ -54,6 +55,8 @@ pub struct LogIter<'a> {
     end: Lsn,
     segments: VecDeque<(SegmentId, SlotId)>,
     entries: VecDeque<LogEntry>,
+    /// What comes behind these entries, and is the end.
+    error: Option<Error>,
 }
 
 impl fmt::Debug for LogIter<'_> {
@@ -84,7 +87,7 @@ impl<'a> LogIter<'a> {
             })
             .collect();
         segments.sort_unstable();
-        Self { core, from, end, segments: segments.into(), entries: VecDeque::new() }
+        Self { core, from, end, segments: segments.into(), entries: VecDeque::new(), error: None }
     }
 
     /// Reads all entries of one segment.
@@ -94,8 +97,9 @@ impl<'a> LogIter<'a> {
         let accountant = self.core.accountant();
         let own_end =
             if accountant.state(slot) == SegmentState::Sealed { accountant.end(slot) } else { self.end };
-        let length = own_end.min(self.end).0.saturating_sub(base.0).min(geometry.segment_size().into());
         // At most a segment.
+        let length =
+            own_end.min(self.end).0.saturating_sub(base.0).min(geometry.segment_size().into()) as u32;
         let mut bytes = vec![0; length as usize];
         let read = self.core.read_slot(Place::new(slot, 0), &mut bytes);
         if accountant.segment(slot) != segment || !is_in_use(accountant.state(slot)) {
@@ -103,11 +107,11 @@ impl<'a> LogIter<'a> {
             return Err(Error::Truncated { first: geometry.base(SegmentId(segment.0 + 1)) });
         }
         read?;
-        let header = SegmentHeader::LENGTH as u32;
-        for item in Records::new(&bytes, self.core.seed(), segment, header) {
+        let found = SegmentInUse { slot, segment, head: HeadId::FRESH, length };
+        let mut records = Records::new(&bytes, self.core.seed(), segment, SegmentHeader::LENGTH as u32);
+        while let Some(item) = records.next() {
             let (offset, record) = item.map_err(|fault| {
-                let reason = format!("a record {}", fault.reason());
-                Corruption::new(self.core.log_path(), reason).at_lsn(base)
+                self.core.damage_in(found, records.offset(), format!("the record {}", fault.reason()))
             })?;
             let lsn = geometry.lsn(segment, offset);
             if record.kind == RecordKind::Entry && lsn >= self.from {
@@ -127,11 +131,13 @@ impl Iterator for LogIter<'_> {
             if let Some(entry) = self.entries.pop_front() {
                 return Some(Ok(entry));
             }
+            if let Some(error) = self.error.take() {
+                return Some(Err(error));
+            }
             let (segment, slot) = self.segments.pop_front()?;
             if let Err(error) = self.load(segment, slot) {
                 self.segments.clear();
-                self.entries.clear();
-                return Some(Err(error));
+                self.error = Some(error);
             }
         }
     }

@@ -2,8 +2,9 @@
 //!
 //! An append is one write (both copies of the entry) and one sync, under a lock, so at most one entry is ever un-synced. It
 //! mostly goes to room that was made, and synced, with the file: if the file grew, its sync would commit the file system's
-//! journal, and with it wait for whatever was just written to the log. When the room is used up, the file is written anew beside the old one and renamed over it; the directory
-//! is synced before the next append, for an append to a file whose rename is undone by a power cut would be lost.
+//! journal, and with it wait for whatever was just written to the log. When the room is used up, the file is written anew
+//! beside the old one and renamed over it; the directory is synced before the next append, for an append to a file whose
+//! rename is undone by a power cut would be lost.
 //!
 //! A full disk must not stop what makes space, and that needs entries too. So
 //!
@@ -11,7 +12,7 @@
 //!   nothing is lost by it. A reader takes the zeros for room.
 //! * the file that the manifest is next written to is there beforehand, with its space. So it can always be written anew,
 //!   which makes room for more entries, also when a full disk is opened.
-
+//!
 //! # Disks that damage whole blocks
 //!
 //! With [`Config::torn_block_size`](crate::Config::torn_block_size) nothing may be written into a block that holds what is durable. Then no entry

@@ -11,7 +11,8 @@ use crate::location::Location;
 use crate::sync::thread_local;
 
 thread_local! {
-    /// The reservations that this thread holds: which log, and where they begin.
+    /// The reservations that this thread holds: which log, and where they begin. A thread that is being torn down may have lost its list;
+    /// what it does then is not on any.
     static HELD: RefCell<Vec<(usize, Lsn)>> = const { RefCell::new(Vec::new()) };
 }
 
@@ -26,9 +27,9 @@ fn identity(core: &LogCore) -> usize {
 /// it; and the leader or the writer that the caller would have to wait for may itself be waiting for it.
 pub(crate) fn refuse_holder(core: &LogCore) -> Result<()> {
     let identity = identity(core);
-    let oldest =
-        HELD.with(|held| held.borrow().iter().filter(|(log, _)| *log == identity).map(|(_, lsn)| *lsn).min());
-    oldest.map_or(Ok(()), |lsn| Err(Error::ReservationOpen { lsn }))
+    let oldest = HELD
+        .try_with(|held| held.borrow().iter().filter(|(log, _)| *log == identity).map(|(_, lsn)| *lsn).min());
+    oldest.ok().flatten().map_or(Ok(()), |lsn| Err(Error::ReservationOpen { lsn }))
 }
 
 /// A place in the log that is filled but not yet part of it.
@@ -39,10 +40,9 @@ pub(crate) fn refuse_holder(core: &LogCore) -> Result<()> {
 /// stable meanwhile, and nobody can make stable what lies behind one before it is finished.
 ///
 /// ```
-/// # use std::sync::Arc;
-/// # use pagelog::{Config, Log, MemoryStorage};
+#[doc = include_str!("../docs/bare_log.txt")]
 /// # fn main() -> pagelog::Result<()> {
-/// # let log = Log::open(Config::with_storage(Arc::new(MemoryStorage::new())))?;
+/// # let log = open()?;
 /// let (kept, withdrawn) = (log.reserve(b"kept")?, log.reserve(b"withdrawn")?);
 /// assert!(kept.lsn() < withdrawn.lsn());
 /// let (location, gone) = (kept.location(), withdrawn.location());
@@ -68,7 +68,7 @@ pub struct Reservation<'a> {
 impl<'a> Reservation<'a> {
     pub(crate) fn new(core: &'a LogCore, claim: Claim<'a>) -> Self {
         let location = Location { slot: claim.place().slot, lsn: claim.lsn(), length: claim.length() };
-        HELD.with(|held| held.borrow_mut().push((identity(core), location.lsn)));
+        let _ = HELD.try_with(|held| held.borrow_mut().push((identity(core), location.lsn)));
         Self { claim: Some(claim), core, location, not_send: PhantomData }
     }
 
@@ -124,7 +124,7 @@ impl Drop for Reservation<'_> {
     fn drop(&mut self) {
         drop(self.claim.take());
         let mine = (identity(self.core), self.location.lsn);
-        HELD.with(|held| {
+        let _ = HELD.try_with(|held| {
             let mut held = held.borrow_mut();
             if let Some(at) = held.iter().rposition(|entry| *entry == mine) {
                 held.swap_remove(at);

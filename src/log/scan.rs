@@ -77,9 +77,7 @@ impl<'a> Records<'a> {
         // Segments are below 2^26 bytes.
         self.offset as u32
     }
-}
 
-impl Records<'_> {
     /// Whether the walk has met the record that ends a segment.
     pub(crate) fn ended(&self) -> bool {
         self.ended

@@ -9,10 +9,9 @@ figures! {
     /// does is not counted: its counters stay at 0.
     ///
     /// ```
-    /// # use std::sync::Arc;
-    /// # use pagelog::{Config, Log, MemoryStorage};
+    #[doc = include_str!("../docs/bare_log.txt")]
     /// # fn main() -> pagelog::Result<()> {
-    /// let log = Log::open(Config::with_storage(Arc::new(MemoryStorage::new())))?;
+    /// # let log = open()?;
     /// let lsn = log.append(b"entry")?;
     /// assert!(log.stats().stable_lsn <= lsn);
     /// log.flush()?;

@@ -259,7 +259,7 @@ impl Trail {
     }
 
     /// The segments of the fresh head that are there, the oldest first.
-    fn segments(&self) -> impl Iterator<Item = SegmentInUse> + use<> {
+    fn segments(&self) -> impl DoubleEndedIterator<Item = SegmentInUse> + use<> {
         let mut segments: Vec<_> =
             self.core.segments_in_use().filter(|segment| segment.head == HeadId::FRESH).collect();
         segments.sort_unstable_by_key(|found| found.segment);
@@ -277,7 +277,7 @@ impl Trail {
     /// What is said when something is missing: where the log is whole from.
     #[cold]
     fn gap(&self) -> Error {
-        let newest_first: Vec<_> = self.segments().collect::<Vec<_>>().into_iter().rev().collect();
+        let newest_first: Vec<_> = self.segments().rev().collect();
         let mut first = self.core.durability().stable(HeadId::FRESH);
         for (at, segment) in newest_first.iter().enumerate() {
             first = first.min(self.core.geometry().base(segment.segment));

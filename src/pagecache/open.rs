@@ -56,7 +56,7 @@ impl Config {
     ///
     /// ```
     #[doc = include_str!("../docs/text_pages.txt")]
-    /// # let config = Config::with_storage(Arc::new(MemoryStorage::new()));
+    /// # let config = config();
     /// # let cache: PageCache<Text> = config.clone().open()?;
     /// # cache.allocate(Text("a page".into()))?;
     /// # cache.close()?;
@@ -102,8 +102,8 @@ impl Config {
     /// ```
     #[doc = include_str!("../docs/text_pages.txt")]
     #[doc = include_str!("../docs/damage.txt")]
+    /// # let new_place = config();
     /// # let config = damaged()?;
-    /// # let new_place = Config::with_storage(Arc::new(MemoryStorage::new()));
     /// use std::ops::ControlFlow;
     /// use pagelog::Doubtful;
     ///

@@ -24,7 +24,7 @@ impl<F: Fragment> PageCache<F> {
     ///
     /// ```
     #[doc = include_str!("../docs/text_pages.txt")]
-    /// # let cache: PageCache<Text> = Config::with_storage(Arc::new(MemoryStorage::new())).compression(3).open()?;
+    /// # let cache: PageCache<Text> = config().compression(3).open()?;
     /// let row = |n: u32| Text(format!("{{\"customer\": {n}, \"city\": \"Utrecht\", \"balance\": {}}}", n * n));
     /// for n in 0..2000 {
     ///     cache.allocate(row(n))?;

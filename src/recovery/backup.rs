@@ -1,9 +1,9 @@
 //! Hot backup: a copy of a running store that opens as a store.
 //!
 //! ```text
-//!  empty? ─► lock ─► note that it is unfinished ─► log: stable segments, sync ─► large values,
-//!  dictionaries, sync ─►
-//!  manifest (temp, sync, rename, sync) ─► note away
+//!  empty? ─► lock ─► note that it is unfinished ─► log: stable segments, sync ─► large values, dictionaries, sync
+//!                                                                                                          │
+//!                                              note away ◄─ manifest (temp, sync, rename, sync) ◄──────────┘
 //! ```
 //!
 //! - **(A) All that was done before the call is in it**, since it begins with a sync; but not a batch that is open. What others log

@@ -30,8 +30,9 @@ pub(crate) struct Census {
 /// What is known of a segment.
 #[derive(Clone, Copy, Debug)]
 struct Account {
-    /// Offsets below this can hold valid bytes, and are in the file; records begin below the head's tip.
+    /// Offsets below this can hold valid bytes, and are in the file.
     end: u64,
+    /// Where the head's tip is, from the segment's base: records begin below.
     begin_below: u64,
     live: u64,
 }

@@ -47,7 +47,7 @@ use super::replay::{Replay, Spot};
 use crate::error::{Corruption, Error, Result};
 use crate::format::{Claim, RecordKind, RecordSeed, SegmentHeader, SegmentHeaderFault, StoreId, record};
 use crate::geometry::Geometry;
-use crate::ids::{HeadId, HeadLsns, Lsn, SlotId};
+use crate::ids::{HeadId, HeadLsns, Lsn, SlotId, raise};
 use crate::log::Records;
 use crate::progress::Reporter;
 use crate::storage::StorageFile;
@@ -183,9 +183,7 @@ impl<'a, 't> HeadScan<'a, 't> {
     }
 
     fn prove(&mut self, stable: &HeadLsns) {
-        for (proven, stable) in self.proven.iter_mut().zip(stable) {
-            *proven = (*proven).max(*stable);
-        }
+        raise(&mut self.proven, stable);
     }
 
     /// Returns where the head's log ends, or ended being readable.
@@ -229,11 +227,7 @@ impl<'a, 't> HeadScan<'a, 't> {
 
     fn check_header(&mut self, (slot, claim): Claimed, bytes: &[u8]) -> Result<(), &'static str> {
         let header = SegmentHeader::decode(bytes).map_err(SegmentHeaderFault::reason)?;
-        let matches = header.store_id == self.scene.store_id
-            && header.segment == claim.segment
-            && header.slot == slot
-            && header.head == claim.head;
-        if !matches {
+        if !header.is_of(self.scene.store_id, claim.segment, slot, claim.head) {
             return Err("is in a segment whose header is of another segment");
         }
         self.prove(&header.stable);

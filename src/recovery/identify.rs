@@ -54,8 +54,7 @@ pub(crate) fn is_store(storage: &dyn Storage, leftovers: Leftovers) -> Result<bo
         return Ok(true);
     }
     if names.iter().any(|name| name == UNFINISHED_FILE) {
-        let reason = "a backup into it was not finished".into();
-        return Err(Error::NotAStore { path: storage.describe(""), reason });
+        return Err(unfinished(storage));
     }
     for name in names {
         let expected = match name.as_str() {
@@ -71,6 +70,11 @@ pub(crate) fn is_store(storage: &dyn Storage, leftovers: Leftovers) -> Result<bo
         }
     }
     Ok(false)
+}
+
+/// What is said of a directory in which a backup was interrupted.
+pub(super) fn unfinished(storage: &dyn Storage) -> Error {
+    Error::NotAStore { path: storage.describe(""), reason: "a backup into it was not finished".into() }
 }
 
 /// Fails unless the store was created as what it is opened as.

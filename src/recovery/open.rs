@@ -35,7 +35,7 @@ use crate::error::{Corruption, Error, Result};
 use crate::failpoints::failpoint;
 use crate::format::{ManifestState, RecordSeed, SegmentHeader, StoreId, StoreKind, decode_roots, record};
 use crate::geometry::Geometry;
-use crate::ids::{HeadId, HeadLsns, Lsn, PageId, SegmentId, SlotId, Version};
+use crate::ids::{HeadId, HeadLsns, Lsn, PageId, SegmentId, SlotId, Version, raise};
 use crate::location::Place;
 use crate::log::{Adding, LOG_FILE, LogCore, LogStart, ManifestFile, SupplyStart};
 use crate::pages::free_list::FreeList;
@@ -264,9 +264,7 @@ fn read_log(
     reporter: &mut Reporter<'_>,
 ) -> Result<Survey, Obstacle> {
     let mut proven = state.stable;
-    for (proven, end) in proven.iter_mut().zip(snapshot.ends) {
-        *proven = (*proven).max(end);
-    }
+    raise(&mut proven, &snapshot.ends);
     let scan = HeadScan::new(scene, proven, snapshot.starts, &mut replay, reporter);
     let found = scan.run(|head| state.chain(head))?;
     replay.settle()?;

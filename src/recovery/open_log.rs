@@ -41,7 +41,7 @@ impl Log {
     ///
     /// ```
     #[doc = include_str!("../docs/bare_log.txt")]
-    /// # let config = Config::with_storage(Arc::new(MemoryStorage::new()));
+    /// # let config = config();
     /// # let log = Log::open(config.clone())?;
     /// # log.append(b"entry")?;
     /// # log.close()?;

@@ -58,6 +58,7 @@ pub(crate) fn walk<'a>(
     }
     walked
 }
+
 /// What bytes that do not verify would be if their checksum were right. `None` unless they are as long as they say.
 pub(crate) fn seems_to_be(
     bytes: &[u8],

@@ -20,10 +20,9 @@ macro_rules! counters {
         /// What an instance did since it was opened.
         ///
         /// ```
-        /// # use std::sync::Arc;
-        /// # use pagelog::{Config, Log, MemoryStorage};
+        #[doc = include_str!("../docs/bare_log.txt")]
         /// # fn main() -> pagelog::Result<()> {
-        /// # let log = Log::open(Config::with_storage(Arc::new(MemoryStorage::new())))?;
+        /// # let log = open()?;
         /// log.append(b"first")?;
         /// log.append(b"second")?;
         /// log.flush()?;

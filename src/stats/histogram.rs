@@ -212,10 +212,10 @@ impl Histogram {
     /// 0.0 to 1.0 counts as the nearer of these, and NaN as 0.0.
     ///
     /// ```
-    /// # use std::sync::Arc;
-    /// # use pagelog::{Config, Histogram, Log, MemoryStorage};
+    #[doc = include_str!("../docs/bare_log.txt")]
+    /// # use pagelog::Histogram;
     /// # fn main() -> pagelog::Result<()> {
-    /// # let log = Log::open(Config::with_storage(Arc::new(MemoryStorage::new())))?;
+    /// # let log = open()?;
     /// for _ in 0..100 {
     ///     log.append(b"entry")?;
     ///     log.flush()?;
@@ -245,11 +245,10 @@ impl Histogram {
     /// up to 2³⁹; between two it is the answer for the lower one.
     ///
     /// ```
-    /// # use std::sync::Arc;
+    #[doc = include_str!("../docs/bare_log.txt")]
     /// # use std::time::Duration;
-    /// # use pagelog::{Config, Log, MemoryStorage};
     /// # fn main() -> pagelog::Result<()> {
-    /// # let log = Log::open(Config::with_storage(Arc::new(MemoryStorage::new())))?;
+    /// # let log = open()?;
     /// for _ in 0..100 {
     ///     log.append(b"entry")?;
     ///     log.flush()?;
@@ -276,10 +275,9 @@ impl Histogram {
     /// can be ends with the maximum.
     ///
     /// ```
-    /// # use std::sync::Arc;
-    /// # use pagelog::{Config, Log, MemoryStorage};
+    #[doc = include_str!("../docs/bare_log.txt")]
     /// # fn main() -> pagelog::Result<()> {
-    /// # let log = Log::open(Config::with_storage(Arc::new(MemoryStorage::new())))?;
+    /// # let log = open()?;
     /// for _ in 0..100 {
     ///     log.append(b"entry")?;
     ///     log.flush()?;
@@ -305,10 +303,8 @@ impl Histogram {
     /// Adds what is in another one, of another instance for example.
     ///
     /// ```
-    /// # use std::sync::Arc;
-    /// # use pagelog::{Config, Log, MemoryStorage};
+    #[doc = include_str!("../docs/bare_log.txt")]
     /// # fn main() -> pagelog::Result<()> {
-    /// # let open = || Log::open(Config::with_storage(Arc::new(MemoryStorage::new())));
     /// # let (orders, events) = (open()?, open()?);
     /// for log in [&orders, &events] {
     ///     log.append(b"entry")?;
@@ -330,10 +326,9 @@ impl Histogram {
     /// since may be it, and otherwise the end of the longest one's bucket.
     ///
     /// ```
-    /// # use std::sync::Arc;
-    /// # use pagelog::{Config, Log, MemoryStorage};
+    #[doc = include_str!("../docs/bare_log.txt")]
     /// # fn main() -> pagelog::Result<()> {
-    /// # let log = Log::open(Config::with_storage(Arc::new(MemoryStorage::new())))?;
+    /// # let log = open()?;
     /// log.append(b"before")?;
     /// log.flush()?;
     /// let before = log.stats().latencies.syncs;

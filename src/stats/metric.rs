@@ -10,10 +10,10 @@ use super::histogram::Histogram;
 /// The value of a [`Metric`], by its kind.
 ///
 /// ```
-/// # use std::sync::Arc;
-/// # use pagelog::{Config, Log, MemoryStorage, MetricValue};
+#[doc = include_str!("../docs/bare_log.txt")]
+/// # use pagelog::MetricValue;
 /// # fn main() -> pagelog::Result<()> {
-/// # let log = Log::open(Config::with_storage(Arc::new(MemoryStorage::new())))?;
+/// # let log = open()?;
 /// log.append(b"entry")?;
 /// log.flush()?;
 /// let stats = log.stats();
@@ -60,10 +60,10 @@ impl MetricValue<'_> {
 /// In what a [`Metric`] is measured, if it does not just count things.
 ///
 /// ```
-/// # use std::sync::Arc;
-/// # use pagelog::{Config, Log, MemoryStorage, Unit};
+#[doc = include_str!("../docs/bare_log.txt")]
+/// # use pagelog::Unit;
 /// # fn main() -> pagelog::Result<()> {
-/// # let log = Log::open(Config::with_storage(Arc::new(MemoryStorage::new())))?;
+/// # let log = open()?;
 /// let stats = log.stats();
 /// let metrics = stats.metrics();
 /// let unit = |name: &str| metrics.iter().find(|metric| metric.name == name).map(|metric| metric.unit);
@@ -172,10 +172,10 @@ macro_rules! figures {
             /// Every figure, with its name, its unit and what it is: counters, gauges, and histograms.
             ///
             /// ```
-            /// # use std::sync::Arc;
-            /// # use pagelog::{Config, Log, MemoryStorage, MetricValue};
+            #[doc = include_str!("../docs/bare_log.txt")]
+            /// # use pagelog::MetricValue;
             /// # fn main() -> pagelog::Result<()> {
-            /// # let log = Log::open(Config::with_storage(Arc::new(MemoryStorage::new())))?;
+            /// # let log = open()?;
             /// # log.append(b"entry")?;
             /// # log.flush()?;
             /// # let stats = log.stats();
@@ -203,10 +203,9 @@ macro_rules! figures {
             /// instance, see [`OpenMetrics`](crate::OpenMetrics).
             ///
             /// ```
-            /// # use std::sync::Arc;
-            /// # use pagelog::{Config, Log, MemoryStorage};
+            #[doc = include_str!("../docs/bare_log.txt")]
             /// # fn main() -> pagelog::Result<()> {
-            /// # let log = Log::open(Config::with_storage(Arc::new(MemoryStorage::new())))?;
+            /// # let log = open()?;
             /// # log.append(b"entry")?;
             /// # log.flush()?;
             /// # let stats = log.stats();

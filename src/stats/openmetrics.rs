@@ -91,10 +91,10 @@ impl OpenMetrics {
     /// Adds the figures of an instance, under labels that tell it from others. The value of a label may be any text.
     ///
     /// ```
-    /// # use std::sync::Arc;
-    /// # use pagelog::{Config, Error, Log, MemoryStorage, OpenMetrics};
+    #[doc = include_str!("../docs/bare_log.txt")]
+    /// # use pagelog::OpenMetrics;
     /// # fn main() -> pagelog::Result<()> {
-    /// # let log = Log::open(Config::with_storage(Arc::new(MemoryStorage::new())))?;
+    /// # let log = open()?;
     /// let mut text = OpenMetrics::new();
     /// text.add(&[("store", "the \"old\" one"), ("disk", "1")], &log.stats().metrics())?;
     /// assert!(text.to_string().contains(r#"pagelog_syncs_total{disk="1",store="the \"old\" one"} 0"#));

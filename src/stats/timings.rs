@@ -21,10 +21,9 @@ macro_rules! latencies {
         /// measured: a clock would cost as much.
         ///
         /// ```
-        /// # use std::sync::Arc;
-        /// # use pagelog::{Config, Log, MemoryStorage};
+        #[doc = include_str!("../docs/bare_log.txt")]
         /// # fn main() -> pagelog::Result<()> {
-        /// # let log = Log::open(Config::with_storage(Arc::new(MemoryStorage::new())))?;
+        /// # let log = open()?;
         /// let before = log.stats().latencies;
         /// log.append(b"entry")?;
         /// log.flush()?;
@@ -41,10 +40,9 @@ macro_rules! latencies {
             /// Adds those of another instance.
             ///
             /// ```
-            /// # use std::sync::Arc;
-            /// # use pagelog::{Config, Latencies, Log, MemoryStorage};
+            #[doc = include_str!("../docs/bare_log.txt")]
+            /// # use pagelog::Latencies;
             /// # fn main() -> pagelog::Result<()> {
-            /// # let open = || Log::open(Config::with_storage(Arc::new(MemoryStorage::new())));
             /// # let (orders, events) = (open()?, open()?);
             /// let mut all = Latencies::default();
             /// for log in [&orders, &events] {
@@ -63,10 +61,9 @@ macro_rules! latencies {
             /// What was recorded since `earlier`, which are those of the same instance: see [`Histogram::since`].
             ///
             /// ```
-            /// # use std::sync::Arc;
-            /// # use pagelog::{Config, Log, MemoryStorage};
+            #[doc = include_str!("../docs/bare_log.txt")]
             /// # fn main() -> pagelog::Result<()> {
-            /// # let log = Log::open(Config::with_storage(Arc::new(MemoryStorage::new())))?;
+            /// # let log = open()?;
             /// log.append(b"before")?;
             /// log.flush()?;
             /// let before = log.stats().latencies;

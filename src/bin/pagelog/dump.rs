@@ -140,11 +140,13 @@ pub fn records(options: &Options, filter: &Filter) -> Result<ExitCode> {
     for segment in in_order(&survey, filter, size) {
         let mut printed = Ok(());
         let visited = inspection.records(&survey, segment, |record, payload| {
-            if matches(filter, record) && filter.page_id.is_some() {
-                of_page.push((record.clone(), if filter.hex { payload.to_vec() } else { Vec::new() }));
-            } else if matches(filter, record) {
-                printed = print(&mut out, options, filter, listed == 0, record, payload);
-                listed += 1;
+            if matches(filter, record) {
+                if filter.page_id.is_some() {
+                    of_page.push((record.clone(), if filter.hex { payload.to_vec() } else { Vec::new() }));
+                } else {
+                    printed = print(&mut out, options, filter, listed == 0, record, payload);
+                    listed += 1;
+                }
             }
             if printed.is_ok() && out.is_read() { ControlFlow::Continue(()) } else { ControlFlow::Break(()) }
         });

@@ -357,8 +357,8 @@ impl LogCore {
         Ok(())
     }
 
-    /// Lets the segment that a head is in end, however much of it is left, and the fresh head begin the next one; the other
-    /// begins one when it needs it. What that takes is a record or two without meaning.
+    /// Lets the segment that a head is in end, however much of it is left, and the fresh head begin the next one; the others
+    /// begin one when they need it. What that takes is a record or two without meaning.
     pub(crate) fn leave_segment(&self, head: HeadId) -> Result<()> {
         let pass =
             || self.reserve(head, Privilege::Relocation, &RecordKind::Cancelled, Payload::NONE).map(drop);
@@ -453,20 +453,12 @@ impl LogCore {
 
     /// Up to where each head is in the file. Every reservation below has been completed, and installed before, or aborted.
     pub(crate) fn written(&self) -> HeadLsns {
-        let mut written = HeadLsns::default();
-        for (written, ring) in written.iter_mut().zip(&self.rings) {
-            *written = ring.written();
-        }
-        written
+        self.rings.each_ref().map(Ring::written)
     }
 
     /// Where each head's log ends now.
     pub(crate) fn tails(&self) -> HeadLsns {
-        let mut ends = HeadLsns::default();
-        for (end, ring) in ends.iter_mut().zip(&self.rings) {
-            *end = ring.tail();
-        }
-        ends
+        self.rings.each_ref().map(Ring::tail)
     }
 
     /// The end of an instance: nothing is written any more when this returns, by whichever thread was on its way.

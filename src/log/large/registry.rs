@@ -94,9 +94,9 @@ impl Registry {
 
     /// Puts the files aside whose killers are stable, until readers have moved on.
     pub(super) fn quarantine(&mut self, stable: Lsn, flag: impl FnOnce() -> Arc<AtomicBool>) {
-        let (matured, waiting) = self.dead.drain(..).partition(|(killer, _)| *killer <= stable);
+        let (matured, waiting): (Vec<_>, Vec<_>) =
+            self.dead.drain(..).partition(|(killer, _)| *killer <= stable);
         self.dead = waiting;
-        let matured: Vec<(Lsn, u64)> = matured;
         if !matured.is_empty() {
             self.quarantine.push_back((flag(), matured.into_iter().map(|(_, number)| number).collect()));
         }
@@ -141,8 +141,8 @@ impl Registry {
     }
 
     pub(super) fn presses(&self) -> bool {
-        let dead: u64 = self.figures.dead_bytes;
-        !self.dead.is_empty() && dead > DEAD_BYTES.max(self.figures.live_bytes / DEAD_SHARE)
+        !self.dead.is_empty()
+            && self.figures.dead_bytes > DEAD_BYTES.max(self.figures.live_bytes / DEAD_SHARE)
     }
 
     pub(super) fn hold(&mut self) {

@@ -84,6 +84,7 @@ pub(crate) struct Ring {
     geometry: Geometry,
     blocks: Blocks,
     buffer_size: u32,
+    /// With so many buffers in use, who needs one more waits for the oldest to be written, unless a writer holds that (E).
     nominal: i64,
     current: CachePadded<AtomicU64>,
     registry: Registry,
@@ -119,11 +120,10 @@ impl Ring {
         let index = registry.allocate(state).unwrap_or(0);
         let first = BufferRef { index, incarnation: 1 };
         if let Some(buffer) = registry.get(index) {
-            let (slot, start) = (SlotId(0), 0);
             buffer.prepare(Stretch {
-                slot,
+                slot: SlotId(0),
                 segment: last,
-                start,
+                start: 0,
                 overhead: 0,
                 capacity: 0,
                 previous_end: tip,

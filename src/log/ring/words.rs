@@ -1,6 +1,7 @@
 //! The words by which buffers and segments are named in atomics.
 
 use crate::ids::{SegmentId, SlotId};
+use crate::location::Place;
 use crate::log::buffer_state::INCARNATION_BITS;
 
 /// How many bits the number of a buffer has.
@@ -62,19 +63,25 @@ pub(crate) struct Armed {
 }
 
 impl Armed {
+    const SLOT_BITS: u32 = Place::SLOT_LIMIT.ilog2();
+
     pub(super) const fn pack(self) -> u64 {
-        (self.segment.0 << 24) | self.slot.0 as u64
+        (self.segment.0 << Self::SLOT_BITS) | self.slot.0 as u64
     }
 
     pub(super) const fn unpack(word: u64) -> Self {
-        Self { slot: SlotId((word & 0xFF_FFFF) as u32), segment: SegmentId(word >> 24) }
+        let slot = SlotId((word & ((1 << Self::SLOT_BITS) - 1)) as u32);
+        Self { slot, segment: SegmentId(word >> Self::SLOT_BITS) }
     }
 }
+
+const _: () = assert!(Armed::SLOT_BITS + SegmentId::LIMIT.ilog2() == 64);
 
 #[cfg(all(test, not(loom)))]
 mod tests {
     use super::{Armed, BufferRef, Link};
     use crate::ids::{SegmentId, SlotId};
+    use crate::location::Place;
 
     #[test]
     fn references_and_links_survive_packing_at_both_ends() {
@@ -93,8 +100,8 @@ mod tests {
 
     #[test]
     fn an_armed_segment_survives_packing() {
-        for slot in [0, (1 << 24) - 1] {
-            for segment in [1, (1 << 40) - 1] {
+        for slot in [0, Place::SLOT_LIMIT - 1] {
+            for segment in [1, SegmentId::LIMIT - 1] {
                 let armed = Armed { slot: SlotId(slot), segment: SegmentId(segment) };
                 assert_eq!(Armed::unpack(armed.pack()), armed);
             }

@@ -56,7 +56,7 @@ const KINDS: &[(&str, &str)] = &[
     ("src/pages/arrivals.rs", "announcements"),
     ("src/pages/evict", "announcements"),
     ("src/pages/spare.rs", "spare memory"),
-    ("src/pages/slabs.rs", "spare memory"),
+    ("src/pages/slabs/", "spare memory"),
     ("src/pages/table.rs", "page table"),
     ("src/pages/", "page"),
     ("src/pagecache/gc.rs", "collector"),

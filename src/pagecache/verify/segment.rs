@@ -60,14 +60,10 @@ impl<F: Fragment> Verification<'_, F> {
     fn check_header(&mut self, segment: SegmentInUse, bytes: &[u8]) {
         let core = &self.inner.core;
         let reason = match SegmentHeader::decode(bytes).map_err(SegmentHeaderFault::reason) {
-            Ok(header) => {
-                let named = (header.store_id, header.segment, header.slot, header.head);
-                let claimed = (core.store_id(), segment.segment, segment.slot, segment.head);
-                if named == claimed {
-                    return;
-                }
-                "is of another segment than the one that is claimed"
+            Ok(header) if header.is_of(core.store_id(), segment.segment, segment.slot, segment.head) => {
+                return;
             }
+            Ok(_) => "is of another segment than the one that is claimed",
             Err(reason) => reason,
         };
         self.fault(self.corruption(segment, 0, format!("the segment header {reason}")));

@@ -65,7 +65,7 @@ use super::census;
 use super::checks::check_dictionaries;
 use super::facts::{Facts, facts};
 use super::headers::LogBytes;
-use super::identify::{UNFINISHED_FILE, check_kind, read_file};
+use super::identify::{UNFINISHED_FILE, check_kind, read_file, unfinished};
 use super::open::{Recovered, Survey, check_options, lock, open_scene, resume};
 use super::replay::{Obstacle, Replay};
 use super::snapshot_file::{self, Loaded, read_blocks, read_index};
@@ -75,7 +75,7 @@ use crate::format::{
     Claim, LargeName, LargePointer, ManifestState, RangePages, StoreId, StoreKind, damaged_copies,
     read_manifest, snapshot_name,
 };
-use crate::ids::{HeadId, HeadLsns, PageId, SegmentId, SlotId, Version};
+use crate::ids::{HeadId, HeadLsns, PageId, SegmentId, SlotId, Version, raise};
 use crate::log::{LOG_FILE, LargeValues, MANIFEST_FILE};
 use crate::stats::Counters;
 use crate::storage::{Access, Storage};
@@ -104,9 +104,7 @@ pub(crate) fn rescue(config: &Config, doubtful: Doubtful) -> Result<(Recovered, 
     let scene = open_scene(config, &state)?;
     let (witness, ends) = find_witness(storage, state.store_id, &mut findings.faults)?;
     let mut proven = state.stable;
-    for (proven, end) in proven.iter_mut().zip(ends) {
-        *proven = (*proven).max(end);
-    }
+    raise(&mut proven, &ends);
     let pages = Pages::new(state.voided(), Replay::limit(scene.file_length));
     let scanned = Scan::new(&scene, &state, proven, pages, &mut findings).run();
     let Scanned { tips, mut pages, large, threshold } = scanned;
@@ -146,8 +144,7 @@ fn ground(config: &Config, findings: &mut Findings) -> Result<ManifestState> {
     let names = storage.list().map_err(|error| Error::io("list", storage.describe(""), error))?;
     let has = |wanted: &str| names.iter().any(|name| name == wanted);
     if !has(MANIFEST_FILE) && has(UNFINISHED_FILE) {
-        let reason = "a backup into it was not finished".into();
-        return Err(Error::NotAStore { path: storage.describe(""), reason });
+        return Err(unfinished(storage));
     }
     let path = storage.describe(LOG_FILE);
     let opened = if has(LOG_FILE) { Some(storage.open(LOG_FILE, Access::Read)) } else { None };

@@ -14,7 +14,7 @@ use crate::format::{
     LargePointer, ManifestState, Record, RecordKind, RecordSeed, SegmentHeader, SegmentHeaderFault,
     SnapshotRecord, checksum, decode_roots,
 };
-use crate::ids::{HeadId, HeadLsns, Lsn, PageId, SegmentId, SlotId};
+use crate::ids::{HeadId, HeadLsns, Lsn, PageId, SegmentId, SlotId, raise};
 
 /// Where the disk does not hand out a whole segment, so many bytes are read at a time.
 const SECTOR: usize = 4096;
@@ -208,8 +208,7 @@ impl<'a> Scan<'a> {
 
     fn check_header(&mut self, (slot, claim): Claimed, bytes: &[u8]) -> Result<(), &'static str> {
         let header = SegmentHeader::decode(bytes).map_err(SegmentHeaderFault::reason)?;
-        let named = (header.store_id, header.segment, header.slot, header.head);
-        if named != (self.scene.store_id, claim.segment, slot, claim.head) {
+        if !header.is_of(self.scene.store_id, claim.segment, slot, claim.head) {
             return Err("is of another segment than the one that is claimed");
         }
         self.prove(&header.stable);
@@ -217,9 +216,7 @@ impl<'a> Scan<'a> {
     }
 
     fn prove(&mut self, stable: &HeadLsns) {
-        for (proven, stable) in self.proven.iter_mut().zip(stable) {
-            *proven = (*proven).max(*stable);
-        }
+        raise(&mut self.proven, stable);
     }
 
     fn stop(&mut self, head: HeadId, stop: Stop) {
