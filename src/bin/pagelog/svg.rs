@@ -73,7 +73,7 @@ impl Grid {
     /// Whether a row tells its offset: every fifth one and the last one do, where they do not touch.
     fn is_labelled(&self, row: usize) -> bool {
         let is_last = row + 1 == self.rows;
-        self.cell > 9.0 && (row % 5 == 0 || is_last && row % 5 > 1)
+        self.cell > 9.0 && (row.is_multiple_of(5) || is_last && row % 5 > 1)
     }
 }
 
