@@ -363,7 +363,8 @@ fn a_backup_that_fails_removes_the_directories_that_it_has_made_and_no_others() 
     cache.flush().unwrap();
     let place = tempfile::tempdir().unwrap();
     let (above, directory) = (place.path().join("above"), place.path().join("above/copy"));
-    let before: [(&str, fn(&Path, &Path)); 4] = [
+    type Make = fn(&Path, &Path);
+    let before: [(&str, Make); 4] = [
         ("nothing", |_, _| ()),
         ("what is above", |above, _| fs::create_dir(above).unwrap()),
         ("the directory", |_, directory| fs::create_dir_all(directory).unwrap()),
