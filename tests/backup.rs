@@ -1,17 +1,24 @@
 //! Hot backup: the copy is a store, holds exactly what was done below its LSN, and the original does not suffer.
 
 mod common;
+#[path = "support/observed.rs"]
+mod observed;
 
 use std::collections::BTreeMap;
 use std::ops::ControlFlow;
+use std::path::Path;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread;
 use std::time::Instant;
+use std::{fs, io};
 
 use common::{Bytes, Dice, alone, link, open, read, replace, tiny};
+use observed::{Observed, Observer};
 use pagelog::sim::SimStorage;
-use pagelog::{Cas, Config, Error, Log, Lsn, MemoryStorage, PageCache, PageId, Progress, Storage};
+use pagelog::{
+    Cas, Config, Error, FileStorage, Log, Lsn, MemoryStorage, PageCache, PageId, Progress, Storage,
+};
 
 const ON: fn(Progress) -> ControlFlow<()> = |_| ControlFlow::Continue(());
 
@@ -275,13 +282,13 @@ fn a_target_that_is_not_empty_is_refused_and_left_as_it_is() {
     let place = tempfile::tempdir().unwrap();
     let cache: PageCache<Bytes> = Config::new(place.path().join("data")).open().unwrap();
     let page = cache.allocate(Bytes(vec![1; 9])).unwrap();
-    std::fs::create_dir(place.path().join("full")).unwrap();
-    std::fs::write(place.path().join("full/letter"), b"dear reader").unwrap();
+    fs::create_dir(place.path().join("full")).unwrap();
+    fs::write(place.path().join("full/letter"), b"dear reader").unwrap();
     for inside in ["full", "data", "data/copy", "data/a/../b"] {
         let error = cache.backup_to(place.path().join(inside)).unwrap_err();
         assert!(matches!(error, Error::BackupTarget { .. }), "{inside}: {error}");
     }
-    assert_eq!(std::fs::read_dir(place.path().join("full")).unwrap().count(), 1);
+    assert_eq!(fs::read_dir(place.path().join("full")).unwrap().count(), 1);
     cache.backup_to(place.path().join("new/one")).unwrap();
     assert!(matches!(cache.backup_to(place.path().join("new/one")), Err(Error::BackupTarget { .. })));
     let copy: PageCache<Bytes> = Config::new(place.path().join("new/one")).open().unwrap();
@@ -305,7 +312,7 @@ fn a_full_target_a_cancellation_and_rot_are_errors_that_harm_nobody() {
         if told > 2 { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
     };
     assert!(matches!(cache.backup_to_storage(target.clone(), stop), Err(Error::Cancelled)));
-    assert_eq!(target.contents().into_keys().collect::<Vec<_>>(), ["LOCK"]);
+    assert!(target.contents().is_empty());
     let page = cache.allocate(Bytes(vec![5; 5])).unwrap();
     pages.insert(page.page_id, Some(vec![5; 5]));
     cache.flush().unwrap();
@@ -332,6 +339,84 @@ fn a_full_target_a_cancellation_and_rot_are_errors_that_harm_nobody() {
     };
     assert!(backups_of_rot.any(is_found));
     assert!(cache.verify().unwrap().is_sound());
+}
+
+/// Lets so many bytes be written.
+#[derive(Debug)]
+struct Room(AtomicU64);
+
+impl Observer for Room {
+    fn before_write(&self, _: &str, bytes: &[u8], _: u64) -> io::Result<()> {
+        let is_enough = |left: u64| left.checked_sub(bytes.len() as u64);
+        let taken = self.0.fetch_update(Ordering::Relaxed, Ordering::Relaxed, is_enough);
+        taken.map(|_| ()).map_err(|_| io::ErrorKind::StorageFull.into())
+    }
+}
+
+/// It left the directory with an empty lock file in it.
+#[test]
+fn a_backup_that_fails_removes_the_directories_that_it_has_made_and_no_others() {
+    let _turn = alone();
+    let storage = Arc::new(SimStorage::new(1));
+    let cache = open(tiny(&storage));
+    fill(&cache);
+    cache.flush().unwrap();
+    let place = tempfile::tempdir().unwrap();
+    let (above, directory) = (place.path().join("above"), place.path().join("above/copy"));
+    type Make = fn(&Path, &Path);
+    let before: [(&str, Make); 4] = [
+        ("nothing", |_, _| ()),
+        ("what is above", |above, _| fs::create_dir(above).unwrap()),
+        ("the directory", |_, directory| fs::create_dir_all(directory).unwrap()),
+        ("a lock file", |_, directory| {
+            fs::create_dir_all(directory).unwrap();
+            fs::write(directory.join("LOCK"), "").unwrap();
+        }),
+    ];
+    for (there, make) in before {
+        for failure in ["cancelled", "full", "rotten"] {
+            make(&above, &directory);
+            let seen = [above.exists(), directory.exists(), directory.join("LOCK").exists()];
+            let room = if failure == "full" { 3000 } else { u64::MAX };
+            let target = Arc::new(Observed::new(FileStorage::new(&directory), Room(AtomicU64::new(room))));
+            let mut at = Vec::new();
+            if failure == "rotten" {
+                at.extend((300..storage.contents()["log"].len() as u64).step_by(100));
+            }
+            at.iter().for_each(|at| storage.flip_bit("log", *at, 1).unwrap());
+            let mut steps = 0;
+            let failed = cache.backup_to_storage(target, |_| {
+                steps += 1;
+                // When something is written.
+                let is_enough = failure == "cancelled" && steps > 2;
+                if is_enough { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
+            });
+            at.iter().for_each(|at| storage.flip_bit("log", *at, 1).unwrap());
+            let is_expected = match &failed {
+                Err(Error::Cancelled) => failure == "cancelled",
+                Err(Error::DiskFull { .. }) => failure == "full",
+                Err(Error::Corruption(_)) => failure == "rotten",
+                _ => false,
+            };
+            assert!(is_expected, "{failure}: {failed:?}");
+            let now = [above.exists(), directory.exists(), directory.join("LOCK").exists()];
+            assert_eq!(now, seen, "{failure}, and there was {there}");
+            if directory.exists() {
+                assert_eq!(fs::read_dir(&directory).unwrap().count(), usize::from(seen[2]));
+            }
+            // There is room for another one.
+            cache.backup_to(&directory).unwrap();
+            fs::remove_dir_all(&above).unwrap();
+        }
+    }
+    // Somebody else's file in a directory of ours keeps it.
+    let stop = |_: Progress| {
+        fs::write(above.join("letter"), b"dear reader").unwrap();
+        ControlFlow::Break(())
+    };
+    let failed = cache.backup_to_storage(Arc::new(FileStorage::new(&directory)), stop);
+    assert!(matches!(failed, Err(Error::Cancelled)));
+    assert!(above.join("letter").exists() && !directory.exists());
 }
 
 #[test]

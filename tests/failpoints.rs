@@ -32,7 +32,9 @@ fn config(disk: &SimStorage) -> Config {
     let config = Config::with_storage(Arc::new(disk.clone()) as Arc<dyn Storage>);
     let config = config.segment_size(1024).io_buffer_size(512).io_buffers(2).cache_capacity(4096);
     let config = config.snapshot_interval(4096).inline_limit(400);
-    if cfg!(feature = "compression") { config.compression(3) } else { config }
+    #[cfg(feature = "compression")]
+    let config = config.compression(3);
+    config
 }
 
 /// What is in a store.

@@ -47,11 +47,23 @@ fn every_option_has_its_test_here() {
         line.trim().strip_prefix("pub fn ")?.split_once("(mut self").map(|(name, _)| name)
     });
     let (mut count, here) = (0, include_str!("options.rs"));
+    let guide = include_str!("../src/docs/tuning.md");
     for option in options {
-        assert!(here.contains(&format!("fn {option}_")), "{option} has no test");
+        let is_its_test = |test: &&str| test.starts_with(&format!("fn {option}_"));
+        let body = here.split("#[test]\n").filter(is_its_test).collect::<String>();
+        assert!(!body.is_empty(), "{option} has no test");
+        // Not only a test of that name.
+        let sets_it = body.contains(&format!(".{option}("));
+        assert!(
+            sets_it && body.contains("assert"),
+            "no test of {option} sets it and looks at what that does"
+        );
+        let is_named = |line: &str| line.starts_with("**`") && line.contains(&format!("`{option}`"));
+        let is_told = guide.split_inclusive(['\n', '.']).any(|part| is_named(part.trim_start()));
+        assert!(is_told, "src/docs/tuning.md does not say what {option} is for");
         count += 1;
     }
-    assert!(count >= 12, "{count} options");
+    assert!(count >= 20, "{count} options");
 }
 
 #[test]

@@ -429,17 +429,23 @@ impl<'a> Surveyor<'a> {
             for (slot, claim) in chain(self.inspection, head).into_iter().rev() {
                 let Some((mut info, mut walked)) = self.segments.remove(&slot) else { continue };
                 if info.base >= tip {
-                    (info.records, info.written, info.state) = (0, 0, SegmentState::Claimed);
+                    info.state = if info.records > 0 { SegmentState::Void } else { SegmentState::Claimed };
+                    (info.records, info.written) = (0, 0);
+                } else if info.faults > 0 && info.written < SegmentHeader::LENGTH as u32 {
+                    info.state = SegmentState::Missing;
+                    is_newest = false;
                 } else {
                     if tip.0 < info.base.0 + u64::from(info.written) {
                         walked = self.count_again(&mut info, slot, claim, tip);
                     }
                     let is_open =
                         !walked.ended && claim.end - info.written.min(claim.end) >= MIN_LENGTH as u32;
-                    info.state = match (is_newest && is_open, info.live_bytes) {
+                    // What is damaged may have been live.
+                    let is_dead = info.live_bytes == 0 && info.faults == 0;
+                    info.state = match (is_newest && is_open, is_dead) {
                         (true, _) => SegmentState::Active,
-                        (false, 0) => SegmentState::Empty,
-                        (false, _) => SegmentState::Sealed,
+                        (false, true) => SegmentState::Empty,
+                        (false, false) => SegmentState::Sealed,
                     };
                     is_newest = false;
                 }

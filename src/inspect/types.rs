@@ -264,6 +264,10 @@ pub enum SegmentState {
     Sealed,
     /// Full once, and without live records now: it will be free.
     Empty,
+    /// Written, but behind the end of the log: an opening takes nothing of it.
+    Void,
+    /// It should be there, and nothing of it can be read: the file ends before it, or the system does not hand it out.
+    Missing,
 }
 
 impl fmt::Display for SegmentState {
@@ -274,6 +278,8 @@ impl fmt::Display for SegmentState {
             Self::Active => "active",
             Self::Sealed => "sealed",
             Self::Empty => "empty",
+            Self::Void => "void",
+            Self::Missing => "missing",
         })
     }
 }

@@ -70,7 +70,8 @@ impl<F: Fragment> PageCache<F> {
     /// [`BackupTarget`](Error::BackupTarget) if there is anything in the target, [`Locked`](Error::Locked) if somebody is at it;
     /// [`DiskFull`](Error::DiskFull) if it is full; [`Io`](Error::Io); [`Corruption`](Error::Corruption) if a record of the
     /// store is damaged; [`Cancelled`](Error::Cancelled); [`Closed`](Error::Closed). What was written is removed then, as far as
-    /// that goes. Except for a failed sync of its own log, the store is not harmed by any of these, and goes on.
+    /// that goes, and so are directories that were made for it; one that was there before stays, as empty as it was. Except for a failed
+    /// sync of its own log, the store is not harmed by any of these, and goes on.
     // By value, so that any back-end becomes a trait object by itself.
     #[expect(
         clippy::needless_pass_by_value,

@@ -68,7 +68,7 @@ impl Config {
     ///
     /// Options count as in opening; the segment size is the new store's own. Each page is as long as it was, so
     /// [`max_value_size`](Self::max_value_size) must allow for it. The store is durable, and closed, when this returns. If it is interrupted, what is
-    /// there is no store, and opening it says so; if it fails, what was written is removed as far as that goes.
+    /// there is no store, and opening it says so; if it fails, what was written is removed as far as that goes, and so are directories that were made for it.
     ///
     /// `progress` is told how far it is, in page ids; `Break` ends it.
     ///

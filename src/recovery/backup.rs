@@ -75,12 +75,11 @@ pub(crate) fn back_up(core: &LogCore, target: &Arc<dyn Storage>, tell: Tell<'_>)
     let began = Instant::now();
     core.gate().admit_read()?;
     let target = &with_backup_failpoints(Arc::clone(target));
-    let lock = take_place(target.as_ref())?;
+    let place = Place::take(target.as_ref())?;
     let copied = copy(core, target, tell);
-    if copied.is_err() {
-        clear(target.as_ref());
+    if copied.is_err() && clear(target.as_ref()) {
+        place.give_back(target.as_ref());
     }
-    drop(lock);
     Ok(BackupReport { duration: began.elapsed(), ..copied? })
 }
 
@@ -192,27 +191,61 @@ fn copy_dictionaries(source: &dyn Storage, target: &dyn Storage) -> Result<u64> 
     Ok(copied)
 }
 
-/// Makes sure that there is a directory, that it is empty, and that nobody else is at it.
-pub(super) fn take_place(target: &dyn Storage) -> Result<Box<dyn StorageLock>> {
-    refuse_unless_empty(target)?;
-    target.create_directory().map_err(|error| failed(target, "create", "", error))?;
-    let lock = target.lock(LOCK_FILE, Access::Write);
-    let lock = lock.map_err(|error| failed(target, "lock", LOCK_FILE, error))?;
-    let lock = lock.ok_or_else(|| Error::Locked { path: target.describe("") })?;
-    // Looked at again: until the lock was taken somebody else may have written.
-    refuse_unless_empty(target)?;
-    Ok(lock)
+/// A directory that is empty, and that nobody else is at.
+pub(super) struct Place {
+    lock: Box<dyn StorageLock>,
+    /// The lock file was there before.
+    had_lock: bool,
 }
 
-fn refuse_unless_empty(target: &dyn Storage) -> Result<()> {
+impl Place {
+    /// Makes the directory if there is none.
+    ///
+    /// # Errors
+    /// `BackupTarget` if there is anything in it, `Locked`, `Io`.
+    pub(super) fn take(target: &dyn Storage) -> Result<Self> {
+        let had_lock = refuse_unless_empty(target)?;
+        let made = target.create_directory().map_err(|error| failed(target, "create", "", error));
+        let lock = made.and_then(|()| lock(target)).inspect_err(|_| remove_new_directory(target))?;
+        // Looked at again: until the lock was taken somebody else may have written.
+        refuse_unless_empty(target)?;
+        Ok(Self { lock, had_lock })
+    }
+
+    /// Removes the lock file and the directories that were not there before. Whatever else was written has to be gone.
+    pub(super) fn give_back(self, target: &dyn Storage) {
+        if !self.had_lock
+            && let Err(error) = target.remove(LOCK_FILE)
+        {
+            ::log::warn!("{} stays: {error}", target.describe(LOCK_FILE));
+        }
+        drop(self.lock);
+        remove_new_directory(target);
+    }
+}
+
+fn lock(target: &dyn Storage) -> Result<Box<dyn StorageLock>> {
+    let lock = target.lock(LOCK_FILE, Access::Write);
+    let lock = lock.map_err(|error| failed(target, "lock", LOCK_FILE, error))?;
+    lock.ok_or_else(|| Error::Locked { path: target.describe("") })
+}
+
+fn remove_new_directory(target: &dyn Storage) {
+    if let Err(error) = target.remove_new_directory() {
+        ::log::warn!("{} stays: {error}", target.describe(""));
+    }
+}
+
+/// Returns whether there is a lock file, which is all that there may be.
+fn refuse_unless_empty(target: &dyn Storage) -> Result<bool> {
     let names = target.list().map_err(|error| failed(target, "list", "", error))?;
-    for name in names {
-        if name != LOCK_FILE || !is_empty(target, &name)? {
+    for name in &names {
+        if name != LOCK_FILE || !is_empty(target, name)? {
             let reason = format!("it is not empty: there is {name:?}");
             return Err(Error::BackupTarget { path: target.describe(""), reason });
         }
     }
-    Ok(())
+    Ok(!names.is_empty())
 }
 
 /// Says, durably, that what is about to come is no store yet (B).
@@ -222,8 +255,8 @@ pub(super) fn note_unfinished(target: &dyn Storage) -> Result<()> {
     sync_directory(target)
 }
 
-/// Removes what a backup that failed has written, as far as that goes; the note last (B).
-fn clear(target: &dyn Storage) {
+/// Removes what a backup that failed has written, the note last (B). Returns whether that went well.
+fn clear(target: &dyn Storage) -> bool {
     let found = target.list().unwrap_or_default();
     let is_ours = |name: &&str| dictionary_number(name).is_some() || LargeName::parse(name).is_some();
     let others = found.iter().map(String::as_str).filter(is_ours);
@@ -233,15 +266,18 @@ fn clear(target: &dyn Storage) {
         for name in names {
             match target.remove(name) {
                 Err(error) if error.kind() != io::ErrorKind::NotFound => {
-                    return ::log::warn!("a part of a backup stays in {}: {error}", target.describe(name));
+                    ::log::warn!("a part of a backup stays in {}: {error}", target.describe(name));
+                    return false;
                 }
                 _ => {}
             }
         }
         if let Err(error) = target.sync_directory() {
-            return ::log::warn!("a part of a backup stays in {}: {error}", target.describe(""));
+            ::log::warn!("a part of a backup stays in {}: {error}", target.describe(""));
+            return false;
         }
     }
+    true
 }
 
 pub(super) fn sync_directory(target: &dyn Storage) -> Result<()> {

@@ -2,11 +2,11 @@
 
 use std::sync::Arc;
 
-use super::backup::{failed, note_unfinished, sync_directory, take_place};
+use super::backup::{Place, failed, note_unfinished, sync_directory};
 use super::identify::{LOCK_FILE, UNFINISHED_FILE};
 use crate::error::Result;
 use crate::log::MANIFEST_FILE;
-use crate::storage::{Staged, Storage, StorageLock};
+use crate::storage::{Staged, Storage};
 
 /// The manifest's name until the store is complete.
 const STAGED_MANIFEST: &str = "MANIFEST.unfinished";
@@ -14,7 +14,7 @@ const STAGED_MANIFEST: &str = "MANIFEST.unfinished";
 /// A place that was empty and is taken. What is built there is no store before [`finish`](Self::finish).
 pub(crate) struct Building {
     storage: Arc<dyn Storage>,
-    _lock: Box<dyn StorageLock>,
+    place: Place,
 }
 
 impl Building {
@@ -23,10 +23,15 @@ impl Building {
     /// # Errors
     /// `BackupTarget` if there is anything in it, `Locked`, `Io`.
     pub(crate) fn begin(storage: &Arc<dyn Storage>) -> Result<Self> {
-        let lock = take_place(storage.as_ref())?;
-        let building = Self { storage: Arc::clone(storage), _lock: lock };
-        note_unfinished(storage.as_ref()).inspect_err(|_| building.clear())?;
-        Ok(building)
+        let place = Place::take(storage.as_ref())?;
+        let building = Self { storage: Arc::clone(storage), place };
+        match note_unfinished(storage.as_ref()) {
+            Ok(()) => Ok(building),
+            Err(error) => {
+                building.clear();
+                Err(error)
+            }
+        }
     }
 
     /// Where to build. It has the lock already.
@@ -44,8 +49,8 @@ impl Building {
         sync_directory(storage)
     }
 
-    /// Removes what was built, as far as that goes: the manifest first, the note last.
-    pub(crate) fn clear(&self) {
+    /// Removes what was built, as far as that goes: the manifest first, the note last. And the directory, if it was made for this.
+    pub(crate) fn clear(self) {
         let storage = self.storage.as_ref();
         let found = storage.list().unwrap_or_default();
         let rest = |name: &&String| ![LOCK_FILE, UNFINISHED_FILE, MANIFEST_FILE].contains(&name.as_str());
@@ -60,5 +65,6 @@ impl Building {
                 return ::log::warn!("{} is not empty again: {error}", storage.describe(""));
             }
         }
+        self.place.give_back(storage);
     }
 }

@@ -120,6 +120,11 @@ impl Storage for FailingStorage {
         self.storage.remove_directory()
     }
 
+    fn remove_new_directory(&self) -> io::Result<()> {
+        self.pass_directory("remove", "remove")?;
+        self.storage.remove_new_directory()
+    }
+
     fn describe(&self, name: &str) -> String {
         self.storage.describe(name)
     }

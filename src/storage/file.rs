@@ -21,6 +21,7 @@ use std::sync::Arc;
 
 use crate::storage::locks::NoLock;
 use crate::storage::{Access, Storage, StorageFile, StorageLock};
+use crate::sync::Mutex;
 
 /// A directory of the file system.
 ///
@@ -42,6 +43,8 @@ use crate::storage::{Access, Storage, StorageFile, StorageLock};
 #[derive(Clone, Debug)]
 pub struct FileStorage {
     directory: PathBuf,
+    /// The directories that the last `create_directory` has made, the deepest one last.
+    made: Arc<Mutex<Vec<PathBuf>>>,
 }
 
 impl FileStorage {
@@ -62,7 +65,7 @@ impl FileStorage {
     /// ```
     #[must_use]
     pub fn new(directory: impl Into<PathBuf>) -> Self {
-        Self { directory: directory.into() }
+        Self { directory: directory.into(), made: Arc::new(Mutex::new(Vec::new())) }
     }
 
     /// The directory.
@@ -133,6 +136,8 @@ impl Storage for FileStorage {
     }
 
     fn create_directory(&self) -> io::Result<()> {
+        let mut made = self.made.lock();
+        made.clear();
         let missing: Vec<&Path> =
             self.directory.ancestors().take_while(|path| !name_or_dot(path).is_dir()).collect();
         let deepest = self.directory.ancestors().nth(missing.len());
@@ -149,7 +154,8 @@ impl Storage for FileStorage {
                 Err(error) if error.kind() != io::ErrorKind::AlreadyExists || !path.is_dir() => {
                     return Err(error);
                 }
-                _ => {}
+                Err(_) => {}
+                Ok(()) => made.push(path.to_owned()),
             }
             if let Some(parent) = path.parent() {
                 sync_path(parent)?;
@@ -183,6 +189,19 @@ impl Storage for FileStorage {
             Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
             _ => Ok(()),
         }
+    }
+
+    fn remove_new_directory(&self) -> io::Result<()> {
+        let mut made = self.made.lock();
+        while let Some(path) = made.pop() {
+            match fs::remove_dir(&path) {
+                // Somebody has put something there.
+                Err(error) if error.kind() == io::ErrorKind::DirectoryNotEmpty => made.clear(),
+                Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+                _ => path.parent().map_or(Ok(()), sync_path)?,
+            }
+        }
+        Ok(())
     }
 
     fn describe(&self, name: &str) -> String {

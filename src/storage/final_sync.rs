@@ -67,6 +67,10 @@ impl Storage for FinalSync {
         self.storage.remove_directory()
     }
 
+    fn remove_new_directory(&self) -> io::Result<()> {
+        self.storage.remove_new_directory()
+    }
+
     fn describe(&self, name: &str) -> String {
         self.storage.describe(name)
     }

@@ -131,6 +131,13 @@ pub trait Storage: fmt::Debug + Send + Sync + 'static {
     /// Removes the whole directory, for temporary stores.
     fn remove_directory(&self) -> io::Result<()>;
 
+    /// Takes back what the last [`create_directory`](Self::create_directory) of this value has made, for a copy that failed: the directory,
+    /// and those above it that were not there either, as far as they are empty. Others stay. A back-end to which directories are nothing has
+    /// nothing to do here, and that is what this does by itself.
+    fn remove_new_directory(&self) -> io::Result<()> {
+        Ok(())
+    }
+
     /// What to call the file in error messages: its path, or a name that a person understands.
     fn describe(&self, name: &str) -> String;
 }

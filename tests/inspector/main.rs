@@ -8,6 +8,7 @@ mod json;
 mod printed;
 mod reading;
 mod rules;
+mod told;
 
 use std::collections::BTreeMap;
 use std::ffi::OsStr;

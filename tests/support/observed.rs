@@ -89,6 +89,9 @@ impl<S: Storage, O: Observer> Storage for Observed<S, O> {
     fn remove_directory(&self) -> io::Result<()> {
         self.disk.remove_directory()
     }
+    fn remove_new_directory(&self) -> io::Result<()> {
+        self.disk.remove_new_directory()
+    }
     fn describe(&self, name: &str) -> String {
         self.disk.describe(name)
     }

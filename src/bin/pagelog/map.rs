@@ -33,6 +33,8 @@ impl Summary {
             SegmentState::Active,
             SegmentState::Claimed,
             SegmentState::Empty,
+            SegmentState::Void,
+            SegmentState::Missing,
             SegmentState::Free,
         ];
         let count = |state| survey.segments.iter().filter(|segment| segment.state == state).count() as u64;

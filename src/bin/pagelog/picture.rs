@@ -37,7 +37,7 @@ pub fn draw(info: &StoreInfo, survey: &Survey, summary: &Summary) -> String {
     }
     let _ = writeln!(
         text,
-        "\n            live: ░ below 25 %  ▒ 50 %  ▓ 75 %  █ more   · free  - empty  + claimed  > filling  ! damaged"
+        "\n            live: ░ below 25 %  ▒ 50 %  ▓ 75 %  █ more   · free  - empty  ~ void  + claimed  > filling  ! damaged"
     );
     if group > 1 {
         let _ = writeln!(text, "            a letter is {group} slots of {}", text::bytes(size.into()));
@@ -64,6 +64,7 @@ fn letter(cell: &[SegmentInfo], size: u32) -> char {
     for (state, letter) in [
         (SegmentState::Free, '·'),
         (SegmentState::Empty, '-'),
+        (SegmentState::Void, '~'),
         (SegmentState::Claimed, '+'),
         (SegmentState::Active, '>'),
     ] {

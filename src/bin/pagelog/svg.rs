@@ -24,6 +24,8 @@ const SCATTER_WIDTH: f64 = 560.0;
 const HISTOGRAM_LEFT: f64 = MARGIN + SCATTER_WIDTH + 90.0;
 const HISTOGRAM_WIDTH: f64 = WIDTH - MARGIN - HISTOGRAM_LEFT;
 const BINS: usize = 10;
+/// Letters of the heading, as wide as they are at most: capital ones.
+const MOST_OF_PATH: usize = 60;
 /// More points than this make no better picture.
 const MOST_POINTS: usize = 4000;
 
@@ -35,6 +37,10 @@ const RELOCATED: &str = "#dd6b20";
 const DAMAGED: &str = "#d00000";
 const INK: &str = "#222";
 const FAINT: &str = "#777";
+const UNUSED: &str = "#e9e9ee";
+const EDGE: &str = "#b8b8c4";
+/// Of what is void.
+const SPENT: &str = "#c08a1e";
 
 /// The grid of slots.
 struct Grid {
@@ -63,6 +69,12 @@ impl Grid {
     fn height(&self) -> f64 {
         self.rows as f64 * self.cell
     }
+
+    /// Whether a row tells its offset: every fifth one and the last one do, where they do not touch.
+    fn is_labelled(&self, row: usize) -> bool {
+        let is_last = row + 1 == self.rows;
+        self.cell > 9.0 && (row.is_multiple_of(5) || is_last && row % 5 > 1)
+    }
 }
 
 pub fn draw(info: &StoreInfo, survey: &Survey, summary: &Summary) -> String {
@@ -74,18 +86,35 @@ pub fn draw(info: &StoreInfo, survey: &Survey, summary: &Summary) -> String {
          font-family=\"DejaVu Sans, Helvetica, Arial, sans-serif\" font-size=\"13\" fill=\"{INK}\">\n\
          <rect width=\"{WIDTH}\" height=\"{height}\" fill=\"white\"/>\n"
     );
-    label(
-        &mut out,
-        (MARGIN, 36.0),
-        "font-size=\"19\" font-weight=\"bold\"",
-        &format!("Log of {}", info.path),
-    );
+    let heading = format!("Log of {}", shortened(&info.path, MOST_OF_PATH));
+    label(&mut out, (MARGIN, 36.0), "font-size=\"19\" font-weight=\"bold\"", &heading);
     label(&mut out, (MARGIN, 60.0), &format!("fill=\"{FAINT}\""), &summary.line());
     legend(&mut out, info, summary, &grid);
     draw_grid(&mut out, info, survey, summary, &grid);
     scatter(&mut out, info, survey, summary, plots);
     histogram(&mut out, info, survey, plots);
     out + "</svg>\n"
+}
+
+/// A text without its middle if it is longer than that. A letter beyond Latin's counts as two: it may be as wide.
+fn shortened(text: &str, most: usize) -> String {
+    let width = |letter: char| if letter < '\u{300}' { 1 } else { 2 };
+    let wide: usize = text.chars().map(width).sum();
+    if wide <= most {
+        return text.to_owned();
+    }
+    // The end of a path says more than its beginning.
+    let from = wide - (most - 1) * 2 / 3;
+    let (mut before, mut start, mut end) = (0, String::new(), String::new());
+    for letter in text.chars() {
+        before += width(letter);
+        if before <= (most - 1) / 3 {
+            start.push(letter);
+        } else if before > from {
+            end.push(letter);
+        }
+    }
+    format!("{start}…{end}")
 }
 
 fn escaped(text: &str) -> String {
@@ -152,13 +181,8 @@ fn draw_cell(out: &mut String, (x, y): (f64, f64), side: f64, cell: &Cell<'_>, t
 
 /// The look of a group of slots.
 fn look<'a>(slots: &[SegmentInfo], live: f64, colour: &'a str) -> Cell<'a> {
-    let plain = Cell {
-        fill: Some((live, colour)),
-        background: "#e9e9ee",
-        border: "#b8b8c4",
-        thick: false,
-        dashed: false,
-    };
+    let plain =
+        Cell { fill: Some((live, colour)), background: UNUSED, border: EDGE, thick: false, dashed: false };
     let any = |state| slots.iter().any(|segment| segment.state == state);
     if slots.iter().any(|segment| segment.faults > 0) {
         Cell { border: DAMAGED, thick: true, background: "#ffe3e3", ..plain }
@@ -166,6 +190,8 @@ fn look<'a>(slots: &[SegmentInfo], live: f64, colour: &'a str) -> Cell<'a> {
         Cell { border: FRESH, thick: true, ..plain }
     } else if any(SegmentState::Claimed) {
         Cell { border: FRESH, dashed: true, ..plain }
+    } else if any(SegmentState::Void) {
+        Cell { border: SPENT, dashed: true, ..plain }
     } else if slots.iter().all(|segment| segment.state == SegmentState::Free) {
         Cell { fill: None, background: "white", border: "#a8a8b4", dashed: true, ..plain }
     } else {
@@ -174,66 +200,44 @@ fn look<'a>(slots: &[SegmentInfo], live: f64, colour: &'a str) -> Cell<'a> {
 }
 
 fn legend(out: &mut String, info: &StoreInfo, summary: &Summary, grid: &Grid) {
-    let y = 82.0;
-    legend_of_cells(out, y);
-    legend_of_ages(out, y, summary.oldest);
+    legend_of_cells(out, 82.0);
+    if summary.oldest > 0 {
+        legend_of_ages(out, HEAD - 26.0, summary.oldest);
+    }
     let what = if grid.group > 1 { format!("{} slots", grid.group) } else { "a slot".into() };
     let size = text::bytes(u64::from(info.segment_size) * grid.group as u64);
-    let note = format!(
-        "Each square is {what} of the log file, {size}, in order; filled as far as its bytes are live."
-    );
+    let note = match info.slots {
+        0 => "Nothing was written yet.".to_owned(),
+        _ => format!("A square is {what} of the log file, {size}, filled as far as its bytes are live."),
+    };
     label(out, (MARGIN, HEAD - 14.0), "", &note);
 }
 
 fn legend_of_cells(out: &mut String, y: f64) {
-    let mut x = MARGIN;
+    let cell = |fill, background, border, thick, dashed| Cell { fill, background, border, thick, dashed };
     let samples = [
-        (
-            "full, 60 % live",
-            Cell {
-                fill: Some((0.6, "#873c82")),
-                background: "#e9e9ee",
-                border: "#b8b8c4",
-                thick: false,
-                dashed: false,
-            },
-        ),
-        (
-            "being filled",
-            Cell {
-                fill: Some((0.4, "#fdb42f")),
-                background: "#e9e9ee",
-                border: FRESH,
-                thick: true,
-                dashed: false,
-            },
-        ),
-        ("claimed", Cell { fill: None, background: "#e9e9ee", border: FRESH, thick: false, dashed: true }),
-        ("free", Cell { fill: None, background: "white", border: "#a8a8b4", thick: false, dashed: true }),
-        (
-            "damaged",
-            Cell {
-                fill: Some((0.5, "#873c82")),
-                background: "#ffe3e3",
-                border: DAMAGED,
-                thick: true,
-                dashed: false,
-            },
-        ),
+        ("full, 60 % live", cell(Some((0.6, "#873c82")), UNUSED, EDGE, false, false)),
+        ("empty", cell(None, UNUSED, EDGE, false, false)),
+        ("being filled", cell(Some((0.4, "#fdb42f")), UNUSED, FRESH, true, false)),
+        ("claimed", cell(None, UNUSED, FRESH, false, true)),
+        ("free", cell(None, "white", "#a8a8b4", false, true)),
+        ("void: behind the end of the log", cell(None, UNUSED, SPENT, false, true)),
+        ("damaged or missing", cell(Some((0.5, "#873c82")), "#ffe3e3", DAMAGED, true, false)),
     ];
+    let mut x = MARGIN;
     for (name, cell) in samples {
         draw_cell(out, (x, y), 16.0, &cell, name);
         label(out, (x + 21.0, y + 12.0), "", name);
-        x += 45.0 + 7.6 * name.len() as f64;
+        x += 45.0 + 7.2 * name.len() as f64;
     }
 }
 
 /// The colours of segments from old to young.
 fn legend_of_ages(out: &mut String, y: f64, oldest: u64) {
-    let right = WIDTH - MARGIN;
-    let (left, steps) = (right - 160.0, 40_u32);
+    let (right, wide, steps) = (WIDTH - MARGIN - 60.0, 100.0, 25_u32);
+    let left = right - wide;
     for step in 0..steps {
-        let at = left + 160.0 * f64::from(step) / f64::from(steps);
+        let at = left + wide * f64::from(step) / f64::from(steps);
         let age = 1.0 - f64::from(step) / f64::from(steps - 1);
         let _ = writeln!(
             out,
@@ -241,9 +245,9 @@ fn legend_of_ages(out: &mut String, y: f64, oldest: u64) {
             colour(age)
         );
     }
-    let before = format!("begun {} segments ago", text::grouped(oldest));
+    let before = format!("begun {} ago", text::count(oldest, "segment"));
     label(out, (left - 8.0, y + 12.0), "text-anchor=\"end\"", &before);
-    label(out, (right, y + 28.0), "text-anchor=\"end\"", "just now");
+    label(out, (right + 7.0, y + 12.0), "", "just now");
 }
 
 fn draw_grid(out: &mut String, info: &StoreInfo, survey: &Survey, summary: &Summary, grid: &Grid) {
@@ -257,7 +261,7 @@ fn draw_grid(out: &mut String, info: &StoreInfo, survey: &Survey, summary: &Summ
         let age = used.map(|segment| segment.age).min().unwrap_or(0);
         let colour = colour(age as f64 / summary.oldest.max(1) as f64);
         draw_cell(out, (x, y), grid.cell, &look(slots, part, &colour), &title(slots, part));
-        if column == 0 && (row == 0 || row + 1 == grid.rows || row % 5 == 0) && grid.cell > 9.0 {
+        if column == 0 && grid.is_labelled(row) {
             let offset = (index * grid.group) as u64 * size;
             let style = format!("text-anchor=\"end\" font-size=\"10\" fill=\"{FAINT}\"");
             label(
@@ -297,8 +301,19 @@ fn frame(out: &mut String, (left, top): (f64, f64), width: f64, heading: &str) {
     line(out, (left, top + PLOT_HEIGHT), (left + width, top + PLOT_HEIGHT), FAINT);
 }
 
+/// In place of a plot of nothing.
+fn none_yet(out: &mut String, (left, top): (f64, f64), width: f64) {
+    let style = format!("text-anchor=\"middle\" fill=\"{FAINT}\"");
+    label(out, (left + width / 2.0, top + PLOT_HEIGHT / 2.0 + 5.0), &style, "no segment is full yet");
+}
+
 fn scatter(out: &mut String, info: &StoreInfo, survey: &Survey, summary: &Summary, top: f64) {
     frame(out, (MARGIN, top), SCATTER_WIDTH, "Live part of full segments, by age");
+    let full: Vec<&SegmentInfo> =
+        survey.segments.iter().filter(|segment| segment.state == SegmentState::Sealed).collect();
+    if full.is_empty() {
+        return none_yet(out, (MARGIN, top), SCATTER_WIDTH);
+    }
     let bottom = top + PLOT_HEIGHT;
     for part in 0..=4_u32 {
         let y = bottom - PLOT_HEIGHT * f64::from(part) / 4.0;
@@ -321,8 +336,6 @@ fn scatter(out: &mut String, info: &StoreInfo, survey: &Survey, summary: &Summar
         "text-anchor=\"middle\"",
         "segments begun since",
     );
-    let full: Vec<&SegmentInfo> =
-        survey.segments.iter().filter(|segment| segment.state == SegmentState::Sealed).collect();
     for segment in full.iter().step_by(full.len().div_ceil(MOST_POINTS).max(1)) {
         let part = segment.live_bytes as f64 / f64::from(info.segment_size);
         let _ = writeln!(
@@ -352,8 +365,11 @@ fn histogram(out: &mut String, info: &StoreInfo, survey: &Survey, top: f64) {
             .into_iter()
             .for_each(|count| *count += 1);
     }
-    let (bottom, most) =
-        (top + PLOT_HEIGHT, bins.iter().map(|bin| bin.iter().sum()).max().unwrap_or(0).max(1) as f64);
+    let most: u64 = bins.iter().map(|bin| bin.iter().sum()).max().unwrap_or(0);
+    if most == 0 {
+        return none_yet(out, (HISTOGRAM_LEFT, top), HISTOGRAM_WIDTH);
+    }
+    let (bottom, most) = (top + PLOT_HEIGHT, most as f64);
     let y = |count: f64| bottom - PLOT_HEIGHT * 0.95 * count / most;
     let (step, mut count) = (tick(most, 5.0), 0.0);
     while count <= most {

@@ -4,8 +4,9 @@ use std::fmt::Write;
 use std::process::ExitCode;
 
 use pagelog::inspect::Inspection;
-use pagelog::{Corruption, Error, VerifyOptions};
+use pagelog::{Corruption, Error, VerifyOptions, VerifyReport};
 
+use crate::dump;
 use crate::failure::{DAMAGED, Failure, Result, exit_code_of};
 use crate::json::Json;
 use crate::options::Options;
@@ -35,7 +36,8 @@ pub fn run(options: &Options) -> Result<ExitCode> {
             let mut bar = Bar::new("verify", options.quiet);
             let report = cache.verify_with(VerifyOptions::new(), |progress| bar.tell(progress));
             bar.finish();
-            let report = report?;
+            let mut report = report?;
+            add_what_the_map_says(options, &inspection, &mut report)?;
             Verdict {
                 failure: None,
                 segments: report.segments.into(),
@@ -59,6 +61,30 @@ pub fn run(options: &Options) -> Result<ExitCode> {
         out::print(&report(&inspection, &verdict))?;
     }
     Ok(if is_sound { ExitCode::SUCCESS } else { ExitCode::from(DAMAGED) })
+}
+
+/// What only the log by itself tells of damage, as `map` and `dump` do: whose a dead record seems to be, and which pages can't be put
+/// together any more. The check of an opened store names damaged places, and pages where its page table knows them.
+fn add_what_the_map_says(
+    options: &Options,
+    inspection: &Inspection,
+    report: &mut VerifyReport,
+) -> Result<()> {
+    if report.is_sound() || report.more_faults > 0 {
+        return Ok(());
+    }
+    let survey = dump::survey(options, inspection)?;
+    report.bytes_read += survey.bytes_read;
+    for fault in survey.faults {
+        let is_same = |known: &&mut Corruption| {
+            known.file == fault.file && known.offset == fault.offset && known.lsn == fault.lsn
+        };
+        match report.faults.iter_mut().find(is_same) {
+            Some(known) => known.page_id = known.page_id.or(fault.page_id),
+            None => report.faults.push(fault),
+        }
+    }
+    Ok(())
 }
 
 /// Checks the files. If they prove to be sound and the store does not open all the same, that error is what there is to say.

@@ -1,5 +1,6 @@
 //! The tree under test. Nodes are tiny here, so that structure changes all the time.
 
+mod cut_threads;
 mod failures;
 mod histories;
 mod model;
