@@ -363,6 +363,35 @@ fn beside_a_reader_that_stays_collection_makes_no_longer_file() {
     assert!(cache.stats().log_file_bytes < before.log_file_bytes * 2 / 3, "{before:?} {:?}", cache.stats());
 }
 
+/// It used to stop at what the space target allows: with a target of 2 it moved nearly all that was live, and gave nothing back.
+#[test]
+fn compact_leaves_what_is_in_use_whatever_the_space_target_is() {
+    let _turn = alone();
+    for target in [1.05, 1.25, 2.0, 3.0] {
+        let place = tempfile::tempdir().unwrap();
+        let config = Config::new(place.path()).segment_size(4096).io_buffer_size(1024);
+        let cache = config.garbage_collection(false).space_target(target).open().unwrap();
+        let page = |at: usize| cache.allocate(Bytes(vec![at as u8; 100])).unwrap();
+        let mut pages: Pages = (0..2000).map(page).map(|page| (page.page_id, page.version)).collect();
+        for (at, (page_id, version)) in pages.iter_mut().enumerate().filter(|(at, _)| at % 4 > 0) {
+            *version = replace(&cache, *page_id, *version, &[at as u8; 100]);
+        }
+        let before = cache.stats();
+        let shorter_by = cache.compact(|_| std::ops::ControlFlow::Continue(())).unwrap();
+        let now = cache.stats();
+        assert_eq!(before.log_file_bytes - now.log_file_bytes, shorter_by);
+        // The reserve, and a segment that the last step has left.
+        assert!(now.free_segments + now.emptied_segments <= 4, "at {target}: {now:?}");
+        assert!(now.log_file_bytes < now.live_bytes * 5 / 4 + 9 * 4096, "at {target}: {now:?}");
+        assert_eq!(cache.compact(|_| std::ops::ControlFlow::Continue(())).unwrap(), 0, "at {target}");
+        for (at, (page_id, version)) in pages.iter().enumerate() {
+            assert_eq!(read(&cache, *page_id).unwrap(), [at as u8; 100]);
+            // What was cut off is added again.
+            replace(&cache, *page_id, *version, &[1; 100]);
+        }
+    }
+}
+
 #[test]
 fn a_log_that_is_truncated_gives_its_file_back() {
     let _turn = alone();

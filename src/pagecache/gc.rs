@@ -103,8 +103,8 @@ impl Collector {
 impl<F: Fragment> PageCache<F> {
     /// One step of garbage collection: cleans at most one segment, or makes the log file shorter if it has more free segments
     /// than the store will soon need. Returns whether there was anything to do. The space of a segment that was cleaned can be used
-    /// again, or cut off, after the next flush: so `while cache.attempt_gc()? { cache.flush()? }` leaves a store as small
-    /// as it gets. While readers with older guards keep what was emptied from being used again, no further segment is cleaned: its copies
+    /// again, or cut off, after the next flush: so `while cache.attempt_gc()? { cache.flush()? }` leaves a store that has nothing left to be cleaned, in
+    /// a file as long as [`Config::space_target`](crate::Config::space_target) lets it be, or shorter; [`compact`](Self::compact) leaves nothing beside it. While readers with older guards keep what was emptied from being used again, no further segment is cleaned: its copies
     /// would make the file longer.
     ///
     /// ```
@@ -124,20 +124,14 @@ impl<F: Fragment> PageCache<F> {
     /// [`Corruption`](crate::Error::Corruption) if a live record is damaged; it stays where it is. I/O errors; one in
     /// writing poisons the instance.
     pub fn attempt_gc(&self) -> Result<bool> {
-        let inner = &*self.inner;
-        inner.core.gate().admit_flush()?;
-        let mut turn = inner.collector.hold();
-        inner.core.supply().harvest(&inner.core);
-        inner.core.large().reap(&inner.core);
-        let done = inner.shrink_by_a_step(&mut turn, Haste::Asked)? || inner.clean_best(&mut turn)?;
-        inner.core.supply().harvest(&inner.core);
-        Ok(done)
+        self.inner.collect_a_step(Haste::Asked)
     }
 }
 
 impl<F: Fragment> PageCache<F> {
-    /// Makes the log file about as short as it can be, by steps of [`attempt_gc`](Self::attempt_gc) and syncs, until these bring nothing more.
-    /// Others go on meanwhile. Readers are given a second to drop their guards; what one that stays keeps from being used again is left as
+    /// Makes the log file about as short as it can be, by steps of [`attempt_gc`](Self::attempt_gc) and syncs, until these bring nothing more; and then by
+    /// moving what lies at its end to where there is room, so that no free segments remain but three, which are kept for making space on a full
+    /// disk. What the next writers need has to be added again. Others go on meanwhile. Readers are given a second to drop their guards; what one that stays keeps from being used again is left as
     /// it is. Returns by how many bytes the file is shorter.
     ///
     /// `progress` is told after each step how many of the dead bytes that were there are gone; `Break` ends it, and what was done
@@ -167,7 +161,7 @@ impl<F: Fragment> PageCache<F> {
         // Each step cleans a segment, or cuts some off. Others may make more to clean all the time, so it has a bound.
         for _ in 0..2 * u64::from(slots) + 8 {
             self.flush()?;
-            if !self.attempt_gc()? && !self.inner.has_outlasted_readers() {
+            if !self.inner.collect_a_step(Haste::Compacting)? && !self.inner.has_outlasted_readers() {
                 break;
             }
             reporter.advance_to(before.saturating_sub(self.size_on_disk()))?;
@@ -179,6 +173,19 @@ impl<F: Fragment> PageCache<F> {
 }
 
 impl<F: Fragment> Inner<F> {
+    /// Takes a step for somebody who asks for it. Returns whether there was one to take.
+    fn collect_a_step(&self, haste: Haste) -> Result<bool> {
+        self.core.gate().admit_flush()?;
+        let mut turn = self.collector.hold();
+        self.core.supply().harvest(&self.core);
+        self.core.large().reap(&self.core);
+        let done = self.shrink_by_a_step(&mut turn, Haste::Asked)?
+            || self.clean_best(&mut turn)?
+            || (haste == Haste::Compacting && self.shrink_by_a_step(&mut turn, haste)?);
+        self.core.supply().harvest(&self.core);
+        Ok(done)
+    }
+
     /// Whether segments waited for readers that have gone now.
     fn has_outlasted_readers(&self) -> bool {
         let figures = self.core.supply().figures();

@@ -9,7 +9,8 @@
 //!    even if all of them is live. A head that is in the middle of such a segment leaves it.
 //!
 //! A file seldom swings between growing, which means writing zeros, and shrinking: as long as it fits, collection keeps a stock, and
-//! writers wait a moment for it rather than make the file longer (see `gc`). Closing cuts off only what is free at the end already.
+//! writers wait a moment for it rather than make the file longer (see `gc`). Closing cuts off only what is free at the end already. Who
+//! compacts wants no stock, nor what else would fit: then all that lies behind what is in use moves, when nothing is worth cleaning any more.
 //!
 //! No step makes the file longer: copies go to the lowest free segments, and there are some, for whatever lies behind the
 //! fitting length leaves as much free before it.
@@ -37,6 +38,8 @@ pub(super) enum Haste {
     Paced,
     /// Somebody who asked for it.
     Asked,
+    /// Somebody who wants it as short as it can be, whatever the live bytes justify.
+    Compacting,
 }
 
 /// The length that fits, in segments.
@@ -59,7 +62,7 @@ impl<F: Fragment> Inner<F> {
     const fn left_by(haste: Haste) -> u32 {
         match haste {
             Haste::Paced => RESERVE as u32 + 1,
-            Haste::Asked => RESERVE as u32,
+            Haste::Asked | Haste::Compacting => RESERVE as u32,
         }
     }
 
@@ -69,10 +72,8 @@ impl<F: Fragment> Inner<F> {
         let live = self.justified_by(self.core.accountant().live_bytes() + unwritten).ceil();
         let stock = self.beside(figures).min(figures.used());
         // Saturates far above the number of slots that can be.
-        Fitting {
-            justified: (live as u32).saturating_add(stock),
-            used: figures.used() + Self::left_by(haste),
-        }
+        let justified = if haste == Haste::Compacting { 0 } else { (live as u32).saturating_add(stock) };
+        Fitting { justified, used: figures.used() + Self::left_by(haste) }
     }
 
     /// Whether it takes more than the odd step to make the file fit.
@@ -86,7 +87,10 @@ impl<F: Fragment> Inner<F> {
         let supply = self.core.supply();
         let mut figures = supply.figures();
         let fitting = self.fitting(&figures, haste);
-        if figures.slots <= fitting.justified {
+        let slots = fitting.slots();
+        // Whoever compacts has cleaned what is worth it.
+        let enough = if haste == Haste::Compacting { slots } else { fitting.justified };
+        if figures.slots <= enough {
             return Ok(false);
         }
         if figures.emptied > MANY + figures.slots / 32 {
@@ -95,13 +99,13 @@ impl<F: Fragment> Inner<F> {
             supply.harvest(&self.core);
             figures = supply.figures();
         }
-        if supply.shrink(&self.core, fitting.slots(), MANY + figures.slots / 16)? {
+        if supply.shrink(&self.core, slots, MANY + figures.slots / 16)? {
             return Ok(true);
         }
-        if fitting.used > fitting.justified && self.clean_best(turn)? {
+        if haste != Haste::Compacting && fitting.used > fitting.justified && self.clean_best(turn)? {
             return Ok(true);
         }
-        self.clear_the_end(fitting.slots(), turn, haste)
+        self.clear_the_end(slots, turn, haste)
     }
 
     /// Moves something from behind the fitting length to where there is room.
@@ -120,7 +124,7 @@ impl<F: Fragment> Inner<F> {
                 return Ok(true);
             }
         }
-        if !in_the_way.is_empty() && (haste == Haste::Asked || supply.harvest(core) > 0) {
+        if !in_the_way.is_empty() && (haste != Haste::Paced || supply.harvest(core) > 0) {
             // Perhaps a sync is all that is missing, for a segment to be cleaned or to be free.
             let (before, stable) = (supply.figures(), core.durability().all_stable());
             core.sync_in_passing()?;
