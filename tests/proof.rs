@@ -1,7 +1,7 @@
 //! What was acknowledged is *proven*, in more than one place, so that damage to it is never taken for the torn end of a log.
 //!
 //! A record that was flushed last has no mark behind it: if it rots, it can't be told from a write that a power cut tore. But as soon as
-//! anything else says that it was stable, a claim, a release, a truncation, a manifest written anew, its loss is an error. Each test here
+//! anything else says that it was stable, a claim, a release, a truncation, a close, a manifest written anew, its loss is an error. Each test here
 //! leaves one such statement, and damages the record.
 
 #![allow(clippy::unwrap_used, clippy::expect_used)]
@@ -239,4 +239,35 @@ fn a_header_of_another_segment_is_damage() {
         matches!(&opened, Err(Error::Corruption(found)) if found.to_string().contains("another segment")),
         "{opened:?}"
     );
+}
+
+/// A store that had been closed used to be proven no further than its last claim said, unless it had written a snapshot: what was
+/// flushed last could rot, and the opening, and `verify`, called the rest sound.
+#[test]
+fn a_close_proves_all_that_was_written() {
+    for number in [0, 2, 4] {
+        let disk = Arc::new(SimStorage::new(5));
+        let log = Log::open(tiny(&disk)).unwrap();
+        (0..5).for_each(|number| _ = log.append(&unique(number)).unwrap());
+        log.close().unwrap();
+        damage_is_seen(&disk, &unique(number), opens_as_log);
+
+        let disk = Arc::new(SimStorage::new(6));
+        let cache: PageCache<Bytes> = tiny(&disk).snapshots(false).open().unwrap();
+        (0..5).for_each(|number| _ = cache.allocate(Bytes(unique(number))).unwrap());
+        cache.close().unwrap();
+        damage_is_seen(&disk, &unique(number), opens_as_pages);
+    }
+}
+
+#[test]
+fn a_close_writes_nothing_more_if_nothing_was_written() {
+    let disk = Arc::new(SimStorage::new(7));
+    let log = Log::open(tiny(&disk)).unwrap();
+    log.append(b"one").unwrap();
+    log.close().unwrap();
+    let log = Log::open(tiny(&disk)).unwrap();
+    let before = disk.contents();
+    log.close().unwrap();
+    assert!(disk.contents() == before);
 }

@@ -491,7 +491,8 @@ impl Log {
         } else {
             let tail = self.core.tail();
             let flushed = refuse_holder(&self.core).and_then(|()| self.core.make_stable_below(tail));
-            flushed.and_then(|()| self.core.shrink_to_what_is_used().map(drop))
+            let shrunk = flushed.and_then(|()| self.core.shrink_to_what_is_used());
+            shrunk.and_then(|_| self.core.supply().note_stable(&self.core))
         };
         self.core.stop();
         self.committer.join();

@@ -26,6 +26,7 @@ use crate::error::{Corruption, Error, Result};
 use crate::format::{
     ENTRY_LENGTH, ManifestEntry, ManifestState, damaged_copies, encode_entry, read_manifest,
 };
+use crate::ids::HeadLsns;
 use crate::storage::{Access, Storage, StorageFile, is_full};
 use crate::sync::Mutex;
 
@@ -166,6 +167,11 @@ impl ManifestFile {
     /// Waits for whoever is appending now; nobody can after this.
     pub(crate) fn close(&self) {
         self.open.lock().file = None;
+    }
+
+    /// Whether it says that everything below these LSNs was stable.
+    pub(crate) fn proves(&self, stable: &HeadLsns) -> bool {
+        self.open.lock().state.stable.iter().zip(stable).all(|(proven, stable)| proven >= stable)
     }
 
     /// What the store knows of itself, as the file says it.

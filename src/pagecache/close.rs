@@ -52,6 +52,7 @@ impl<F: Fragment> Inner<F> {
         self.core.make_stable_below(self.core.tail())?;
         self.core.large().reap(&self.core);
         self.close_snapshot()?;
-        self.shrink_at_last()
+        self.shrink_at_last()?;
+        self.core.supply().note_stable(&self.core)
     }
 }

@@ -288,6 +288,19 @@ impl Supply {
         self.state.lock().give_up_beyond(core);
     }
 
+    /// Has the manifest say what is stable, unless it does: for a store that is closed. What was flushed last has no mark behind it, and if it rots it
+    /// would be taken for what a power cut tore.
+    pub(crate) fn note_stable(&self, core: &LogCore) -> Result<()> {
+        // Under the lock, for the entry says how long the file is.
+        let state = self.state.lock();
+        core.gate().check_poison()?;
+        match state.note_stable(core) {
+            // It is as it would be without.
+            Err(Error::DiskFull { .. }) => Ok(()),
+            other => other,
+        }
+    }
+
     /// Cuts the file to `slots`, or to what is in use and the reserve if that is more; of a large file at most
     /// [`LARGEST_CUT`] bytes at a time. If that takes off less than `worthwhile` slots, and more remain to be cut later, nothing
     /// is done. Returns whether anything was cut.
