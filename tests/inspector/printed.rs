@@ -1,7 +1,5 @@
 //! What a shell or another program sees: exit codes beside a writer, and names with letters that JSON has to escape.
 
-use std::fs;
-
 use pagelog::PageCache;
 
 use super::{a_live_record, config, flip, run, sample};
@@ -34,8 +32,8 @@ fn names_with_quotes_and_backslashes_are_json_all_the_same() {
     let _turn = alone();
     let sample = sample(false);
     let strange = sample.place.path().join("my\"best\"\\store\u{1}");
-    fs::rename(sample.path(), &strange).unwrap();
-    fs::write(strange.join("a \"note\"\\"), "").unwrap();
+    std::fs::rename(sample.path(), &strange).unwrap();
+    std::fs::write(strange.join("a \"note\"\\"), "").unwrap();
     for command in ["stats @", "verify @", "dump segments @", "dump records @ --live", "map @"] {
         let told = run(&format!("{command} --json"), &strange).json();
         assert_eq!(told.at("directory").text(), strange.to_str().unwrap(), "{command}");
