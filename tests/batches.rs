@@ -9,7 +9,7 @@ use std::sync::{Arc, Barrier};
 use std::thread;
 
 use common::{Bytes, Dice, Sum, link, open, read, replace, tiny};
-use pagelog::sim::SimStorage;
+use pagelog::sim::{CallKind, Fault, SimStorage, When};
 use pagelog::{Cas, Error, Log, Lsn, MemoryStorage, PageCache};
 
 fn payloads(log: &Log) -> Vec<Vec<u8>> {
@@ -101,12 +101,75 @@ fn what_would_wait_for_the_own_batch_is_an_error_and_no_hang() {
     cache.flush().unwrap();
     assert!(cache.stable_lsn() > inside.lsn);
 
-    let _batch = cache.pin_log().unwrap();
+    let batch = cache.pin_log().unwrap();
     assert!(cache.allocate(Bytes(vec![3])).is_ok());
     assert!(matches!(cache.close(), Err(Error::BatchOpen)));
-    // Closed all the same, and the lock released.
+    // Nothing has happened.
+    batch.seal_batch().unwrap();
+    cache.close().unwrap();
     assert!(matches!(cache.flush(), Err(Error::Closed)));
     drop(open(tiny(&storage)));
+}
+
+/// A close beside one's own batch used to close the store all the same, so that the batch could not be sealed any more; what was logged before
+/// it was lost with it, and a second close said that all was well.
+#[test]
+fn what_was_logged_before_a_batch_that_never_ends_survives() {
+    let disk = Arc::new(SimStorage::new(3));
+    let (cache, log_disk) = (open(tiny(&disk)), Arc::new(SimStorage::new(4)));
+    let log = Log::open(tiny(&log_disk)).unwrap();
+    let before = cache.allocate(Bytes(b"before".to_vec())).unwrap();
+    log.append(b"before").unwrap();
+    std::mem::forget((cache.pin_log().unwrap(), log.pin_log().unwrap()));
+    cache.allocate(Bytes(b"inside".to_vec())).unwrap();
+    log.append(b"inside").unwrap();
+    assert!(matches!(cache.close(), Err(Error::BatchOpen)));
+    assert!(matches!(log.close(), Err(Error::BatchOpen)));
+    // By a thread that can't be asked to seal it any more.
+    drop((cache, log));
+    let cache = open(tiny(&Arc::new(disk.after_power_cut(1))));
+    assert_eq!(read(&cache, before.page_id).unwrap(), b"before");
+    let log = Log::open(tiny(&Arc::new(log_disk.after_power_cut(1)))).unwrap();
+    assert_eq!(payloads(&log), [b"before"]);
+}
+
+#[test]
+fn a_close_waits_for_the_batch_of_another_thread_which_can_only_seal_it() {
+    let disk = Arc::new(SimStorage::new(3));
+    let cache = open(tiny(&disk));
+    let begun = Barrier::new(2);
+    let inside = thread::scope(|scope| {
+        let other = scope.spawn(|| {
+            let batch = cache.pin_log().unwrap();
+            let inside = cache.allocate(Bytes(b"inside".to_vec())).unwrap();
+            begun.wait();
+            while cache.allocate(Bytes(vec![])).is_ok() {
+                thread::yield_now();
+            }
+            assert!(matches!(cache.allocate(Bytes(vec![])), Err(Error::Closed)));
+            batch.seal_batch().unwrap();
+            inside
+        });
+        begun.wait();
+        cache.close().unwrap();
+        other.join().unwrap()
+    });
+    let cache = open(tiny(&Arc::new(disk.after_power_cut(1))));
+    assert_eq!(read(&cache, inside.page_id).unwrap(), b"inside");
+}
+
+/// An error that has stopped writing is told by each close.
+#[test]
+fn a_close_that_failed_does_not_succeed_when_it_is_tried_again() {
+    let disk = Arc::new(SimStorage::new(5));
+    let (cache, log) = (open(tiny(&disk)), Log::open(tiny(&Arc::new(SimStorage::new(6)))).unwrap());
+    cache.allocate(Bytes(vec![1])).unwrap();
+    disk.fail_from(When::Kind(CallKind::Sync, disk.count(CallKind::Sync) + 1), Fault::Error);
+    assert!(matches!(cache.close(), Err(Error::Poisoned { .. })));
+    assert!(matches!(cache.close(), Err(Error::Poisoned { .. })));
+    log.append(b"entry").unwrap();
+    log.close().unwrap();
+    log.close().unwrap();
 }
 
 #[test]

@@ -465,7 +465,8 @@ impl Log {
         self.core.file_length()
     }
 
-    /// Flushes, closes, and releases the lock. Later calls fail with [`Error::Closed`]; closing twice does nothing.
+    /// Flushes, closes, and releases the lock. Later calls fail with [`Error::Closed`]; closing twice does nothing. A batch that another thread has open
+    /// is waited for: nothing more is written in it, but it can be sealed.
     ///
     /// ```
     #[doc = include_str!("../docs/bare_log.txt")]
@@ -481,16 +482,31 @@ impl Log {
     /// ```
     ///
     /// # Errors
-    /// What the flush met with. The log is closed all the same.
+    /// [`Error::BatchOpen`] and [`Error::ReservationOpen`] if the calling thread has one open: then nothing has happened, and it can be finished. What the
+    /// flush met with: then the log is closed all the same, and if that has stopped writing, closing again says so again.
     pub fn close(&self) -> Result<()> {
+        if !self.core.gate().is_closed() {
+            if self.core.batches().is_own() {
+                return Err(Error::BatchOpen);
+            }
+            refuse_holder(&self.core)?;
+        }
+        self.shut()?;
+        self.core.gate().tell_failure()
+    }
+
+    fn shut(&self) -> Result<()> {
         if !self.core.gate().close() {
             return Ok(());
         }
         let flushed = if self.core.gate().is_read_only() {
             Ok(())
         } else {
-            let tail = self.core.tail();
-            let flushed = refuse_holder(&self.core).and_then(|()| self.core.make_stable_below(tail));
+            let flushed = match refuse_holder(&self.core) {
+                Ok(()) => self.core.make_stable_at_last(),
+                // It was forgotten, and nobody will finish it: what lies before it is all there is.
+                Err(error) => self.core.sync_in_passing().and(Err(error)),
+            };
             let shrunk = flushed.and_then(|()| self.core.shrink_to_what_is_used());
             shrunk.and_then(|_| self.core.supply().note_stable(&self.core))
         };
@@ -507,7 +523,7 @@ impl Log {
 
 impl Drop for Log {
     fn drop(&mut self) {
-        if let Err(error) = self.close() {
+        if let Err(error) = self.shut() {
             ::log::error!("closing {}: {error}", self.core.log_path());
         }
     }

@@ -73,6 +73,11 @@ impl Gate {
         if flags == 0 { Ok(()) } else { Err(self.refusal(flags)) }
     }
 
+    /// Fails if writing was stopped by a failure, also when the instance was closed since.
+    pub(crate) fn tell_failure(&self) -> Result<()> {
+        if self.flags.load(Ordering::Acquire) & POISONED == 0 { Ok(()) } else { Err(self.refusal(POISONED)) }
+    }
+
     /// Nothing may be written any more, by anyone.
     pub(crate) fn stop(&self) {
         self.flags.fetch_or(STOPPED, Ordering::AcqRel);

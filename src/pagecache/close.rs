@@ -6,7 +6,8 @@ use crate::pages::Fragment;
 
 impl<F: Fragment> PageCache<F> {
     /// Flushes, writes a snapshot, and releases the lock. Later calls on any handle fail with [`Error::Closed`]; closing
-    /// twice does nothing. Dropping the last handle does the same, but can only log errors.
+    /// twice does nothing. A batch that another thread has open is waited for: nothing more is written in it, but it can be sealed. Dropping the
+    /// last handle closes as well, but can only log errors.
     ///
     /// ```
     #[doc = include_str!("../docs/text_pages.txt")]
@@ -21,10 +22,16 @@ impl<F: Fragment> PageCache<F> {
     /// ```
     ///
     /// # Errors
-    /// What the flush or the snapshot met with; [`BatchOpen`](Error::BatchOpen) if the calling thread has a batch open. The
-    /// instance is closed and the lock released all the same.
+    /// [`BatchOpen`](Error::BatchOpen) if the calling thread has a batch open: then nothing has happened, and it can be sealed. What the flush or the
+    /// snapshot met with: then the instance is closed and the lock released all the same, and if that has stopped writing, closing again says
+    /// so again.
     pub fn close(&self) -> Result<()> {
-        self.owner.close()
+        let core = &self.inner.core;
+        if !core.gate().is_closed() && core.batches().is_own() {
+            return Err(Error::BatchOpen);
+        }
+        self.owner.close()?;
+        core.gate().tell_failure()
     }
 }
 
@@ -49,7 +56,7 @@ impl<F: Fragment> Inner<F> {
         if self.core.gate().is_read_only() || self.temporary {
             return Ok(());
         }
-        self.core.make_stable_below(self.core.tail())?;
+        self.core.make_stable_at_last()?;
         self.core.large().reap(&self.core);
         self.close_snapshot()?;
         self.shrink_at_last()?;

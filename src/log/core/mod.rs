@@ -357,6 +357,15 @@ impl LogCore {
         Ok(())
     }
 
+    /// Makes everything stable that users wrote, for who closes. A batch that is open will not end any more; what lies before it does not
+    /// depend on that.
+    pub(crate) fn make_stable_at_last(&self) -> Result<()> {
+        if self.batches.is_open() {
+            self.sync_now()?;
+        }
+        self.make_stable_below(self.tail())
+    }
+
     /// Lets the segment that a head is in end, however much of it is left, and the fresh head begin the next one; the others
     /// begin one when they need it. What that takes is a record or two without meaning.
     pub(crate) fn leave_segment(&self, head: HeadId) -> Result<()> {
