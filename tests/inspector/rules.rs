@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use pagelog::inspect::{Inspection, Lane, RecordInfo, RecordState, RecordType, SegmentState, Survey};
 use pagelog::sim::SimStorage;
-use pagelog::{Access, Config, Storage};
+use pagelog::{Access, Config, PageCache, Storage};
 
 use super::reading::{inspect, survey};
 use crate::common::{Bytes, alone, link, open, replace, tiny};
@@ -36,6 +36,13 @@ fn of_disk(disk: &Arc<SimStorage>) -> (Survey, Vec<RecordInfo>) {
     let found = survey(&inspection);
     let records = records(&inspection, &found);
     (found, records)
+}
+
+/// As if the process had been killed: a close says what is stable.
+fn killed(disk: &SimStorage, cache: PageCache<Bytes>) -> Arc<SimStorage> {
+    let killed = Arc::new(disk.after_kill());
+    drop(cache);
+    killed
 }
 
 /// What opening finds: how many pages, and how many bytes are live.
@@ -98,8 +105,7 @@ fn a_log_that_was_cut_between_two_records_is_damaged_there() {
     cache.flush().unwrap();
     cache.allocate(Bytes(vec![9; 40])).unwrap();
     cache.flush().unwrap();
-    drop(cache);
-    let disk = Arc::new(disk.after_kill());
+    let disk = killed(&disk, cache);
     let (found, all) = of_disk(&disk);
     assert!(found.faults.is_empty() && all.iter().all(|record| record.segment == 1), "{found:?}");
     // Everything up to the last mark is proven, and the file ends with a record before that.
@@ -131,8 +137,7 @@ fn what_lies_behind_the_cut_of_a_recovery_is_not_there() {
     link(&cache, page.page_id, version, b"behind it");
     cache.allocate(Bytes(b"as well".to_vec())).unwrap();
     cache.flush().unwrap();
-    drop(cache);
-    let disk = Arc::new(disk.after_kill());
+    let disk = killed(&disk, cache);
     let (_, all) = of_disk(&disk);
     let torn = all.iter().find(|record| record.kind == RecordType::Link).unwrap();
     disk.flip_bit("log", torn.file_offset + 9, 3).unwrap();
@@ -207,8 +212,7 @@ fn a_mark_alone_proves_what_was_flushed_before_it() {
     cache.flush().unwrap();
     cache.allocate(Bytes(vec![2; 40])).unwrap();
     cache.flush().unwrap();
-    drop(cache);
-    let disk = Arc::new(disk.after_kill());
+    let disk = killed(&disk, cache);
     let (found, all) = of_disk(&disk);
     assert!(found.faults.is_empty() && all.iter().all(|record| record.segment == 1), "{found:?}");
     let replaced: Vec<_> = all.iter().filter(|record| record.kind == RecordType::Replace).collect();
