@@ -10,9 +10,9 @@ use serde::{Deserialize, Serialize};
 /// A leaf, or a change to one.
 #[derive(Debug, Serialize, Deserialize)]
 enum Node {
-    Leaf(BTreeMap<Vec<u8>, Vec<u8>>),
-    Put(Vec<u8>, Vec<u8>),
-    Delete(Vec<u8>),
+    Leaf(BTreeMap<String, String>),
+    Put(String, String),
+    Delete(String),
 }
 
 impl Fragment for Node {
@@ -62,8 +62,8 @@ fn main() -> pagelog::Result<()> {
 
     // After a crash both changes are there, or neither is.
     let batch = cache.pin_log()?;
-    let other = cache.allocate(Node::Leaf([(b"fig".to_vec(), b"brown".to_vec())].into()))?;
-    let moved = cache.link(page.page_id, version, Node::Delete(b"pear".to_vec()))?;
+    let other = cache.allocate(Node::Leaf([("fig".into(), "brown".into())].into()))?;
+    let moved = cache.link(page.page_id, version, Node::Delete("pear".into()))?;
     let lsn = batch.seal_batch()?;
     assert!(moved.is_done());
 

@@ -87,14 +87,28 @@ impl<F: Fragment> PageCache<F> {
     /// ```
     #[doc = include_str!("../docs/text_pages.txt")]
     /// # let cache = open()?;
-    /// // The first thing to do with a store: find where everything begins, or make it.
+    /// use pagelog::RootCas;
+    ///
+    /// // The first thing to do with a store: find where everything begins, or make it. In a batch, so that no crash leaves a page without a name.
     /// let root = match cache.meta_pid_for_name(b"tree")? {
     ///     Some(page_id) => page_id,
-    ///     None => cache.allocate(Text("the root".into()))?.page_id,
+    ///     None => {
+    ///         let batch = cache.pin_log()?;
+    ///         let new = cache.allocate(Text("the root".into()))?;
+    ///         let root = match cache.cas_root_in_meta(b"tree", None, Some(new.page_id))? {
+    ///             RootCas::Done { .. } => new.page_id,
+    ///             // Another thread was first.
+    ///             RootCas::Changed { current } => {
+    ///                 let _ = cache.free(new.page_id, new.version)?;
+    ///                 current.ok_or("it was removed again")?
+    ///             }
+    ///         };
+    ///         batch.seal_batch()?;
+    ///         root
+    ///     }
     /// };
-    /// let _ = cache.cas_root_in_meta(b"tree", None, Some(root))?;
     /// assert_eq!(cache.meta_pid_for_name(b"tree")?, Some(root));
-    /// # Ok::<(), pagelog::Error>(())
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
     ///
     /// # Errors
