@@ -144,15 +144,6 @@ impl State {
         }
     }
 
-    /// Has the manifest say what is stable, by an entry that cuts nothing off.
-    pub(super) fn note_stable(&self, core: &LogCore) -> Result<()> {
-        let stable = core.durability().all_stable();
-        if core.manifest().proves(&stable) {
-            return Ok(());
-        }
-        core.append_manifest(&ManifestEntry::Release { slots: self.slots, stable })
-    }
-
     pub(super) fn shrink(&mut self, core: &LogCore, wanted: u32, worthwhile: u32) -> Result<bool> {
         let segment = u64::from(core.geometry().segment_size());
         let used = self.slots - u32::try_from(self.free.len()).unwrap_or(self.slots);
