@@ -1,9 +1,10 @@
-//! A small B-tree on pagelog: all the code of the guide, `src/docs/guide.md`, which explains it piece by piece.
+//! A small B-tree on pagelog: all the code of the guide, `src/docs/guide.md`, which explains it piece by
+//! piece.
 //!
 //! `cargo run --release --example btree`
 //!
-//! Several threads put words into it, each is looked up again, every third one is deleted, and the store is closed, opened, and compared
-//! with a plain map. `examples/ordered_kv` is what it looks like grown up.
+//! Several threads put words into it, each is looked up again, every third one is deleted, and the store is
+//! closed, opened, and compared with a plain map. `examples/ordered_kv` is what it looks like grown up.
 
 use std::collections::BTreeMap;
 use std::ops::Bound::{Included, Unbounded};
@@ -218,7 +219,8 @@ impl Tree {
         Ok(None)
     }
 
-    /// Tells the parent of a page that was split. It may be overfull for a while: the next change to it splits it.
+    /// Tells the parent of a page that was split. It may be overfull for a while: the next change to it
+    /// splits it.
     fn add_child(&self, level: u32, key: &[u8], child: u64) -> Result<()> {
         let mut change = Node::Child(key.to_vec(), child);
         loop {

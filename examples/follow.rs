@@ -4,9 +4,10 @@
 //! cargo run --release --example follow
 //! ```
 //!
-//! Two threads write words to pages: they allocate, link, replace, free, name pages, and do some of it in batches. Meanwhile a third
-//! thread follows ([`PageCache::follow`]) and does the same in another store. Pages get other ids there, so it keeps a table of which page is
-//! which. What comes as a batch is done as a batch.
+//! Two threads write words to pages: they allocate, link, replace, free, name pages, and do some of it in
+//! batches. Meanwhile a third thread follows ([`PageCache::follow`]) and does the same in another store.
+//! Pages get other ids there, so it keeps a table of which page is which. What comes as a batch is done as a
+//! batch.
 
 use std::collections::HashMap;
 use std::path::Path;

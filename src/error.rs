@@ -32,7 +32,8 @@ pub type Result<T, E = Error> = std::result::Result<T, E>;
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub enum Error {
-    /// The operating system refused an operation. If data may have been lost by it, the instance is poisoned too.
+    /// The operating system refused an operation. If data may have been lost by it, the instance is poisoned
+    /// too.
     Io {
         /// What was tried: `"read"`, `"write"`, `"sync"` …
         operation: &'static str,
@@ -71,8 +72,8 @@ pub enum Error {
         /// Its range, or the contradiction.
         reason: String,
     },
-    /// An earlier failure may have lost data, so nothing can be written any more until the store is opened again. Reading intact data
-    /// goes on.
+    /// An earlier failure may have lost data, so nothing can be written any more until the store is opened
+    /// again. Reading intact data goes on.
     Poisoned {
         /// The first failure.
         cause: Arc<Error>,
@@ -93,15 +94,17 @@ pub enum Error {
         /// Why, in the codec's own words.
         reason: String,
     },
-    /// A value is longer than [`Config::max_value_size`](crate::Config::max_value_size), or a record that can't be stored outside of the log
-    /// (an entry of a bare log, the named roots) would not fit in a segment. Nothing was logged.
+    /// A value is longer than [`Config::max_value_size`](crate::Config::max_value_size), or a record that
+    /// can't be stored outside of the log (an entry of a bare log, the named roots) would not fit in a
+    /// segment. Nothing was logged.
     ValueTooLarge {
         /// The encoded length in bytes.
         length: usize,
         /// The largest encoded length that this store takes.
         maximum: usize,
     },
-    /// There is no space for another segment, or for a large value. Not final: when there is space again, writing goes on.
+    /// There is no space for another segment, or for a large value. Not final: when there is space again,
+    /// writing goes on.
     DiskFull {
         /// The file.
         path: String,
@@ -121,7 +124,8 @@ pub enum Error {
         /// Where the oldest reservation of the thread begins.
         lsn: Lsn,
     },
-    /// So many reservations are open that no write buffer is left: more than 30 000 full ones wait for the oldest.
+    /// So many reservations are open that no write buffer is left: more than 30 000 full ones wait for the
+    /// oldest.
     TooManyReservations,
     /// A backup can't be written there, or an export be imported. Nothing in it was changed.
     BackupTarget {

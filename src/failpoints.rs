@@ -1,7 +1,7 @@
 //! Points at which a test can make I/O fail, hold a thread up, or run code of its own.
 //!
-//! Only in a build with the feature `failpoints`, which is for tests; without it the points are nothing at all, and
-//! neither is the dependency. They are armed through the crate [`fail`], by name:
+//! Only in a build with the feature `failpoints`, which is for tests; without it the points are nothing at
+//! all, and neither is the dependency. They are armed through the crate [`fail`], by name:
 //!
 #![cfg_attr(feature = "failpoints", doc = "```")]
 #![cfg_attr(not(feature = "failpoints"), doc = "```text")]
@@ -23,8 +23,9 @@
 //!
 //! # Points of I/O
 //!
-//! There is one for each kind of call on each kind of file, and whatever the store asks of its [`Storage`](crate::Storage) passes one;
-//! the storage below is not asked if the call is to fail. `return` with one of these words makes a call fail:
+//! There is one for each kind of call on each kind of file, and whatever the store asks of its
+//! [`Storage`](crate::Storage) passes one; the storage below is not asked if the call is to fail. `return`
+//! with one of these words makes a call fail:
 //!
 //! | word | the call |
 //! |---|---|
@@ -34,22 +35,25 @@
 //! | `short` | of a write: the first half of the bytes is written, then it fails as with `EIO`; of other calls: as `EIO` |
 //! | `short ENOSPC` | the same, and then the disk is full |
 //!
-//! `1*return(EIO)` fails once, `3*off->return(EIO)` from the fourth time on; `delay`, `yield`, `pause` and `fail::cfg_callback` work as well.
+//! `1*return(EIO)` fails once, `3*off->return(EIO)` from the fourth time on; `delay`, `yield`, `pause` and
+//! `fail::cfg_callback` work as well.
 //!
 //! # Points of state
 //!
-//! The others are where the state of something changes. There a thread can be held up (`delay`, `yield`, `pause`), code can be run by
-//! `fail::cfg_callback`, or the process brought to an end from it. `return` does nothing there. Some of these places are under a lock, so a
-//! callback must not call the store; and a `panic` unwinds from the middle of a change: it is for instances that are not used
-//! any more.
+//! The others are where the state of something changes. There a thread can be held up (`delay`, `yield`,
+//! `pause`), code can be run by `fail::cfg_callback`, or the process brought to an end from it. `return` does
+//! nothing there. Some of these places are under a lock, so a callback must not call the store; and a `panic`
+//! unwinds from the middle of a change: it is for instances that are not used any more.
 //!
 //! # Whose they are
 //!
-//! All names begin with `pagelog::`, so nobody who uses [`fail`] for purposes of their own arms one by accident. Nor by
-//! the environment variable that [`fail`] reads: without this feature there is nothing to be armed, also if another crate of the
-//! same build turns on the failpoints of [`fail`]. The other way round, this feature turns on those of all crates in the build that use it.
+//! All names begin with `pagelog::`, so nobody who uses [`fail`] for purposes of their own arms one by
+//! accident. Nor by the environment variable that [`fail`] reads: without this feature there is nothing to be
+//! armed, also if another crate of the same build turns on the failpoints of [`fail`]. The other way round,
+//! this feature turns on those of all crates in the build that use it.
 //!
-//! The registry of [`fail`] is one for the process: run tests that use it one at a time, under a `FailScenario`.
+//! The registry of [`fail`] is one for the process: run tests that use it one at a time, under a
+//! `FailScenario`.
 
 #[cfg(feature = "failpoints")]
 pub use self::armed::{Failpoint, FailpointKind, all};

@@ -1,7 +1,9 @@
-//! What the fuzz targets in `tests/fuzz` call (`--cfg fuzzing` only): decoders are private, and to reach them through whole stores takes a
-//! thousand times as long. Each takes any bytes and panics if a decoder breaks its word.
+//! What the fuzz targets in `tests/fuzz` call (`--cfg fuzzing` only): decoders are private, and to reach them
+//! through whole stores takes a thousand times as long. Each takes any bytes and panics if a decoder breaks
+//! its word.
 //!
-//! The word is: bytes are refused, or they are the one form of what they were read as. So what was read is written again and compared.
+//! The word is: bytes are refused, or they are the one form of what they were read as. So what was read is
+//! written again and compared.
 
 use crate::format::record::{self, encoded_length, reseal};
 use crate::format::{

@@ -2,7 +2,8 @@
 
 use crate::ids::{HeadId, Lsn, SegmentId, SlotId};
 
-/// What a store is created with and keeps: the segment size, what follows from it, and how many heads write segments.
+/// What a store is created with and keeps: the segment size, what follows from it, and how many heads write
+/// segments.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Geometry {
     segment_size: u32,

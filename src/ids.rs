@@ -65,7 +65,8 @@ macro_rules! public_number {
 }
 
 public_number!(
-    /// The name of a page. Ids are handed out densely from 1; id 0 is the store's own (it holds the named roots).
+    /// The name of a page. Ids are handed out densely from 1; id 0 is the store's own (it holds the named
+    /// roots).
     ///
     /// ```
     /// use pagelog::PageId;
@@ -82,8 +83,8 @@ public_number!(
 public_number!(
     /// The logical version of a page: the token of its compare-and-swap.
     ///
-    /// Only a logical change (`link`, `replace`, `free`, `allocate`) advances it. It rises for ever for one page id,
-    /// also over `free` and reuse of the id, so a version never means two states of one page.
+    /// Only a logical change (`link`, `replace`, `free`, `allocate`) advances it. It rises for ever for one
+    /// page id, also over `free` and reuse of the id, so a version never means two states of one page.
     ///
     /// ```
     /// use pagelog::Version;
@@ -114,13 +115,14 @@ number!(
 );
 
 number!(
-    /// One life of a slot. Rises with every claim, over all openings, and is never used twice; the segment's base
-    /// LSN is this number times the segment size.
+    /// One life of a slot. Rises with every claim, over all openings, and is never used twice; the segment's
+    /// base LSN is this number times the segment size.
     pub(crate) struct SegmentId(u64)
 );
 
 number!(
-    /// A range of the page table: [`PAGES`](RangeId::PAGES) pages with consecutive ids, which are loaded, and written down, together.
+    /// A range of the page table: [`PAGES`](RangeId::PAGES) pages with consecutive ids, which are loaded, and
+    /// written down, together.
     pub(crate) struct RangeId(u32)
 );
 
@@ -132,7 +134,8 @@ impl RangeId {
     } else {
         8
     };
-    /// How many pages there are in a range. Part of the format; unit tests have smaller ranges, so that small stores have many.
+    /// How many pages there are in a range. Part of the format; unit tests have smaller ranges, so that small
+    /// stores have many.
     pub(crate) const PAGES: u64 = 1 << Self::BITS;
 
     /// The range that a page is in.
@@ -188,7 +191,8 @@ pub(crate) fn raise(lsns: &mut HeadLsns, to: &HeadLsns) {
 }
 
 impl SegmentId {
-    /// Ids stay below this: a word names a segment and its slot. With segments of 1 MiB that is an exbibyte of log.
+    /// Ids stay below this: a word names a segment and its slot. With segments of 1 MiB that is an exbibyte
+    /// of log.
     pub(crate) const LIMIT: u64 = 1 << 40;
 }
 

@@ -1,7 +1,9 @@
-//! A lock-free page cache over a log-structured store: the layer below a B-tree, a key-value store, an index or a queue.
+//! A lock-free page cache over a log-structured store: the layer below a B-tree, a key-value store, an index
+//! or a queue.
 //!
-//! You say what a page is and how changes merge into it ([`Fragment`]). pagelog keeps pages in memory as far as they fit, logs
-//! every change, makes changes durable when asked, gives space back, and finds everything again after a crash.
+//! You say what a page is and how changes merge into it ([`Fragment`]). pagelog keeps pages in memory as far
+//! as they fit, logs every change, makes changes durable when asked, gives space back, and finds everything
+//! again after a crash.
 //!
 //! ```text
 //!   allocate  link  replace  free            pin ─► get
@@ -57,20 +59,23 @@
 )]
 #![cfg_attr(feature = "sim", doc = "| [`sim`] | a disk whose power can be cut, for your tests |")]
 //!
-//! [A tour](docs::guide): a B-tree on pagelog, piece by piece. [Tuning](docs::tuning): what the options trade for what, measured.
-//! [pagelog and others](docs::comparison): when to take something else.
+//! [A tour](docs::guide): a B-tree on pagelog, piece by piece. [Tuning](docs::tuning): what the options trade
+//! for what, measured. [pagelog and others](docs::comparison): when to take something else.
 //!
 //! In depth: [architecture](docs::architecture), [the log](docs::log), [durability](docs::durability),
-//! [the files byte by byte](docs::format), [scaling](docs::scaling), [what was done for speed](docs::speed), [the inspector](docs::inspector), [what stands behind the promises](docs::reliability),
+//! [the files byte by byte](docs::format), [scaling](docs::scaling), [what was done for speed](docs::speed),
+//! [the inspector](docs::inspector), [what stands behind the promises](docs::reliability),
 //! [glossary](docs::glossary).
 //!
 //! # Features
 //!
-//! * `bincode` (on by default): `Bincode`, a codec for types with serde's traits. Never used for the store's own files.
+//! * `bincode` (on by default): `Bincode`, a codec for types with serde's traits. Never used for the store's
+//!   own files.
 //! * `sim`: the simulated disk.
 //! * `failpoints`: points at which tests make I/O fail or hold threads up.
 //! * `compression`: zstd for pages and links.
-//! * `cli`: the program `pagelog`, which looks into stores from the command line, and the module that it stands on.
+//! * `cli`: the program `pagelog`, which looks into stores from the command line, and the module that it
+//!   stands on.
 
 mod compression;
 mod config;

@@ -39,7 +39,8 @@ impl Location {
 ///  0      1    0        slot           offset
 /// ```
 ///
-/// Bit 63 is left to whoever holds the word. The length is not in here: a record keeps its length when it is moved, so the owner of the word holds it.
+/// Bit 63 is left to whoever holds the word. The length is not in here: a record keeps its length when it is
+/// moved, so the owner of the word holds it.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) struct Place {
     pub(crate) slot: SlotId,

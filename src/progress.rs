@@ -7,8 +7,8 @@ use crate::error::{Error, Result};
 
 /// How far a long piece of work has come: what its callback is told. In bytes, if nothing else is said there.
 ///
-/// The first report has `done` at 0 and the last one has it at `total`. What is written meanwhile by others is not in
-/// `total`.
+/// The first report has `done` at 0 and the last one has it at `total`. What is written meanwhile by others
+/// is not in `total`.
 ///
 /// ```
 /// use std::ops::ControlFlow;

@@ -1,15 +1,17 @@
 //! The only door to atomics, locks, threads and epochs.
 //!
-//! In a normal build these are std's atomics, parking_lot's locks and crossbeam's epochs. Built with `--cfg loom` they
-//! are the model checker's, so that the models in `src/models` explore the product's own modules rather than copies
-//! of them. With `--cfg shuttle` each access is a point at which a scheduler may go on with another thread, so that `tests/schedules`
-//! explores the schedules of whole stores. With `--cfg jitter` they lose time now and then, so that what can overlap does. In the
-//! crate's own tests they can note who touches what, so that a test can count shared cache lines. Nothing else in the crate names
-//! `std::sync`, except `Arc` and `OnceLock` where no race is at stake, and plain atomics that number threads (`stats`, `log/batch`).
+//! In a normal build these are std's atomics, parking_lot's locks and crossbeam's epochs. Built with
+//! `--cfg loom` they are the model checker's, so that the models in `src/models` explore the product's own
+//! modules rather than copies of them. With `--cfg shuttle` each access is a point at which a scheduler may
+//! go on with another thread, so that `tests/schedules` explores the schedules of whole stores. With
+//! `--cfg jitter` they lose time now and then, so that what can overlap does. In the crate's own tests they
+//! can note who touches what, so that a test can count shared cache lines. Nothing else in the crate names
+//! `std::sync`, except `Arc` and `OnceLock` where no race is at stake, and plain atomics that number threads
+//! (`stats`, `log/batch`).
 //!
-//! Epochs come from one private collector for the process, never from crossbeam's default one: no other crate's
-//! long-held guard can delay ours. The consequence: a guard that is held on one store delays the freeing of
-//! memory and of segments in all stores of this process.
+//! Epochs come from one private collector for the process, never from crossbeam's default one: no other
+//! crate's long-held guard can delay ours. The consequence: a guard that is held on one store delays the
+//! freeing of memory and of segments in all stores of this process.
 
 #[cfg(all(any(jitter, shuttle, test), not(loom)))]
 #[macro_use]
@@ -238,8 +240,8 @@ impl Moment {
 pub(crate) mod threads {
     use std::thread::{Builder, scope};
 
-    /// Runs `work` on this thread and on some more, and returns what came of it on each. Fewer if the system has no more
-    /// threads to give, and none under a scheduler. A panic on one of them goes on here.
+    /// Runs `work` on this thread and on some more, and returns what came of it on each. Fewer if the system
+    /// has no more threads to give, and none under a scheduler. A panic on one of them goes on here.
     pub(crate) fn with_helpers<R: Send>(helpers: usize, work: impl Fn() -> R + Sync) -> Vec<R> {
         let helpers = if cfg!(shuttle) { 0 } else { helpers };
         scope(|scope| {
@@ -322,8 +324,9 @@ pub(crate) mod epoch {
         }
     }
 
-    /// Waits until every thread that is pinned now has moved on, but not for longer than `patience`. Returns whether they have. A thread
-    /// that is pinned itself is told `false` at once, for it would wait for itself.
+    /// Waits until every thread that is pinned now has moved on, but not for longer than `patience`. Returns
+    /// whether they have. A thread that is pinned itself is told `false` at once, for it would wait for
+    /// itself.
     pub(crate) fn outlasted(patience: Duration) -> bool {
         if is_pinned() {
             return false;
@@ -348,8 +351,8 @@ pub(crate) mod epoch {
     }
 }
 
-/// Under the model checker nothing is ever freed: what was deferred is forgotten, so a model shows ordering faults of
-/// the contents themselves and needs no second model of the collector.
+/// Under the model checker nothing is ever freed: what was deferred is forgotten, so a model shows ordering
+/// faults of the contents themselves and needs no second model of the collector.
 #[cfg(loom)]
 pub(crate) mod epoch {
     #[derive(Debug)]

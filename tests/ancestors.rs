@@ -1,5 +1,5 @@
-//! What went wrong in earlier systems of this kind, each as the behaviour that is wanted here. Those that have a file of their
-//! own (kills, batches, system calls, allocations, read-only, options) are not repeated.
+//! What went wrong in earlier systems of this kind, each as the behaviour that is wanted here. Those that
+//! have a file of their own (kills, batches, system calls, allocations, read-only, options) are not repeated.
 
 mod common;
 
@@ -238,8 +238,8 @@ fn a_page_freed_twice_is_gone_and_its_id_is_there_once() {
 #[test]
 fn forty_thousand_frees_and_sixty_thousand_links_are_not_quadratic() {
     let _turn = alone();
-    // Nothing is timed: with a scan of the free list for each free, or a walk of the chain for each link, this test would
-    // take minutes.
+    // Nothing is timed: with a scan of the free list for each free, or a walk of the chain for each link,
+    // this test would take minutes.
     let storage = Arc::new(MemoryStorage::new());
     let config = Config::with_storage(storage).max_chain_length(10_000).max_chain_ratio(1000.0);
     let cache = open(config);

@@ -28,7 +28,8 @@ macro_rules! have {
     ($traits:path: $($type:ty),* $(,)?) => { const _: () = { const fn has<T: ?Sized + $traits>() {} $(has::<$type>();)* }; };
 }
 
-/// Asserts that none of these types may be sent to another thread: of the two ways to name the function, only one may be there.
+/// Asserts that none of these types may be sent to another thread: of the two ways to name the function, only
+/// one may be there.
 macro_rules! stay {
     ($($type:ty),* $(,)?) => {$(const _: fn() = || {
         trait Ambiguous<A> { fn name() {} }

@@ -1,4 +1,5 @@
-//! Hot backup: the copy is a store, holds exactly what was done below its LSN, and the original does not suffer.
+//! Hot backup: the copy is a store, holds exactly what was done below its LSN, and the original does not
+//! suffer.
 
 mod common;
 #[path = "support/observed.rs"]

@@ -1,4 +1,5 @@
-//! Whatever is in the directory, and whatever a caller hands in: a clear error that names the place, and nothing is changed.
+//! Whatever is in the directory, and whatever a caller hands in: a clear error that names the place, and
+//! nothing is changed.
 
 mod common;
 
@@ -310,8 +311,8 @@ fn a_newer_format_version_is_named_and_nothing_is_touched() {
     }
 }
 
-/// Story: a manifest that verifies and names a number of heads that no store has was refused as a wrong configuration, with the name of an
-/// option that did not exist. Fuzzing found it.
+/// Story: a manifest that verifies and names a number of heads that no store has was refused as a wrong
+/// configuration, with the name of an option that did not exist. Fuzzing found it.
 #[test]
 fn a_manifest_of_a_store_with_too_many_heads_is_corruption() {
     let place = directory();

@@ -1,5 +1,5 @@
-//! Batches: what was logged between `pin_log` and `seal_batch` is there after a crash as a whole or not at all, and only those
-//! who ask for durability wait for a batch.
+//! Batches: what was logged between `pin_log` and `seal_batch` is there after a crash as a whole or not at
+//! all, and only those who ask for durability wait for a batch.
 
 mod common;
 
@@ -111,8 +111,8 @@ fn what_would_wait_for_the_own_batch_is_an_error_and_no_hang() {
     drop(open(tiny(&storage)));
 }
 
-/// A close beside one's own batch used to close the store all the same, so that the batch could not be sealed any more; what was logged before
-/// it was lost with it, and a second close said that all was well.
+/// A close beside one's own batch used to close the store all the same, so that the batch could not be sealed
+/// any more; what was logged before it was lost with it, and a second close said that all was well.
 #[test]
 fn what_was_logged_before_a_batch_that_never_ends_survives() {
     let disk = Arc::new(SimStorage::new(3));

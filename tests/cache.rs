@@ -1,4 +1,5 @@
-//! What stays in memory and what goes: the policy of eviction as users see it, through misses, and the budget that it keeps.
+//! What stays in memory and what goes: the policy of eviction as users see it, through misses, and the budget
+//! that it keeps.
 
 mod common;
 
@@ -13,11 +14,13 @@ use pagelog::{Config, MemoryStorage, PageCache, PageId, Stats};
 
 /// The payload of most pages.
 const LENGTH: usize = 500;
-/// What a page of that length takes of the budget: the payload, what a record has around it, and the fragment itself. Not its node.
+/// What a page of that length takes of the budget: the payload, what a record has around it, and the fragment
+/// itself. Not its node.
 const WEIGHT: u64 = 570;
 
-/// A store with pages of these lengths, opened with an empty cache, which has no write buffers as long as nothing is written.
-/// Its budget has the stated capacity for contents, beside the nodes of all its pages, which are there from the beginning.
+/// A store with pages of these lengths, opened with an empty cache, which has no write buffers as long as
+/// nothing is written. Its budget has the stated capacity for contents, beside the nodes of all its pages,
+/// which are there from the beginning.
 struct Store {
     cache: PageCache<Bytes>,
     pages: Vec<PageId>,
@@ -180,7 +183,8 @@ fn contents_keep_their_floor_when_nodes_take_all_of_the_budget_and_nobody_evicts
     }
 }
 
-/// Links to pages in turn, and says how much the budget covered at most, how many nodes there were in the end, and the figures.
+/// Links to pages in turn, and says how much the budget covered at most, how many nodes there were in the
+/// end, and the figures.
 fn link_in_turn(capacity: u64, pages: usize) -> (u64, Stats) {
     let config = Config::with_storage(Arc::new(MemoryStorage::new())).cache_capacity(capacity);
     let cache = open(config.io_buffer_size(4096));
@@ -224,8 +228,8 @@ fn times_slept() -> Option<u64> {
     status.lines().find_map(|line| line.strip_prefix("voluntary_ctxt_switches:"))?.trim().parse().ok()
 }
 
-/// On a busy machine a reader can wait for a processor while it holds a guard, and for long. Writers beside it once had ten times the budget
-/// waiting to be freed (the long soak at a load of ten).
+/// On a busy machine a reader can wait for a processor while it holds a guard, and for long. Writers beside
+/// it once had ten times the budget waiting to be freed (the long soak at a load of ten).
 #[test]
 fn writers_beside_a_reader_that_stays_keep_to_the_budget_and_go_on() {
     const CAPACITY: u64 = 4 << 20;
@@ -255,7 +259,8 @@ fn writers_beside_a_reader_that_stays_keep_to_the_budget_and_go_on() {
     let dead = dead();
     drop(guard);
     assert!(took >= WRITES * WAIT, "{WRITES} writes took {took:?}");
-    // On a busy machine they may have taken long without a wait of their own, and now and then have to wait no more.
+    // On a busy machine they may have taken long without a wait of their own, and now and then have to wait
+    // no more.
     assert!(
         slept.is_none_or(|slept| slept >= u64::from(WRITES / 2)),
         "it slept {slept:?} times in {WRITES} writes"

@@ -25,8 +25,8 @@ impl Observer for Syncs {
     }
 }
 
-/// Each head used to claim its segments by itself, and garbage collection one at a time: a sync of the manifest, for which a writer waited,
-/// for nearly each segment.
+/// Each head used to claim its segments by itself, and garbage collection one at a time: a sync of the
+/// manifest, for which a writer waited, for nearly each segment.
 #[test]
 fn a_sync_of_the_manifest_serves_the_next_segments_of_all_heads() {
     let storage = Observed::new(MemoryStorage::new(), Syncs::default());

@@ -351,7 +351,8 @@ fn a_log_is_flushed_at_its_interval_unless_something_is_open() {
     eventually(|| log.stable_lsn() > last);
 }
 
-/// Many threads, each with commits of its own, against each other and against flushes and batches: every wake-up comes.
+/// Many threads, each with commits of its own, against each other and against flushes and batches: every
+/// wake-up comes.
 fn race(config: Config) -> u64 {
     let cache = open(config.segment_size(16 << 10).io_buffer_size(1024));
     thread::scope(|scope| {

@@ -1,5 +1,6 @@
-//! Threads that race on the same pages, with collection, snapshots and eviction at work: every change that was said to be done
-//! is there once, in one order for each page; what was refused is not there; and the counters are exact.
+//! Threads that race on the same pages, with collection, snapshots and eviction at work: every change that
+//! was said to be done is there once, in one order for each page; what was refused is not there; and the
+//! counters are exact.
 
 mod common;
 
@@ -82,7 +83,8 @@ fn race_and_add_up(background: bool) {
     };
     let expected: i64 = all.iter().map(|done| done.sum).sum();
     assert_eq!(total(&cache), expected);
-    // One order for each page: the versions are 2, 3, 4 … without a gap, each given once, rising for each thread.
+    // One order for each page: the versions are 2, 3, 4 … without a gap, each given once, rising for each
+    // thread.
     let mut given: BTreeMap<PageId, BTreeSet<Version>> = BTreeMap::new();
     for done in &all {
         let mut last: BTreeMap<PageId, Version> = BTreeMap::new();
@@ -263,8 +265,8 @@ fn flushes_of_many_threads_share_syncs_and_each_finds_its_own_work_stable() {
     assert!(counts.syncs <= 1700);
 }
 
-/// A reader found nothing in memory, looked the page up again, and found that it had been replaced meanwhile: in memory, with a record
-/// that was still being written. It must not read that.
+/// A reader found nothing in memory, looked the page up again, and found that it had been replaced meanwhile:
+/// in memory, with a record that was still being written. It must not read that.
 #[test]
 fn a_page_that_is_replaced_between_two_looks_of_a_reader_is_found_in_memory() {
     const LENGTH: usize = 40;

@@ -1,13 +1,16 @@
 //! Failpoints: each of them is reached, and whatever call fails, the caller hears of it or it did no harm.
 //!
-//! One workload goes through all parts of a store, on the simulated disk, so that what an error leaves behind is also looked at
-//! after a power cut. First it is run with a callback at each point, which counts. Then each call of I/O fails in turn, in several ways,
-//! early and late. A call that fails may be refused, or poison the instance, or be passed over, by the table below; and
-//! when the store is opened again all that was acknowledged is there, and what is not acknowledged is there up to some moment.
+//! One workload goes through all parts of a store, on the simulated disk, so that what an error leaves behind
+//! is also looked at after a power cut. First it is run with a callback at each point, which counts. Then
+//! each call of I/O fails in turn, in several ways, early and late. A call that fails may be refused, or
+//! poison the instance, or be passed over, by the table below; and when the store is opened again all that
+//! was acknowledged is there, and what is not acknowledged is there up to some moment.
 //!
-//! The registry of failpoints is one for the process, so each test runs under a `FailScenario`, which is also a lock.
+//! The registry of failpoints is one for the process, so each test runs under a `FailScenario`, which is also
+//! a lock.
 //!
-//! `cargo test --features failpoints,compression --test failpoints`. Without compression, dictionaries are left out.
+//! `cargo test --features failpoints,compression --test failpoints`. Without compression, dictionaries are
+//! left out.
 
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
@@ -276,7 +279,8 @@ fn workload(run: &mut Run) {
     }
 }
 
-/// A store on a disk that damages whole blocks, which loses its power, and once more in the opening after that.
+/// A store on a disk that damages whole blocks, which loses its power, and once more in the opening after
+/// that.
 fn worse_disk(run: &mut Run) {
     let disk = SimStorage::new(10);
     let open = |run: &mut Run, disk: &SimStorage| -> Option<PageCache<Bytes>> {
@@ -423,8 +427,8 @@ fn promise(name: &str, words: &str) -> Promise {
         "manifest::open" if is_full => Promise::PassedOver,
         // What was not removed is removed by the next opening.
         "large::remove" => Promise::PassedOver,
-        // Who takes a snapshot in passing has not asked for it (who has is told: see below); without the newest one, an
-        // older one or the whole log says the same.
+        // Who takes a snapshot in passing has not asked for it (who has is told: see below); without the
+        // newest one, an older one or the whole log says the same.
         name if name.starts_with("snapshot::") => Promise::PassedOver,
         // Who needs the dictionary for a record hears of it.
         "dictionary::open" | "dictionary::read" => Promise::PassedOver,
@@ -437,8 +441,9 @@ fn ways(name: &str) -> &'static [&'static str] {
     if writes { &["EIO", "ENOSPC", "short", "short ENOSPC"] } else { &["EIO", "ENOSPC", "EACCES"] }
 }
 
-/// How often in a row the call has to fail so that nobody gets over it: a record is read alone when it could not be read with its
-/// neighbours, a page need not be merged by a writer who can't read it, and space for a large value, or for its name, is looked for once.
+/// How often in a row the call has to fail so that nobody gets over it: a record is read alone when it could
+/// not be read with its neighbours, a page need not be merged by a writer who can't read it, and space for a
+/// large value, or for its name, is looked for once.
 fn strikes(name: &str, words: &str) -> &'static str {
     match name.trim_start_matches("pagelog::") {
         "log::read" | "large::read" | "large::open" => "",
@@ -495,7 +500,8 @@ fn whatever_call_fails_is_heard_of_or_harmless() {
             times => (times, ordinary),
         };
         let mut moments = match point.name {
-            // The last ones of each backup keep space for its next manifest, and for more in this one: it can do without.
+            // The last ones of each backup keep space for its next manifest, and for more in this one: it can
+            // do without.
             "pagelog::backup::create" | "pagelog::backup::write" => vec![0, 1, times / 4],
             _ => vec![0, times / 2, times - 1],
         };

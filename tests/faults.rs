@@ -1,8 +1,10 @@
-//! Failing calls: every call of a workload fails in turn, in several ways, once and for ever; and disks that are full.
+//! Failing calls: every call of a workload fails in turn, in several ways, once and for ever; and disks that
+//! are full.
 //!
-//! What must hold: no panic and no hang; after a failed write or sync of the log or the manifest every later write says
-//! `Poisoned`, and reading goes on; whoever waits is woken; and whatever was acknowledged is there when the store is opened on the
-//! surviving disk, also if the power goes right after that. A full disk is no such failure: it passes.
+//! What must hold: no panic and no hang; after a failed write or sync of the log or the manifest every later
+//! write says `Poisoned`, and reading goes on; whoever waits is woken; and whatever was acknowledged is there
+//! when the store is opened on the surviving disk, also if the power goes right after that. A full disk is no
+//! such failure: it passes.
 
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
@@ -78,7 +80,8 @@ struct Failure {
     for_ever: bool,
 }
 
-/// Whether the failure of the last of these calls may have lost something that was written. `length` is the log's before them.
+/// Whether the failure of the last of these calls may have lost something that was written. `length` is the
+/// log's before them.
 fn loses(calls: &[Call], fault: Fault, mut length: u64) -> bool {
     let Some((call, before)) = calls.split_last() else { return false };
     for call in before.iter().filter(|call| call.file == "log") {
@@ -92,7 +95,8 @@ fn loses(calls: &[Call], fault: Fault, mut length: u64) -> bool {
         // To make the file longer is no loss if it fails: records are written to what is there.
         (CallKind::Write, "log") => call.offset < length,
         (CallKind::Sync, "log") => true,
-        // Room ahead and a new manifest are no loss either. The name is the one that the file had when it was made.
+        // Room ahead and a new manifest are no loss either. The name is the one that the file had when it was
+        // made.
         (CallKind::Sync, "MANIFEST.new") => fault != Fault::NoSpace,
         _ => false,
     }
@@ -169,7 +173,8 @@ fn run_failing(
     (survivor, true)
 }
 
-/// The store must open on the surviving disk, with all that was acknowledged; and keep what it has shown from then on.
+/// The store must open on the surviving disk, with all that was acknowledged; and keep what it has shown from
+/// then on.
 fn check_survivor(setting: &Setting, disk: &SimStorage, journal: &Journal, seed: u64) {
     let cache = setting.open(disk).unwrap_or_else(|error| panic!("it does not open again: {error}"));
     let (view, _) = observe(&cache, journal.page_bound + 2).unwrap();
@@ -340,8 +345,8 @@ fn done(session: &mut Session, op: &Op) {
     });
 }
 
-/// As [`done`], but for a segment that is only free when threads of other tests have moved on: all stores of a process share
-/// one collector.
+/// As [`done`], but for a segment that is only free when threads of other tests have moved on: all stores of
+/// a process share one collector.
 fn done_soon(session: &mut Session, op: &Op) {
     let patience = Instant::now() + Duration::from_secs(30);
     while Instant::now() < patience {
@@ -402,8 +407,8 @@ fn a_full_disk_passes() {
     });
 }
 
-/// Replaces pages until the manifest has no space, on a disk that is full of what others wrote; nothing is lost, and when there is space
-/// again, writing goes on. With `frees`, most pages are freed before.
+/// Replaces pages until the manifest has no space, on a disk that is full of what others wrote; nothing is
+/// lost, and when there is space again, writing goes on. With `frees`, most pages are freed before.
 fn fill_the_manifest(seed: u32, disk: &SimStorage, config: impl Fn(&SimStorage) -> Config, frees: bool) {
     let cache: PageCache<Bytes> = config(disk).open().unwrap();
     let mut pages: Vec<_> = (0..50)
@@ -450,8 +455,8 @@ fn small(disk: &SimStorage, segment_size: u32) -> Config {
     config.garbage_collection(false).snapshots(false)
 }
 
-/// The manifest can neither grow nor be written anew with room for more. Ordinary writes are
-/// refused while there still is room for the entries of those who make space; a claim that took the last of it passed all
+/// The manifest can neither grow nor be written anew with room for more. Ordinary writes are refused while
+/// there still is room for the entries of those who make space; a claim that took the last of it passed all
 /// tests, for a manifest that is written anew in time never runs out.
 #[test]
 fn a_manifest_that_can_not_grow_keeps_room_for_those_who_make_space() {
@@ -464,8 +469,8 @@ fn a_manifest_that_can_not_grow_keeps_room_for_those_who_make_space() {
     });
 }
 
-/// On a disk that damages whole blocks each claim writes the manifest anew: if there is no space for the one after next, that claim is
-/// refused.
+/// On a disk that damages whole blocks each claim writes the manifest anew: if there is no space for the one
+/// after next, that claim is refused.
 #[test]
 fn a_manifest_that_can_not_be_written_anew_refuses_a_claim() {
     let _alone = alone();

@@ -1,7 +1,8 @@
-//! The rules of the house that a compiler does not check: which module may use which, and where atomics come from.
+//! The rules of the house that a compiler does not check: which module may use which, and where atomics come
+//! from.
 //!
-//! The crate is built in floors. A module uses floors below its own, and modules of its own floor; so it can be understood, tested and
-//! replaced without what stands on it, and there are no cycles.
+//! The crate is built in floors. A module uses floors below its own, and modules of its own floor; so it can
+//! be understood, tested and replaced without what stands on it, and there are no cycles.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -28,8 +29,8 @@ const FLOORS: &[&str] = &[
     "inspect",
 ];
 
-/// What stands outside of the floors: the front page, the models and the fuzz targets, which look into all of them, and the program,
-/// which is a crate of its own.
+/// What stands outside of the floors: the front page, the models and the fuzz targets, which look into all of
+/// them, and the program, which is a crate of its own.
 const OUTSIDE: &[&str] = &["lib", "models", "fuzzing", "bin"];
 
 /// Who may name std's atomics, and why.

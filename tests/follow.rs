@@ -540,7 +540,8 @@ fn a_bare_log_can_be_followed_and_truncated() {
     assert_eq!(events.len(), 5, "{events:?}");
 }
 
-/// The last segment holds nothing that is live, so the next opening gives it up; and then something is written.
+/// The last segment holds nothing that is live, so the next opening gives it up; and then something is
+/// written.
 #[test]
 fn who_has_come_to_the_end_of_the_log_goes_on_from_there_after_an_opening() {
     let _turn = alone();

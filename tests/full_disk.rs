@@ -1,8 +1,9 @@
 //! Real file systems that are full: a small tmpfs, and a limit on the size of files.
 //!
-//! The store is filled until it is refused, several times. Each time what was written is there, and can be made durable; and when
-//! there is space again, because pages were freed or because somebody else's file was removed, it goes on *without being
-//! opened again*. Both ways the system writes a part of what it was given first, and then refuses.
+//! The store is filled until it is refused, several times. Each time what was written is there, and can be
+//! made durable; and when there is space again, because pages were freed or because somebody else's file was
+//! removed, it goes on *without being opened again*. Both ways the system writes a part of what it was given
+//! first, and then refuses.
 //!
 //! Mounting needs root: without it that test says that it is skipped.
 

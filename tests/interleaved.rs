@@ -1,5 +1,6 @@
-//! What happens in the middle of a call: at a moment when the store turns to its storage, the storage does something to the store, on
-//! the same thread. So an interleaving that threads meet once in a million times is met in every run.
+//! What happens in the middle of a call: at a moment when the store turns to its storage, the storage does
+//! something to the store, on the same thread. So an interleaving that threads meet once in a million times
+//! is met in every run.
 
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
@@ -74,7 +75,8 @@ impl Observer for Plan {
     }
 }
 
-/// The bytes of pages' records are all that the accountant may know of, in a store without freed pages and roots.
+/// The bytes of pages' records are all that the accountant may know of, in a store without freed pages and
+/// roots.
 fn every_byte_is_accounted_for(cache: &PageCache<Bytes>, pages: &[PageId]) {
     cache.flush().unwrap();
     let guard = cache.pin();
@@ -175,7 +177,8 @@ fn a_record_whose_writer_loses_its_race_is_not_live() {
     every_byte_is_accounted_for(&cache, &[page_id]);
 }
 
-/// A backup's cut is what was stable when its sync ended. What others have written by then lies behind the cut, in the same segments.
+/// A backup's cut is what was stable when its sync ended. What others have written by then lies behind the
+/// cut, in the same segments.
 #[test]
 fn what_is_written_behind_the_cut_of_a_backup_is_not_in_it() {
     let storage = Arc::new(Observed::new(MemoryStorage::new(), Plan::default()));
@@ -201,7 +204,8 @@ fn what_is_written_behind_the_cut_of_a_backup_is_not_in_it() {
     }
 }
 
-/// A page's id is handed out before its record is in the log, so a later id can come first there; and then the power goes.
+/// A page's id is handed out before its record is in the log, so a later id can come first there; and then
+/// the power goes.
 #[test]
 fn an_id_whose_record_was_lost_behind_a_later_ones_is_used_again() {
     let disk = SimStorage::new(3);

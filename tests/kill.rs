@@ -1,12 +1,14 @@
-//! `kill -9` at random moments, over and over on one store: it always opens, and everything that was acknowledged is there.
+//! `kill -9` at random moments, over and over on one store: it always opens, and everything that was
+//! acknowledged is there.
 //!
-//! The test runs itself as a child. In the child some threads change pages of their own and a page that all share; what
-//! each of them does follows from a seed, so the parent can do the same in a map. Now and then a thread flushes and
-//! says how far it has come, on a pipe. The parent kills the child after some of these words, opens the store and asks of each
-//! thread: is what is there the state after some number of its steps, and is that number at least what it said last? (One
-//! number for all of its pages: there is no hole.) A step that is a batch counts as one. The next child goes on from
-//! there. Some pages are so large that they go to files of their own; of those, an opened store has the ones that it needs and no other.
-//! In a build with the feature `compression`, records are compressed, too, and dictionaries are trained now and then.
+//! The test runs itself as a child. In the child some threads change pages of their own and a page that all
+//! share; what each of them does follows from a seed, so the parent can do the same in a map. Now and then a
+//! thread flushes and says how far it has come, on a pipe. The parent kills the child after some of these
+//! words, opens the store and asks of each thread: is what is there the state after some number of its steps,
+//! and is that number at least what it said last? (One number for all of its pages: there is no hole.) A step
+//! that is a batch counts as one. The next child goes on from there. Some pages are so large that they go to
+//! files of their own; of those, an opened store has the ones that it needs and no other. In a build with the
+//! feature `compression`, records are compressed, too, and dictionaries are trained now and then.
 //!
 //! `PAGELOG_KILLS=200 cargo test --features compression --test kill -- --nocapture` is the long form.
 //!
@@ -116,8 +118,8 @@ fn next_step(state: &State, thread: u64, dice: &mut Dice, pages: &mut u64) -> Ve
     step
 }
 
-/// What a page is replaced by: now and then something that goes to a file of its own, also if it is compressed, or something
-/// that compression makes short.
+/// What a page is replaced by: now and then something that goes to a file of its own, also if it is
+/// compressed, or something that compression makes short.
 fn replacement(serial: u64, number: u64) -> Vec<u64> {
     let mut page = vec![serial];
     match number % 4 {

@@ -1,7 +1,8 @@
-//! Values that go to files of their own: they come back, their files go when nobody needs them and not before, and what is missing or
-//! damaged is an error.
+//! Values that go to files of their own: they come back, their files go when nobody needs them and not
+//! before, and what is missing or damaged is an error.
 //!
-//! Power cuts at every operation, with large values among others, are in `power_cut.rs` and `model.rs`; failing calls in `faults.rs`.
+//! Power cuts at every operation, with large values among others, are in `power_cut.rs` and `model.rs`;
+//! failing calls in `faults.rs`.
 //!
 //! # Bugs that were planted
 //!
@@ -10,12 +11,13 @@
 //! - the sync left out of: a file; the directory
 //! - a file removed before its killer is stable; before readers have moved on; not when its writer fails
 //! - no sweep; a sweep that forgets links, or does not compare numbers; one by a read-only opening
-//! - an opening that does not tell nodes which of them have files; a value whose checksum is not checked; a missing file as an I/O error
+//! - an opening that does not tell nodes which of them have files; a value whose checksum is not checked; a
+//!   missing file as an I/O error
 //! - a backup that does not hold files, or leaves them behind
 //! - a base, or a link, that counts with its pointer only; a full disk on which removals are not settled
 //!
-//! And one that only the registry's own tests see, for it takes threads that race: a publisher who does not look whether the killer was
-//! there before.
+//! And one that only the registry's own tests see, for it takes threads that race: a publisher who does not
+//! look whether the killer was there before.
 
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
@@ -70,8 +72,9 @@ fn fifty_replaces_of_a_large_page_leave_one_file() {
     for round in 1..=50 {
         version = replace(&cache, page_id, version, &value(round, LONG));
         cache.flush().unwrap();
-        // All stores of a process share one collector: what the test before left to be freed can come first, and its thread may be on its
-        // way out with a guard. Then a later flush finds that nobody needs the file.
+        // All stores of a process share one collector: what the test before left to be freed can come first,
+        // and its thread may be on its way out with a guard. Then a later flush finds that nobody needs the
+        // file.
         let is_one_left = (0..1000).any(|_| {
             cache.flush().unwrap();
             files(&*storage).len() == 1
@@ -404,7 +407,8 @@ fn an_opening_sweeps_the_file_of_a_superseded_value_when_what_superseded_it_is_s
     disk.cut_power();
 }
 
-/// What a workload with large values in every verb has come to: pages by what they hold, after each acknowledged step.
+/// What a workload with large values in every verb has come to: pages by what they hold, after each
+/// acknowledged step.
 fn workload(
     cache: &PageCache<Bytes>,
     mut acknowledged: impl FnMut(&BTreeMap<PageId, Vec<u8>>),

@@ -1,7 +1,8 @@
 //! A store that is open in another process is refused.
 //!
-//! In a file of its own: between a fork and what is executed then, the child has all locks of its parent. So a store that another thread
-//! closed at that moment could not be opened again; as a test of another file found out, once in hundreds of runs.
+//! In a file of its own: between a fork and what is executed then, the child has all locks of its parent. So
+//! a store that another thread closed at that moment could not be opened again; as a test of another file
+//! found out, once in hundreds of runs.
 
 mod common;
 

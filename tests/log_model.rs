@@ -1,9 +1,11 @@
-//! The bare log against a plain list, with segments of 1000 bytes, over clean restarts, killed processes and power cuts.
+//! The bare log against a plain list, with segments of 1000 bytes, over clean restarts, killed processes and
+//! power cuts.
 //!
-//! The list knows of every entry whether it is open, complete or aborted. What the log promises about it: the order is that
-//! of reservation, whatever the order of completion; an aborted entry is never seen; nothing behind an open reservation is
-//! made durable by its own thread; after a crash there is a prefix of what was completed, whole batches only, and all of what was
-//! stable; what was cut off at the front stays away; and no LSN is ever used twice.
+//! The list knows of every entry whether it is open, complete or aborted. What the log promises about it: the
+//! order is that of reservation, whatever the order of completion; an aborted entry is never seen; nothing
+//! behind an open reservation is made durable by its own thread; after a crash there is a prefix of what was
+//! completed, whole batches only, and all of what was stable; what was cut off at the front stays away; and
+//! no LSN is ever used twice.
 //!
 //! `PROPTEST_CASES=100000 cargo test --release --test log_model` is a longer run.
 
@@ -352,8 +354,9 @@ fn check_many(cases: u32, torn_block: u32) {
     }
 }
 
-/// A thread that holds a reservation asked for what lies before it to be made stable. Both were in one write buffer, which
-/// can't be written before its last reservation is finished: the thread waited for itself, for ever.
+/// A thread that holds a reservation asked for what lies before it to be made stable. Both were in one write
+/// buffer, which can't be written before its last reservation is finished: the thread waited for itself, for
+/// ever.
 #[test]
 fn a_thread_that_holds_a_reservation_is_told_so_instead_of_waiting_for_itself() {
     let log = open(&SimStorage::new(0));

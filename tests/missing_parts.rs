@@ -1,5 +1,5 @@
-//! Reading a page of which many records are not in memory: how often the file is read, that slow reads run side by side, and
-//! what an error, damage or a race in the middle of it does.
+//! Reading a page of which many records are not in memory: how often the file is read, that slow reads run
+//! side by side, and what an error, damage or a race in the middle of it does.
 
 mod common;
 #[path = "support/observed.rs"]
@@ -63,8 +63,8 @@ type Watched = Observed<MemoryStorage, Reads>;
 /// What is linked to the page, one after another.
 const LINKS: u8 = 20;
 
-/// A store in which one page has a base and [`LINKS`] links of 30 bytes, `apart` bytes of others' records between them; opened anew,
-/// so nothing is in memory.
+/// A store in which one page has a base and [`LINKS`] links of 30 bytes, `apart` bytes of others' records
+/// between them; opened anew, so nothing is in memory.
 struct Store {
     cache: PageCache<Bytes>,
     storage: Watched,
@@ -196,7 +196,8 @@ fn a_page_that_is_replaced_while_its_records_are_read_is_one_version_or_the_othe
         std::thread::scope(|scope| {
             let reader = scope.spawn(|| store.read().unwrap());
             has_begun.recv_timeout(Duration::from_secs(20)).expect("a read");
-            // The records die, and much is written behind, so that their slots would be used again if they could be.
+            // The records die, and much is written behind, so that their slots would be used again if they
+            // could be.
             let mut version = replace(&store.cache, store.page_id, store.version, b"new");
             for _ in 0..200 {
                 version = replace(&store.cache, store.page_id, version, &[7; 5000]);

@@ -1,8 +1,9 @@
-//! The page cache against a plain map, with tiny constants, over clean restarts, killed processes and power cuts.
+//! The page cache against a plain map, with tiny constants, over clean restarts, killed processes and power
+//! cuts.
 //!
-//! The map knows for every page id whether it was never used, is free, or holds a page, and of what contents. After every
-//! operation the page it was about is compared, after every restart everything. At the end of each history the live bytes that
-//! segments are charged with are compared with the records of what is there.
+//! The map knows for every page id whether it was never used, is free, or holds a page, and of what contents.
+//! After every operation the page it was about is compared, after every restart everything. At the end of
+//! each history the live bytes that segments are charged with are compared with the records of what is there.
 //!
 //! `PROPTEST_CASES=100000 cargo test --release --test model` is a longer run.
 

@@ -1,4 +1,5 @@
-//! What the hot paths take from the allocator: a hit nothing, a link its share of a chunk and nothing for accounting.
+//! What the hot paths take from the allocator: a hit nothing, a link its share of a chunk and nothing for
+//! accounting.
 
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::cell::Cell;
@@ -16,7 +17,8 @@ fn count() {
     ALLOCATIONS.set(ALLOCATIONS.get() + 1);
 }
 
-// SAFETY: all is left to the system's allocator; counting touches a cell that needs no allocation and no destructor.
+// SAFETY: all is left to the system's allocator; counting touches a cell that needs no allocation and no
+// destructor.
 unsafe impl GlobalAlloc for Counting {
     unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
         count();

@@ -1,5 +1,5 @@
-//! What an opening with a snapshot does not read of the log: it costs no more for a longer file, and what it does not see is seen later,
-//! and never served.
+//! What an opening with a snapshot does not read of the log: it costs no more for a longer file, and what it
+//! does not see is seen later, and never served.
 
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 

@@ -102,8 +102,8 @@ fn first_number(debug: &str) -> u64 {
     debug[begin..end].parse().unwrap()
 }
 
-/// Every field that `Debug` shows has a metric with its value. Who adds a field elsewhere than in the lists that metrics are made of
-/// comes by here.
+/// Every field that `Debug` shows has a metric with its value. Who adds a field elsewhere than in the lists
+/// that metrics are made of comes by here.
 fn assert_complete(debug: &str, metrics: &[Metric<'_>]) {
     let mut exported: BTreeSet<&str> = metrics.iter().map(|metric| metric.name).collect();
     let mut take = |field: &str, end: &str, expected: Option<u64>| {

@@ -222,8 +222,8 @@ fn io_buffers_sets_how_many_buffers_fill_before_one_is_written() {
     assert!(writes(32).0 < few);
 }
 
-/// A disk that is slow with one write of the log: it is not done before somebody waits for a buffer, or has appended so much
-/// that nobody ever will.
+/// A disk that is slow with one write of the log: it is not done before somebody waits for a buffer, or has
+/// appended so much that nobody ever will.
 #[derive(Debug, Default)]
 struct Slow {
     /// The log keeps its disk, so the disk must not keep the log.
@@ -255,7 +255,8 @@ impl Observer for Slow {
     }
 }
 
-/// A ring that took new memory whenever its buffers were full passed all tests: none had a disk that was slower than who appends.
+/// A ring that took new memory whenever its buffers were full passed all tests: none had a disk that was
+/// slower than who appends.
 #[test]
 fn io_buffers_bounds_what_is_appended_before_a_slow_disk() {
     let _turn = alone();
@@ -325,7 +326,8 @@ fn victim_policy_decides_how_much_is_moved_when_some_pages_are_written_more_ofte
     assert_eq!(VictimPolicy::default(), VictimPolicy::MinimumDecliningCost);
 }
 
-/// What sorting is good for: `cargo bench --bench heads` simulates it, and `cargo bench --bench gc` measures it with care.
+/// What sorting is good for: `cargo bench --bench heads` simulates it, and `cargo bench --bench gc` measures
+/// it with care.
 #[test]
 fn relocation_heads_keep_apart_what_will_be_superseded_soon() {
     let _turn = alone();
@@ -556,7 +558,8 @@ impl Observer for Blocks {
         let mut seen = self.0.lock().unwrap();
         let BlocksSeen { fresh, synced, .. } = &mut *seen;
         if name == "MANIFEST.new" && offset == 0 {
-            // Its beginning is another file, which is to take the manifest's place; what is written behind it goes to the same one.
+            // Its beginning is another file, which is to take the manifest's place; what is written behind it
+            // goes to the same one.
             fresh.retain(|(of, _)| of != name);
             synced.retain(|(of, _)| of != name);
         }

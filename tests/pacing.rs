@@ -1,6 +1,7 @@
 //! What a single write has to do for all: no more than its share.
 //!
-//! Times depend on the machine; so what is asserted is how much a call asks of the storage, and which thread asks.
+//! Times depend on the machine; so what is asserted is how much a call asks of the storage, and which thread
+//! asks.
 
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
@@ -76,7 +77,8 @@ fn store() -> (Config, Arc<Counted>) {
     (config, observer)
 }
 
-/// A claim used to take up to eight segments, and filled them all with zeros while a writer, and who came next, waited.
+/// A claim used to take up to eight segments, and filled them all with zeros while a writer, and who came
+/// next, waited.
 #[test]
 fn a_file_grows_in_small_steps() {
     let _turn = alone();

@@ -1,4 +1,5 @@
-//! Long work tells how far it is, from nothing to all, and ends when it is told to. What it had begun does no harm.
+//! Long work tells how far it is, from nothing to all, and ends when it is told to. What it had begun does no
+//! harm.
 
 mod common;
 
@@ -11,7 +12,8 @@ use pagelog::{Config, Error, Log, MemoryStorage, PageCache, PageId, Progress, St
 /// Work that is told when to stop: after so many reports, if ever.
 type Stop<'a> = &'a mut dyn FnMut(Progress) -> ControlFlow<()>;
 
-/// Runs the work to its end, and checks what it has told; then again, ended at each report in turn. Returns how many reports there were.
+/// Runs the work to its end, and checks what it has told; then again, ended at each report in turn. Returns
+/// how many reports there were.
 fn check(mut work: impl FnMut(Stop<'_>) -> pagelog::Result<()>, mut cancelled: impl FnMut(usize)) -> usize {
     let mut reports = Vec::new();
     // Ended at the last report first: what is left of that is to be done after all.

@@ -1,8 +1,10 @@
-//! What was acknowledged is *proven*, in more than one place, so that damage to it is never taken for the torn end of a log.
+//! What was acknowledged is *proven*, in more than one place, so that damage to it is never taken for the
+//! torn end of a log.
 //!
-//! A record that was flushed last has no mark behind it: if it rots, it can't be told from a write that a power cut tore. But as soon as
-//! anything else says that it was stable, a claim, a release, a truncation, a close, a manifest written anew, its loss is an error. Each test here
-//! leaves one such statement, and damages the record.
+//! A record that was flushed last has no mark behind it: if it rots, it can't be told from a write that a
+//! power cut tore. But as soon as anything else says that it was stable, a claim, a release, a truncation, a
+//! close, a manifest written anew, its loss is an error. Each test here leaves one such statement, and
+//! damages the record.
 
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
@@ -112,7 +114,8 @@ fn proven_by(seed: u64, proves: impl Fn(&SimStorage, &PageCache<Bytes>, &mut Mar
     disk.cut_power();
 }
 
-/// Up to the next claim, and no further: what is written meanwhile is lost, with its marks, in some of the images.
+/// Up to the next claim, and no further: what is written meanwhile is lost, with its marks, in some of the
+/// images.
 fn fill_a_segment(cache: &PageCache<Bytes>) {
     let opened = cache.stats().counts.segments_opened;
     while cache.stats().counts.segments_opened == opened {
@@ -241,8 +244,8 @@ fn a_header_of_another_segment_is_damage() {
     );
 }
 
-/// A store that had been closed used to be proven no further than its last claim said, unless it had written a snapshot: what was
-/// flushed last could rot, and the opening, and `verify`, called the rest sound.
+/// A store that had been closed used to be proven no further than its last claim said, unless it had written
+/// a snapshot: what was flushed last could rot, and the opening, and `verify`, called the rest sound.
 #[test]
 fn a_close_proves_all_that_was_written() {
     for number in [0, 2, 4] {

@@ -174,7 +174,8 @@ fn evicted_pages_of_a_read_only_store_come_back() {
     assert!(cache.stats().counts.evictions > 50);
 }
 
-/// The manifest still has the claims of the segments that were cut off; only its last entries say that they are over.
+/// The manifest still has the claims of the segments that were cut off; only its last entries say that they
+/// are over.
 #[test]
 fn a_store_that_was_killed_after_its_file_was_cut_can_be_read() {
     let _turn = alone();

@@ -1,5 +1,5 @@
-//! Reservations of the bare log: the order is the order of reserving, whatever the order of finishing; only what was
-//! completed is ever seen; and nobody waits for himself.
+//! Reservations of the bare log: the order is the order of reserving, whatever the order of finishing; only
+//! what was completed is ever seen; and nobody waits for himself.
 
 mod common;
 
@@ -257,8 +257,8 @@ fn many_threads_append_and_flush_and_all_is_there_in_the_order_of_each() {
     assert_eq!(found, appended);
 }
 
-/// The list of a thread's reservations used to be gone, and whoever asked for it with it, if a value of the thread that is dropped after
-/// it wrote to the log: that ended the process.
+/// The list of a thread's reservations used to be gone, and whoever asked for it with it, if a value of the
+/// thread that is dropped after it wrote to the log: that ended the process.
 #[test]
 fn what_is_dropped_when_a_thread_ends_can_write() {
     struct Farewell(Arc<Log>);

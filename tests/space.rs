@@ -1,5 +1,5 @@
-//! The file is as long as what is in it justifies: overwriting the same pages for ever does not grow it for ever, and what is
-//! deleted is given back.
+//! The file is as long as what is in it justifies: overwriting the same pages for ever does not grow it for
+//! ever, and what is deleted is given back.
 //!
 //! The long form: `PAGELOG_SPACE_PAGES=100000 cargo test --release --test space -- --nocapture`
 
@@ -57,7 +57,8 @@ fn overwrite(what: &str, mut order: impl FnMut(usize, usize) -> usize) {
         }
         let stats = cache.stats();
         report(what, round, &stats, began);
-        // The target, a segment for each of four heads, and two. What is in write buffers counts as live when it is written.
+        // The target, a segment for each of four heads, and two. What is in write buffers counts as live when
+        // it is written.
         let allowed = 1.25 * stats.live_bytes as f64 + 7.0 * f64::from(segment);
         largest = largest.max(stats.log_file_bytes as f64 / allowed);
     }
@@ -97,8 +98,9 @@ fn overwriting_mostly_a_tenth_keeps_the_file_bounded() {
     });
 }
 
-/// While two threads write, and after most of what a burst brought was deleted: the file had twenty segments and a sixteenth of itself too much,
-/// for it grew whenever segments that were empty waited for somebody's sync, and writers left such a slack before they made it shorter.
+/// While two threads write, and after most of what a burst brought was deleted: the file had twenty segments
+/// and a sixteenth of itself too much, for it grew whenever segments that were empty waited for somebody's
+/// sync, and writers left such a slack before they made it shorter.
 #[test]
 fn two_writers_keep_to_the_target_also_after_a_burst() {
     const SEGMENT: u32 = 32 << 10;
@@ -108,7 +110,8 @@ fn two_writers_keep_to_the_target_also_after_a_burst() {
     let config = || Config::new(place.path()).segment_size(SEGMENT).io_buffer_size(SEGMENT / 4);
     let cache = config().open().unwrap();
     let mut pages = [fill(&cache, BURST), fill(&cache, BURST)];
-    // Segments beside the target's multiple of the live bytes, all the time while each thread overwrites its pages.
+    // Segments beside the target's multiple of the live bytes, all the time while each thread overwrites its
+    // pages.
     let beside = |pages: &mut [Pages], rounds: usize| {
         let writing = AtomicUsize::new(pages.len());
         std::thread::scope(|scope| {
@@ -128,7 +131,8 @@ fn two_writers_keep_to_the_target_also_after_a_burst() {
                 std::thread::sleep(Duration::from_millis(1));
             }
             seen.sort_by(f64::total_cmp);
-            // Not the most: a disk, or a processor, can let the others wait for longer than writers wait for them.
+            // Not the most: a disk, or a processor, can let the others wait for longer than writers wait for
+            // them.
             seen[seen.len() / 2]
         })
     };
@@ -140,7 +144,8 @@ fn two_writers_keep_to_the_target_also_after_a_burst() {
     beside(&mut pages, 3);
     let after = beside(&mut pages, 8);
     println!("{full:.1} segments beside the target with all pages, {after:.1} with a quarter of them");
-    // Four heads and two, and what is in write buffers and counts as live when it is written; a file of 80 segments has some of its stock beside.
+    // Four heads and two, and what is in write buffers and counts as live when it is written; a file of 80
+    // segments has some of its stock beside.
     assert!(full <= 8.0, "{full}");
     assert!(after <= 12.0, "{after}");
 }
@@ -273,7 +278,8 @@ fn the_file_follows_what_is_in_it() {
             empty.counts.victims - full.counts.victims,
             empty.counts.shrinks - full.counts.shrinks
         );
-        // The traces of the freed pages stay, until their ids are used again. And each of four heads may have a segment, and one ahead; three are the reserve.
+        // The traces of the freed pages stay, until their ids are used again. And each of four heads may have
+        // a segment, and one ahead; three are the reserve.
         let traces = empty.live_bytes.div_ceil(SEGMENT.into()) as u32;
         assert!(empty.segments <= 11 + 2 * traces, "{empty:?}");
         assert_eq!(empty.log_file_bytes, file());
@@ -317,15 +323,16 @@ fn writers_make_the_file_shorter_when_most_of_it_was_deleted() {
     let settled = cache.stats().counts;
     overwrite_all(&cache, &mut pages, 4, &mut dice);
     let after = cache.stats();
-    // It seldom swings: once it has its length it keeps it, but for a segment more when copies begin one in each head at once.
+    // It seldom swings: once it has its length it keeps it, but for a segment more when copies begin one in
+    // each head at once.
     assert!(seldom(&settled, &after.counts), "{settled:?} {after:?}");
     for (at, (page_id, _)) in pages.iter().enumerate() {
         assert_eq!(read(&cache, *page_id).unwrap()[..4], [at as u8; 4]);
     }
 }
 
-/// What is emptied can't be used again as long as somebody may be about to read there. Cleaning went on all the same, each segment's copies
-/// in a new one, and `compact` left a file of 47 segments with 149.
+/// What is emptied can't be used again as long as somebody may be about to read there. Cleaning went on all
+/// the same, each segment's copies in a new one, and `compact` left a file of 47 segments with 149.
 #[test]
 fn beside_a_reader_that_stays_collection_makes_no_longer_file() {
     let _turn = alone();
@@ -363,7 +370,8 @@ fn beside_a_reader_that_stays_collection_makes_no_longer_file() {
     assert!(cache.stats().log_file_bytes < before.log_file_bytes * 2 / 3, "{before:?} {:?}", cache.stats());
 }
 
-/// It used to stop at what the space target allows: with a target of 2 it moved nearly all that was live, and gave nothing back.
+/// It used to stop at what the space target allows: with a target of 2 it moved nearly all that was live, and
+/// gave nothing back.
 #[test]
 fn compact_leaves_what_is_in_use_whatever_the_space_target_is() {
     let _turn = alone();

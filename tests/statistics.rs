@@ -169,7 +169,8 @@ fn waits_for_buffers_are_timed_each_time() {
     moody.held.store(true, Ordering::Relaxed);
     thread::scope(|scope| {
         let flush = scope.spawn(|| log.flush());
-        // Who writes is the flush: were it the other thread, that would fill no more buffers, and this test would wait for ever.
+        // Who writes is the flush: were it the other thread, that would fill no more buffers, and this test
+        // would wait for ever.
         while !moody.waits.load(Ordering::Relaxed) {
             thread::yield_now();
         }
@@ -220,7 +221,8 @@ fn what_is_quick_is_not_timed() {
     assert!(all(&after.latencies.since(&before.latencies)).into_iter().all(Histogram::is_empty));
 }
 
-/// What a run does does not depend on how long anything took: one on a disk of many moods does the same as one on a steady one.
+/// What a run does does not depend on how long anything took: one on a disk of many moods does the same as
+/// one on a steady one.
 #[test]
 fn times_change_nothing() {
     let _alone = alone();

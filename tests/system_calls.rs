@@ -1,8 +1,8 @@
-//! What the operating system is asked for, as strace sees it: a flush is one write and one sync, a creation syncs the
-//! directory, and a hit asks for nothing.
+//! What the operating system is asked for, as strace sees it: a flush is one write and one sync, a creation
+//! syncs the directory, and a hit asks for nothing.
 //!
-//! The test runs itself as a child under strace. The child marks the stretch to look at by writing to its standard error.
-//! Where strace is not installed, or may not trace, the test says so and passes.
+//! The test runs itself as a child under strace. The child marks the stretch to look at by writing to its
+//! standard error. Where strace is not installed, or may not trace, the test says so and passes.
 
 #![cfg(target_os = "linux")]
 

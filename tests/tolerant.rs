@@ -1,6 +1,7 @@
-//! Opening damaged stores tolerantly, after long random histories with garbage collection: whatever is damaged, what is called certain is
-//! the newest state, what is handed out at all was once a state, and nothing is written. What counts without a manifest is
-//! in `by_headers`; for each byte of a small store see `tests/golden_store/tolerant.rs`.
+//! Opening damaged stores tolerantly, after long random histories with garbage collection: whatever is
+//! damaged, what is called certain is the newest state, what is handed out at all was once a state, and
+//! nothing is written. What counts without a manifest is in `by_headers`; for each byte of a small store see
+//! `tests/golden_store/tolerant.rs`.
 
 #[path = "tolerant/by_headers.rs"]
 mod by_headers;
@@ -194,7 +195,8 @@ fn what_is_certain_is_the_newest_and_what_is_handed_out_was_there_once() {
     }
 }
 
-/// What was moved may have been logged where a segment was used again since: a hole in it leaves more in doubt than one can see.
+/// What was moved may have been logged where a segment was used again since: a hole in it leaves more in
+/// doubt than one can see.
 #[test]
 fn whichever_segment_is_lost_what_is_certain_is_the_newest() {
     let _turn = alone();
@@ -304,7 +306,8 @@ fn write(cache: &PageCache<Bytes>, pages: &[PageId], steps: u32, label: u8, stat
     }
 }
 
-/// A power cut is no damage. And what it has undone does not come back, also if there is no manifest any more that says so.
+/// A power cut is no damage. And what it has undone does not come back, also if there is no manifest any more
+/// that says so.
 #[test]
 fn what_a_power_cut_has_undone_stays_undone() {
     let _turn = alone();
@@ -385,8 +388,8 @@ fn a_sector_that_can_not_be_read_takes_only_what_is_in_it() {
     }
 }
 
-/// Above what is proven, what does not verify is a torn tail, of which nobody was told. But what a disk does not hand out may be
-/// anything.
+/// Above what is proven, what does not verify is a torn tail, of which nobody was told. But what a disk does
+/// not hand out may be anything.
 #[test]
 fn a_sector_that_can_not_be_read_is_no_torn_tail() {
     let _turn = alone();

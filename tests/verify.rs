@@ -1,4 +1,5 @@
-//! A full check of a running store: a sound one has no faults, and every flipped bit has one that names its place.
+//! A full check of a running store: a sound one has no faults, and every flipped bit has one that names its
+//! place.
 
 mod common;
 
@@ -40,7 +41,8 @@ fn varint(bytes: &[u8], at: &mut usize) -> u64 {
     value
 }
 
-/// All records of a log file, the ends of segments included. Ends of segments that were not reached are zeros.
+/// All records of a log file, the ends of segments included. Ends of segments that were not reached are
+/// zeros.
 fn records(log: &[u8]) -> Vec<Record> {
     let mut found = Vec::new();
     for (slot, segment) in log.chunks(SEGMENT).enumerate().filter(|(_, segment)| &segment[4..8] == b"PLSG") {
@@ -187,7 +189,8 @@ fn the_counts_are_those_of_another_count() {
     assert!(!compare(&cache).has_snapshot);
     cache.snapshot().unwrap();
     assert!(compare(&cache).has_snapshot);
-    // What is not written yet is not checked, and not missed. There is room for it: to make room, a buffer may be written.
+    // What is not written yet is not checked, and not missed. There is room for it: to make room, a buffer
+    // may be written.
     cache.close().unwrap();
     let cache = open(tiny(&storage).garbage_collection(false).snapshots(false).cache_capacity(1 << 20));
     let before = compare(&cache).records;

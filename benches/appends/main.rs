@@ -1,16 +1,19 @@
-//! What small appends to pages cost: bytes written for each byte appended, and what a miss of such a page reads.
+//! What small appends to pages cost: bytes written for each byte appended, and what a miss of such a page
+//! reads.
 //!
-//! `cargo bench --bench appends` prints a table, in less than a minute, with a row for each length of pages, length of appends
-//! and rule of when a page is written as a whole: a fixed number of links (`Config::max_chain_length`), or the default, which
-//! depends on the page. Random pages are appended to, one at a time. A page keeps its length: what was appended pushes out the
-//! oldest bytes. Each row is in steady state: all pages were written as a whole twice before it is measured, on average, and twice
-//! while it is.
+//! `cargo bench --bench appends` prints a table, in less than a minute, with a row for each length of pages,
+//! length of appends and rule of when a page is written as a whole: a fixed number of links
+//! (`Config::max_chain_length`), or the default, which depends on the page. Random pages are appended to, one
+//! at a time. A page keeps its length: what was appended pushes out the oldest bytes. Each row is in steady
+//! state: all pages were written as a whole twice before it is measured, on average, and twice while it is.
 //!
 //! * *links*: that a page collects until it is written as a whole
-//! * *written*: bytes of records for each byte that was appended; and with garbage collection at the default space target
-//! * of a page that is not in memory, on average: the *records* of a miss, the *reads* of the file that this takes, the bytes that they
-//!   *read* for each byte of the page, the microseconds that it takes (the file is in the operating system's cache), and the
-//!   memory that the page's *nodes* take meanwhile for each byte of it, which stays also while the page is not in memory
+//! * *written*: bytes of records for each byte that was appended; and with garbage collection at the default
+//!   space target
+//! * of a page that is not in memory, on average: the *records* of a miss, the *reads* of the file that this
+//!   takes, the bytes that they *read* for each byte of the page, the microseconds that it takes (the file is
+//!   in the operating system's cache), and the memory that the page's *nodes* take meanwhile for each byte of
+//!   it, which stays also while the page is not in memory
 //!
 //! Environment:
 //!

@@ -5,14 +5,15 @@
 //! * `PAGES=40000` of the store, `READS=1500000` of each trace
 //! * `SHARES=1,5,10` cache sizes in per cent
 //!
-//! A cache of 1 % has room for the contents of all pages, as the budget counts them (payload and a fragment's own bytes), times 0.01;
-//! the simulations get the same number of the same bytes. Nodes and the page table are not on the budget, nor are the
-//! policies' queues. The store is read-only while it is measured, so no part of the capacity goes to write buffers. All caches
-//! are empty at first, and all reads count.
+//! A cache of 1 % has room for the contents of all pages, as the budget counts them (payload and a fragment's
+//! own bytes), times 0.01; the simulations get the same number of the same bytes. Nodes and the page table
+//! are not on the budget, nor are the policies' queues. The store is read-only while it is measured, so no
+//! part of the capacity goes to write buffers. All caches are empty at first, and all reads count.
 //!
-//! The column `lead` is pagelog's figure minus that of the better of SIEVE and S3-FIFO, in points. `full` is the most that was seen of
-//! contents in pagelog's cache, relative to its capacity: it may not hold more than the others. `ns` is for a read of pagelog's, misses
-//! included: for orientation only, since one thread does nothing else.
+//! The column `lead` is pagelog's figure minus that of the better of SIEVE and S3-FIFO, in points. `full` is
+//! the most that was seen of contents in pagelog's cache, relative to its capacity: it may not hold more than
+//! the others. `ns` is for a read of pagelog's, misses included: for orientation only, since one thread does
+//! nothing else.
 
 #[path = "../../tests/support/bytes.rs"]
 mod bytes;

@@ -152,7 +152,8 @@ impl Policy for Clock<'_> {
     }
 }
 
-/// One queue in which nothing moves, and a hand that goes from the oldest to the newest (Zhang et al., NSDI 2024).
+/// One queue in which nothing moves, and a hand that goes from the oldest to the newest (Zhang et al., NSDI
+/// 2024).
 pub struct Sieve<'a> {
     room: Room<'a>,
     list: List,
@@ -199,8 +200,8 @@ impl Policy for Sieve<'_> {
     }
 }
 
-/// A small queue, a main queue and ghosts (Yang et al., SOSP 2023), with the paper's parameters: a tenth for the small queue, uses
-/// counted to three, more than one of them to get from the small queue to the main one.
+/// A small queue, a main queue and ghosts (Yang et al., SOSP 2023), with the paper's parameters: a tenth for
+/// the small queue, uses counted to three, more than one of them to get from the small queue to the main one.
 pub struct S3Fifo<'a> {
     room: Room<'a>,
     small: VecDeque<u32>,

@@ -42,8 +42,9 @@ impl Subject {
         Self { storage, pages, nodes }
     }
 
-    /// Reads the trace with a cache that is empty at first. The store is read-only, so there are no write buffers; and the
-    /// nodes of all pages, which take the same at any time, come on top. So all of the capacity is for contents.
+    /// Reads the trace with a cache that is empty at first. The store is read-only, so there are no write
+    /// buffers; and the nodes of all pages, which take the same at any time, come on top. So all of the
+    /// capacity is for contents.
     pub fn measure(&self, trace: &Trace, capacity: u64) -> Measured {
         let config = Config::with_storage(Arc::clone(&self.storage) as Arc<dyn Storage>);
         let config = config.read_only(true).cache_capacity(capacity + self.nodes);

@@ -89,7 +89,8 @@ pub fn shift(pages: usize, reads: usize) -> Trace {
     Trace::of_one_size("Zipf that shifts", pages, all)
 }
 
-/// Look-ups in a tree: the root, an inner page, and a leaf. Leaves are popular by Zipf's law, wherever they lie.
+/// Look-ups in a tree: the root, an inner page, and a leaf. Leaves are popular by Zipf's law, wherever they
+/// lie.
 pub fn tree(pages: usize, reads: usize) -> Trace {
     let mut random = Random::new(4);
     let inner = pages / (FAN_OUT + 1);

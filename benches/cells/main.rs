@@ -1,16 +1,19 @@
 //! The cells of the page layer, pagelog beside a plain baseline, interleaved in one run.
 //!
-//! `cargo bench --bench cells` prints a table: the medians of the rounds and the ratio of the medians. Environment:
+//! `cargo bench --bench cells` prints a table: the medians of the rounds and the ratio of the medians.
+//! Environment:
 //!
-//! * `CELLS=link,get,commit,replace` which cells (default: all); how long single operations take is in `cargo bench --bench stalls`
+//! * `CELLS=link,get,commit,replace` which cells (default: all); how long single operations take is in
+//!   `cargo bench --bench stalls`
 //! * `PAGES=100000`, `ROUNDS=5`, `SECONDS=1.0` per measurement
-//! * `GC=false`, `SNAPSHOTS=false`, `CHAIN_RATIO=2`, `SPACE_TARGET=2` to see what each of pagelog's duties costs; the cells are measured with the
-//!   defaults
+//! * `GC=false`, `SNAPSHOTS=false`, `CHAIN_RATIO=2`, `SPACE_TARGET=2` to see what each of pagelog's duties
+//!   costs; the cells are measured with the defaults
 //! * `DIRECTORY=path` where the files go (default: the temporary directory)
 //!
-//! Pages of 1 KiB grow by fragments of 64 bytes and are cut back to 1 KiB past 4 KiB. Both engines get the same work, and each read
-//! touches one byte of the payload. pagelog runs with its defaults (garbage collection, snapshots and statistics
-//! on) and a cache that holds everything; it frees and reclaims what the baseline only appends.
+//! Pages of 1 KiB grow by fragments of 64 bytes and are cut back to 1 KiB past 4 KiB. Both engines get the
+//! same work, and each read touches one byte of the payload. pagelog runs with its defaults (garbage
+//! collection, snapshots and statistics on) and a cache that holds everything; it frees and reclaims what the
+//! baseline only appends.
 
 #[path = "../common/engine.rs"]
 mod engine;
@@ -152,7 +155,8 @@ fn in_memory(settings: &Settings, run: &dyn Fn(&str) -> bool) {
     if run("replace") {
         let mut cells =
             [Cell::new("replace 1 KiB, 1 thread", 1e6), Cell::new("replace 1 KiB, 2 threads", 1e6)];
-        // The file is to follow the live bytes, which are fewer when pages that links have made long are cut back.
+        // The file is to follow the live bytes, which are fewer when pages that links have made long are cut
+        // back.
         for engine in both {
             warm_up(OVERWRITES * settings.pages, time * 15, |random| {
                 replace_some(engine, settings.pages, random);

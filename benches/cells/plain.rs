@@ -1,8 +1,9 @@
 //! The baseline: the same work without any of the machinery.
 //!
-//! One `RwLock<Vec<u8>>` per page, one mutex around a log buffer of 1 MiB with checksummed records, a write when it is full, and
-//! commits by leader and followers with one `fdatasync` for all who wait. No versions, no eviction, no garbage collection,
-//! no recovery: hard to beat on one thread, and a shame to lose to on two.
+//! One `RwLock<Vec<u8>>` per page, one mutex around a log buffer of 1 MiB with checksummed records, a write
+//! when it is full, and commits by leader and followers with one `fdatasync` for all who wait. No versions,
+//! no eviction, no garbage collection, no recovery: hard to beat on one thread, and a shame to lose to on
+//! two.
 
 use std::fs::File;
 use std::io;

@@ -1,4 +1,5 @@
-//! What garbage collection moves for each byte that users write: the real store, in memory, in steady state; and what theory says.
+//! What garbage collection moves for each byte that users write: the real store, in memory, in steady state;
+//! and what theory says.
 
 #![allow(dead_code, reason = "not all who include this need all of it")]
 

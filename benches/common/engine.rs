@@ -1,7 +1,7 @@
 //! What is done to the engines of the page layer, and how it is measured: the same for all.
 //!
-//! Pages of 1 KiB grow by fragments of 64 bytes and are cut back to 1 KiB past 4 KiB. All bytes of a page are the lowest byte of its
-//! number, so whatever was read can be checked.
+//! Pages of 1 KiB grow by fragments of 64 bytes and are cut back to 1 KiB past 4 KiB. All bytes of a page are
+//! the lowest byte of its number, so whatever was read can be checked.
 
 #![allow(dead_code, reason = "each bench uses a part of it")]
 
@@ -36,8 +36,9 @@ pub trait Engine: Sync {
     fn flush(&self);
 }
 
-/// Grows new pages, each by as many links as chance says, and returns their lengths: at any later time about as many are cut back
-/// as at any other. Pages that all begin short grow in step, and so do the garbage in the log and the work of collecting it.
+/// Grows new pages, each by as many links as chance says, and returns their lengths: at any later time about
+/// as many are cut back as at any other. Pages that all begin short grow in step, and so do the garbage in
+/// the log and the work of collecting it.
 pub fn grow(engine: &dyn Engine, pages: usize) -> Vec<AtomicU32> {
     let mut random = Random::of(0);
     let mut grow = |page: usize| {
@@ -68,8 +69,8 @@ pub fn replace_some(engine: &dyn Engine, pages: usize, random: &mut Random) {
     engine.replace(page, vec![page as u8; BASE]);
 }
 
-/// Works with two threads, towards a steady state, until `work` has said so often that a page is as short as a new one, or patience is
-/// at its end. Returns how often it said so.
+/// Works with two threads, towards a steady state, until `work` has said so often that a page is as short as
+/// a new one, or patience is at its end. Returns how often it said so.
 pub fn warm_up(goal: usize, patience: Duration, work: impl Fn(&mut Random) -> bool + Sync) -> usize {
     const THREADS: usize = 2;
     let (start, done) = (Instant::now(), AtomicU64::new(0));

@@ -1,4 +1,5 @@
-//! What the benches share: settings, random numbers, children of their own, and what the system says of a process.
+//! What the benches share: settings, random numbers, children of their own, and what the system says of a
+//! process.
 
 #![allow(dead_code, reason = "each bench uses a part of it")]
 
@@ -80,7 +81,8 @@ pub fn allocate(cache: &PageCache<Bytes>, bytes: Vec<u8>) -> (PageId, Version) {
     (page.page_id, page.version)
 }
 
-/// The bytes of memory that the system says a process has: `VmRSS` now, `VmHWM` at most. 0 where it does not say.
+/// The bytes of memory that the system says a process has: `VmRSS` now, `VmHWM` at most. 0 where it does not
+/// say.
 pub fn memory_of(process: &str, what: &str) -> u64 {
     let status = fs::read_to_string(format!("/proc/{process}/status")).unwrap_or_default();
     let line = status.lines().find_map(|line| line.strip_prefix(what)?.strip_prefix(':')).unwrap_or("0");

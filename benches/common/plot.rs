@@ -68,8 +68,8 @@ pub fn svg(heading: &str, horizontal: &str, panels: &[Panel]) -> String {
     out + "</svg>\n"
 }
 
-/// Of many points that fall on the same spot of the horizontal axis, the highest and the lowest one. So a picture has a size
-/// whatever was measured, and nothing that sticks out is lost.
+/// Of many points that fall on the same spot of the horizontal axis, the highest and the lowest one. So a
+/// picture has a size whatever was measured, and nothing that sticks out is lost.
 fn extremes_of_each_column(points: &[(f64, f64)], x: impl Fn(f64) -> f64) -> Vec<(f64, f64)> {
     let mut thinned = Vec::new();
     for column in points.chunk_by(|one, other| x(one.0).floor() == x(other.0).floor()) {

@@ -1,5 +1,5 @@
-//! Numbers that look random and are the same in every run: Marsaglia's xorshift, multiplied (Vigna, "An experimental exploration of
-//! Marsaglia's xorshift generators, scrambled", 2016).
+//! Numbers that look random and are the same in every run: Marsaglia's xorshift, multiplied (Vigna, "An
+//! experimental exploration of Marsaglia's xorshift generators, scrambled", 2016).
 
 #![allow(dead_code, reason = "not all who include this need all of it")]
 

@@ -12,7 +12,8 @@ pub fn rate(threads: usize, time: Duration, work: impl Fn(usize, &mut Random) + 
     rate_from(0, threads, time, work)
 }
 
-/// The same, with the random numbers of the threads from `first` on: others than in a run that had those before.
+/// The same, with the random numbers of the threads from `first` on: others than in a run that had those
+/// before.
 pub fn rate_from(
     first: usize,
     threads: usize,

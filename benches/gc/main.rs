@@ -1,16 +1,18 @@
-//! How many bytes garbage collection moves for each byte that users write: the real store, in memory, in steady state.
+//! How many bytes garbage collection moves for each byte that users write: the real store, in memory, in
+//! steady state.
 //!
-//! `cargo bench --bench gc` prints a table, in a minute or two: moved bytes / user bytes, for each distribution of writes, policy and fill
-//! factor, and beside it what a simulation of the same rule found (equal pages, the victims alone, nothing else in the file).
-//! Environment:
+//! `cargo bench --bench gc` prints a table, in a minute or two: moved bytes / user bytes, for each
+//! distribution of writes, policy and fill factor, and beside it what a simulation of the same rule found
+//! (equal pages, the victims alone, nothing else in the file). Environment:
 //!
-//! * `FILLS=0.6,0.7,0.8,0.9`: live bytes / bytes of the file. What is reached is printed; and the *net* fill, without the segments
-//!   that are kept free, and without headers and marks: that is what a simulation calls the fill factor. For uniform writes the
-//!   optimum at that net fill is printed too (cleaning `u` live of each victim byte moves `u / (1 - u)`, and the fill is
-//!   `(u - 1) / ln u`).
+//! * `FILLS=0.6,0.7,0.8,0.9`: live bytes / bytes of the file. What is reached is printed; and the *net* fill,
+//!   without the segments that are kept free, and without headers and marks: that is what a simulation calls
+//!   the fill factor. For uniform writes the optimum at that net fill is printed too (cleaning `u` live of
+//!   each victim byte moves `u / (1 - u)`, and the fill is `(u - 1) / ln u`).
 //! * `DISTRIBUTIONS=uniform,80:20,zipf`
 //! * `POLICIES=greedy,cost-benefit,mdc`
-//! * `PAGES=60000`, `WARM_UP=6` and `MEASURED=3`: how often all pages are overwritten before and while it is measured
+//! * `PAGES=60000`, `WARM_UP=6` and `MEASURED=3`: how often all pages are overwritten before and while it is
+//!   measured
 //! * `SEGMENT=8192`: the segment size
 //!
 //! Pages of 100 bytes are replaced, one at a time, by one thread; a flush comes every 256 writes.

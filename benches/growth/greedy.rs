@@ -1,5 +1,5 @@
-//! Cleaning as theory has it: equal pages, written equally often, the segment with the fewest live ones cleaned, and nothing else in the
-//! file.
+//! Cleaning as theory has it: equal pages, written equally often, the segment with the fewest live ones
+//! cleaned, and nothing else in the file.
 
 use crate::common::Random;
 

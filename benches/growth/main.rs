@@ -1,22 +1,27 @@
 //! What the store costs as its work grows: what should stay as it is, and whether it does.
 //!
-//! `cargo bench --bench growth` prints tables, in less than two minutes, and draws them as `benches/growth/growth.svg`:
+//! `cargo bench --bench growth` prints tables, in less than two minutes, and draws them as
+//! `benches/growth/growth.svg`:
 //!
-//! 1. *Pages.* Nanoseconds of a link to a random page and of a `get` of one that is in memory, beside those of a load whose address
-//!    depends on the load before, over as many slots and bytes: if the ratio stays, what grows are cache misses. Bytes of
-//!    memory of a page, its payload of 64 bytes included. Bytes of snapshots for each byte of log, of random links, with a snapshot
-//!    every 8 MiB at the most.
-//! 2. *Segments.* Microseconds of a step of garbage collection, which cleans one segment, on average and at most, and milliseconds of
-//!    opening with a snapshot and a short log behind it (drawn as microseconds for each segment, of five pages). Segments of 512 bytes, in memory: so there are as many of them as a large store has,
-//!    and a step's own work is as little as can be. With segments of the default size, 1 MiB, 65 536 are a file of 64 GiB, and
-//!    1 048 576 one of 1 TiB (`SEGMENTS=1048576`: some GiB of memory, and some minutes).
-//! 3. *Chains.* Nanoseconds of a link to a page that has so many, of the first `get` behind it, which has to merge them, and of
-//!    the next one.
+//! 1. *Pages.* Nanoseconds of a link to a random page and of a `get` of one that is in memory, beside those
+//!    of a load whose address depends on the load before, over as many slots and bytes: if the ratio stays,
+//!    what grows are cache misses. Bytes of memory of a page, its payload of 64 bytes included. Bytes of
+//!    snapshots for each byte of log, of random links, with a snapshot every 8 MiB at the most.
+//! 2. *Segments.* Microseconds of a step of garbage collection, which cleans one segment, on average and at
+//!    most, and milliseconds of opening with a snapshot and a short log behind it (drawn as microseconds for
+//!    each segment, of five pages). Segments of 512 bytes, in memory: so there are as many of them as a large
+//!    store has, and a step's own work is as little as can be. With segments of the default size, 1 MiB, 65
+//!    536 are a file of 64 GiB, and 1 048 576 one of 1 TiB (`SEGMENTS=1048576`: some GiB of memory, and some
+//!    minutes).
+//! 3. *Chains.* Nanoseconds of a link to a page that has so many, of the first `get` behind it, which has to
+//!    merge them, and of the next one.
 //! 4. *The free list.* Nanoseconds of `allocate` and `free`.
-//! 5. *Threads.* Links per second to random pages, by all threads together. The number of processors is printed: beyond it, threads take turns.
-//! 6. *The fill factor* (`Config::space_target`). Bytes moved by garbage collection for each byte written, pages being
-//!    replaced uniformly; beside what cleaning the emptiest segment comes to, in a simulation and by theory, at the fill that was
-//!    reached (without the segments that are kept free, and without headers and marks).
+//! 5. *Threads.* Links per second to random pages, by all threads together. The number of processors is
+//!    printed: beyond it, threads take turns.
+//! 6. *The fill factor* (`Config::space_target`). Bytes moved by garbage collection for each byte written,
+//!    pages being replaced uniformly; beside what cleaning the emptiest segment comes to, in a simulation and
+//!    by theory, at the fill that was reached (without the segments that are kept free, and without headers
+//!    and marks).
 //!
 //! Times say something only on a machine that does nothing else. Environment:
 //!
@@ -50,7 +55,8 @@ use pagelog::VictimPolicy;
 
 const ROLE: &str = "PAGELOG_GROWTH_PAGES";
 const PARTS: &str = "pages,segments,chains,free,threads,fill";
-/// How often each number of threads has its turn: pages that are linked to evenly are all written as a whole at about the same time.
+/// How often each number of threads has its turn: pages that are linked to evenly are all written as a whole
+/// at about the same time.
 const TURNS: usize = 20;
 const PICTURE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/benches/growth/growth.svg");
 

@@ -131,7 +131,8 @@ pub fn measure(directory: &Path, count: usize) -> Measured {
     let logged = |cache: &PageCache<Bytes>| cache.stats().counts.written_bytes;
     let (log, snapshots) = (logged(&cache), written.0.load(Ordering::Relaxed));
     let link = nanoseconds(OPERATIONS, || links(OPERATIONS));
-    // So many that a snapshot of all pages comes more than once; one is in force only when what it saw is stable.
+    // So many that a snapshot of all pages comes more than once; one is in force only when what it saw is
+    // stable.
     for _ in 0..2 * count.max(OPERATIONS) / FLUSHED {
         links(FLUSHED);
         cache.flush().expect("a flush");

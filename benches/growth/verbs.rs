@@ -24,7 +24,8 @@ fn nanoseconds(operations: usize, work: impl FnOnce()) -> f64 {
     start.elapsed().as_nanos() as f64 / operations as f64
 }
 
-/// Nanoseconds of a link to a chain of so many, of the first `get` behind it, which merges, and of the next one.
+/// Nanoseconds of a link to a chain of so many, of the first `get` behind it, which merges, and of the next
+/// one.
 pub struct Chain {
     pub link: f64,
     pub merge: f64,
@@ -57,7 +58,8 @@ pub fn chain(directory: &Path, links: usize) -> Chain {
 /// Nanoseconds of `allocate` and of `free` with so many ids on the free list.
 pub fn free_list(directory: &Path, ids: usize) -> (f64, f64) {
     const AT_ONCE: usize = 1000;
-    // So many that a snapshot or two fall into each row: a single one would be a large part of a shorter row, and of some only.
+    // So many that a snapshot or two fall into each row: a single one would be a large part of a shorter row,
+    // and of some only.
     const ROUNDS: usize = 200;
     let cache = open(directory);
     let free = |(page_id, version): (PageId, Version)| {
@@ -80,7 +82,8 @@ pub fn threads(cache: &PageCache<Bytes>, pages: &[PageId], threads: usize, time:
     rate(threads, time, |_, random| link_any(cache, pages[random.below(pages.len())])) / 1e6
 }
 
-/// The store of [`threads`], linked to until its pages are written as a whole again and again and its segments are used again.
+/// The store of [`threads`], linked to until its pages are written as a whole again and again and its
+/// segments are used again.
 pub fn store(directory: &Path, pages: usize) -> (PageCache<Bytes>, Vec<PageId>) {
     let cache = open(directory);
     let pages: Vec<_> = (0..pages).map(|_| allocate(&cache, vec![1; PAGE]).0).collect();

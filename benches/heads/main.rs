@@ -1,16 +1,20 @@
-//! What write heads are worth: a simulation of garbage collection, with nothing of the store but the choice of victims.
+//! What write heads are worth: a simulation of garbage collection, with nothing of the store but the choice
+//! of victims.
 //!
-//! `cargo bench --bench heads` prints, in a minute or two, moved bytes / user bytes in steady state, for several ways to spread records over
-//! heads. pagelog has a head for what users write, and three for what survives cleaning, *by score*. Small stores have one for that.
+//! `cargo bench --bench heads` prints, in a minute or two, moved bytes / user bytes in steady state, for
+//! several ways to spread records over heads. pagelog has a head for what users write, and three for what
+//! survives cleaning, *by score*. Small stores have one for that.
 //!
 //! * *survivors by heat*: what is moved goes to one of several heads, by how fast the victim's bytes died.
-//! * *survivors by chain*: by how long the chain of the record's page is, that is, how soon it will be cut back and all of it dies.
+//! * *survivors by chain*: by how long the chain of the record's page is, that is, how soon it will be cut
+//!   back and all of it dies.
 //! * *survivors by writes*: by how often the record's page has been written.
 //! * *survivors by score*: by the last two, multiplied: writes x chain^2.
-//! * *fresh by chain*: also what users write goes to one of two heads. The store can't do that: its users' records have one order.
+//! * *fresh by chain*: also what users write goes to one of two heads. The store can't do that: its users'
+//!   records have one order.
 //!
-//! Environment: `FILL=0.8` live bytes / bytes of the file, `PAGES=20000`, `ROUNDS=20` times as many writes as there are pages (links: as
-//! records), of which the last half is measured.
+//! Environment: `FILL=0.8` live bytes / bytes of the file, `PAGES=20000`, `ROUNDS=20` times as many writes as
+//! there are pages (links: as records), of which the last half is measured.
 
 #[path = "../common/cleaning.rs"]
 mod cleaning;
@@ -74,7 +78,8 @@ struct Segment {
 }
 
 impl Segment {
-    /// How fast its bytes die, and how good a victim it is, the lower the better: the rule of `segments/victim`.
+    /// How fast its bytes die, and how good a victim it is, the lower the better: the rule of
+    /// `segments/victim`.
     fn look(&mut self, now: u64, bytes: u32) -> (f64, f64) {
         let (died, elapsed) = (f64::from(self.seen.0 - self.live), (now - self.seen.1).max(1) as f64);
         let share = f64::from(bytes) / 8.0;

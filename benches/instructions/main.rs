@@ -1,15 +1,16 @@
 //! How many instructions an operation takes: a figure that noise can't move.
 //!
-//! `cargo bench --bench instructions` needs `valgrind`. It runs each cell in a process of its own under callgrind, which counts the
-//! instructions between the cell's beginning and its end, divides by the operations, and compares with what is written in
-//! `benches/instructions/recorded.txt`. It fails if a cell takes over [`TOLERANCE`] more or less than recorded: less is to be written
-//! down too, else the next regression hides behind it.
+//! `cargo bench --bench instructions` needs `valgrind`. It runs each cell in a process of its own under
+//! callgrind, which counts the instructions between the cell's beginning and its end, divides by the
+//! operations, and compares with what is written in `benches/instructions/recorded.txt`. It fails if a cell
+//! takes over [`TOLERANCE`] more or less than recorded: less is to be written down too, else the next
+//! regression hides behind it.
 //!
 //! * `ACCEPT=true` writes down what was counted. A commit that does so says why.
 //! * `CELLS=link,get_hit` only these cells
 //!
-//! Counted are instructions of the process, not of the kernel: for what crosses over to it, time is measured by the other benches.
-//! The store has its defaults, garbage collection, snapshots and statistics included.
+//! Counted are instructions of the process, not of the kernel: for what crosses over to it, time is measured
+//! by the other benches. The store has its defaults, garbage collection, snapshots and statistics included.
 
 #[path = "../common/mod.rs"]
 mod common;

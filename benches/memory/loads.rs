@@ -50,8 +50,9 @@ fn step(cache: &PageCache<Bytes>, load: &str, pages: usize, random: &mut Random)
     }
 }
 
-/// Prints: most and last memory beyond what there was at first, the most that the budget knew of, the nodes at the end,
-/// operations per second, how often the budget could not be kept, and bytes written for each byte handed in.
+/// Prints: most and last memory beyond what there was at first, the most that the budget knew of, the nodes
+/// at the end, operations per second, how often the budget could not be kept, and bytes written for each byte
+/// handed in.
 pub fn run(cache: &PageCache<Bytes>, capacity: u64) {
     let (load, threads): (String, usize) = (setting("LOADS", String::new()), setting("THREADS", 1));
     let (pages, time) = (pages(capacity), Duration::from_secs_f64(setting("SECONDS", 3.0)));

@@ -2,15 +2,17 @@
 //!
 //! `cargo bench --bench memory` prints two tables, in a minute or two. Each row is a process of its own.
 //!
-//! 1. A store with several times as many bytes of pages of 1 KiB as the budget, under one load, by some threads, none of which holds a guard
-//!    for longer than an operation. *Most*: the largest resident memory (`VmHWM`) beyond what there was when the store had been
-//!    opened, table and nodes included, in MiB and for each byte of the budget; *end*: the resident memory (`VmRSS`) of the end, likewise.
-//!    *Known*: the largest sum that the budget knew of. *Nodes*: how much of that were nodes at the end. *Written*: bytes for each byte
-//!    that was handed in, garbage collection included: chains that nodes shorten cost something. A row whose end is
-//!    beyond the budget, a tenth of it and 16 MiB is marked. With glibc, try it with `MALLOC_ARENA_MAX=1` too:
-//!    what the budget does not know of is mostly memory that threads gave back and that the arenas keep for their own threads.
-//! 2. Bytes for each page beyond its payload: in memory when it was just written or when it was read back, not in memory after opening
-//!    or after an eviction, and not in memory with eight links on top of it.
+//! 1. A store with several times as many bytes of pages of 1 KiB as the budget, under one load, by some
+//!    threads, none of which holds a guard for longer than an operation. *Most*: the largest resident memory
+//!    (`VmHWM`) beyond what there was when the store had been opened, table and nodes included, in MiB and
+//!    for each byte of the budget; *end*: the resident memory (`VmRSS`) of the end, likewise. *Known*: the
+//!    largest sum that the budget knew of. *Nodes*: how much of that were nodes at the end. *Written*: bytes
+//!    for each byte that was handed in, garbage collection included: chains that nodes shorten cost
+//!    something. A row whose end is beyond the budget, a tenth of it and 16 MiB is marked. With glibc, try it
+//!    with `MALLOC_ARENA_MAX=1` too: what the budget does not know of is mostly memory that threads gave back
+//!    and that the arenas keep for their own threads.
+//! 2. Bytes for each page beyond its payload: in memory when it was just written or when it was read back,
+//!    not in memory after opening or after an eviction, and not in memory with eight links on top of it.
 //!
 //! Environment:
 //!

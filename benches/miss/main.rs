@@ -2,12 +2,14 @@
 //!
 //! `cargo bench --bench miss` prints two tables, in about half a minute.
 //!
-//! 1. Pages of one record, in a cache of a twentieth of them: a `get`, beside a bare positioned read of as many bytes at the place
-//!    of some record, into a buffer that is there. The file is in the operating system's cache.
-//! 2. Pages with chains of links, each read once: microseconds for a page, and how many records and reads that took. The
-//!    links of one page lie far apart (other pages were linked to between), or near. *Warm*: the file is in the operating
-//!    system's cache. *Cold*: it was told to forget it, which needs root on Linux; else the column is empty. *1 ms*: each read of
-//!    the file takes a millisecond more, as from a disk that is far away.
+//! 1. Pages of one record, in a cache of a twentieth of them: a `get`, beside a bare positioned read of as
+//!    many bytes at the place of some record, into a buffer that is there. The file is in the operating
+//!    system's cache.
+//! 2. Pages with chains of links, each read once: microseconds for a page, and how many records and reads
+//!    that took. The links of one page lie far apart (other pages were linked to between), or near. *Warm*:
+//!    the file is in the operating system's cache. *Cold*: it was told to forget it, which needs root on
+//!    Linux; else the column is empty. *1 ms*: each read of the file takes a millisecond more, as from a disk
+//!    that is far away.
 //!
 //! Environment:
 //!

@@ -1,18 +1,21 @@
 //! How long opening takes, and how much memory, as the number of pages grows.
 //!
-//! `cargo bench --bench open` prints a table. For each number of pages a process fills a store with pages of 128 bytes, overwrites a
-//! tenth of them, and then
+//! `cargo bench --bench open` prints a table. For each number of pages a process fills a store with pages of
+//! 128 bytes, overwrites a tenth of them, and then
 //!
 //! * `close`: closes it,
-//! * `kill -9`: takes a snapshot, overwrites pages chosen at random until 64 MiB of log have come, and is killed,
+//! * `kill -9`: takes a snapshot, overwrites pages chosen at random until 64 MiB of log have come, and is
+//!   killed,
 //! * `…, no snapshot`: the same, and then its snapshots are removed, so that the whole log is read.
 //!
-//! Other processes then open it, read-only, and copies of it for writing, which also makes durable what was found. The files are in the
-//! operating system's cache, as after a restart of the program; a raw sequential read of them stands beside, as the limit, and the time
-//! that opening is meant to take at most: 10 ms, and those of reading the snapshot with 0.8 GB/s and the log behind it with
-//! 0.6 GB/s. Resident memory is that of the whole process, and what opening has added to it. Times are medians.
+//! Other processes then open it, read-only, and copies of it for writing, which also makes durable what was
+//! found. The files are in the operating system's cache, as after a restart of the program; a raw sequential
+//! read of them stands beside, as the limit, and the time that opening is meant to take at most: 10 ms, and
+//! those of reading the snapshot with 0.8 GB/s and the log behind it with 0.6 GB/s. Resident memory is that
+//! of the whole process, and what opening has added to it. Times are medians.
 //!
-//! A second table shows what a snapshot costs: the first one, of all pages, and then ones of what has changed since. Environment:
+//! A second table shows what a snapshot costs: the first one, of all pages, and then ones of what has changed
+//! since. Environment:
 //!
 //! * `PAGES=100000,1000000` the numbers of pages (10000000 takes some GiB and some minutes)
 //! * `ROUNDS=5` openings of each
@@ -43,7 +46,8 @@ fn config(directory: &Path) -> Config {
     Config::new(directory).cache_capacity(64 << 20)
 }
 
-/// Fills a store, says so and how much log lies behind the last snapshot, and waits to be killed or to be told to close.
+/// Fills a store, says so and how much log lies behind the last snapshot, and waits to be killed or to be
+/// told to close.
 fn fill(directory: &Path, pages: u64, tail: u64) {
     // With a tail, the last snapshot is to be where this says.
     let cache: PageCache<Bytes> = config(directory).snapshots(tail == 0).open().expect("a new store");
@@ -75,7 +79,8 @@ fn fill(directory: &Path, pages: u64, tail: u64) {
     cache.close().expect("it closes");
 }
 
-/// Opens a store, and says how long that took, how much memory there is and was before, and how many pages. Ends without closing it.
+/// Opens a store, and says how long that took, how much memory there is and was before, and how many pages.
+/// Ends without closing it.
 fn open(directory: &Path, read_only: bool) -> ! {
     let before = resident();
     let start = Instant::now();

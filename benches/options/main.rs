@@ -1,8 +1,9 @@
 //! What each option does to one and the same load: the figures of the tuning guide.
 //!
-//! `cargo bench --bench options` takes some minutes. Each row is a store with the defaults but for one option. Pages of 1 KiB of words, of
-//! which a fifth get four fifths of all operations: half are reads, most of the others link 64 bytes, and some write the page anew, so
-//! that a page collects two dozen links on average. One thread. All rows take turns, in a new store each time; the figures are medians.
+//! `cargo bench --bench options` takes some minutes. Each row is a store with the defaults but for one
+//! option. Pages of 1 KiB of words, of which a fifth get four fifths of all operations: half are reads, most
+//! of the others link 64 bytes, and some write the page anew, so that a page collects two dozen links on
+//! average. One thread. All rows take turns, in a new store each time; the figures are medians.
 //!
 //! * *k/s*: thousands of operations in a second
 //! * *written*: bytes of log for each byte of records that users wrote

@@ -1,19 +1,24 @@
 //! What holds others up, and for how long.
 //!
-//! `cargo bench --bench stalls` prints two tables, in less than two minutes; with `--features failpoints` the second has one more row.
+//! `cargo bench --bench stalls` prints two tables, in less than two minutes; with `--features failpoints` the
+//! second has one more row.
 //!
-//! 1. How long single operations take on one thread: links (and now and then a replacement, which keeps pages short), reads of pages in
-//!    memory (which are linked to meanwhile, so most reads have something to merge), and durable commits. *pagelog* has its defaults: it collects garbage, and a snapshot comes every 16 MiB of log, so that there
-//!    are some in each turn. Beside it pagelog without these duties, and the baseline of the cells, which never had them. The
-//!    engines take short turns, and each figure is the median of the turns', for whatever else the machine does falls on all of them.
-//! 2. What share of their rate two threads keep, one that links and one that reads, while somebody stands in the way: a batch that is
-//!    open all the time, which keeps the log from becoming stable; and a thread that is stopped in a link, behind its reservation and
-//!    before it is complete (failpoint `page::published`), which keeps the log even from being written. Measured next to an undisturbed time of
-//!    the same length, before and after. A failpoint costs each write a look into a table, in both.
+//! 1. How long single operations take on one thread: links (and now and then a replacement, which keeps pages
+//!    short), reads of pages in memory (which are linked to meanwhile, so most reads have something to
+//!    merge), and durable commits. *pagelog* has its defaults: it collects garbage, and a snapshot comes
+//!    every 16 MiB of log, so that there are some in each turn. Beside it pagelog without these duties, and
+//!    the baseline of the cells, which never had them. The engines take short turns, and each figure is the
+//!    median of the turns', for whatever else the machine does falls on all of them.
+//! 2. What share of their rate two threads keep, one that links and one that reads, while somebody stands in
+//!    the way: a batch that is open all the time, which keeps the log from becoming stable; and a thread that
+//!    is stopped in a link, behind its reservation and before it is complete (failpoint `page::published`),
+//!    which keeps the log even from being written. Measured next to an undisturbed time of the same length,
+//!    before and after. A failpoint costs each write a look into a table, in both.
 //!
 //! Environment:
 //!
-//! * `PAGES=100000`, `ROUNDS=5`, `SECONDS=1.0` for each disturbed time, and for each engine's turns in a round
+//! * `PAGES=100000`, `ROUNDS=5`, `SECONDS=1.0` for each disturbed time, and for each engine's turns in a
+//!   round
 //! * `DIRECTORY=path` where the files go (default: the temporary directory)
 
 #[path = "../common/mod.rs"]
@@ -87,7 +92,8 @@ impl Contender<'_> {
         }
     }
 
-    /// The quantiles of one turn, in microseconds. Reads are timed while links go on: every second operation is one.
+    /// The quantiles of one turn, in microseconds. Reads are timed while links go on: every second operation
+    /// is one.
     fn turn(&self, operation: Operation, turn: usize, time: Duration) -> [f64; QUANTILES.len()] {
         let mut random = Random::of(turn);
         let (start, mut taken) = (Instant::now(), Vec::with_capacity(1 << 20));
@@ -165,7 +171,8 @@ fn rates(contender: &Contender<'_>, meanwhile: impl FnOnce()) -> [f64; 2] {
     done.map(|done| done.into_inner() as f64 / seconds)
 }
 
-/// One disturbance: the shares of their rates that links and reads keep, with what lies before and after it as the whole.
+/// One disturbance: the shares of their rates that links and reads keep, with what lies before and after it
+/// as the whole.
 fn shares_under(
     settings: &Settings,
     contender: &Contender<'_>,

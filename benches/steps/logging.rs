@@ -20,7 +20,8 @@ fn open(directory: &Path) -> Log {
     Log::open(Config::new(directory)).expect("it opens")
 }
 
-/// An append without anything that a log needs beside it: nothing is written, nobody waits, and nothing says whose bytes these are.
+/// An append without anything that a log needs beside it: nothing is written, nobody waits, and nothing says
+/// whose bytes these are.
 struct RawBuffer {
     /// Bytes reserved, above the number of writers.
     word: AtomicU64,

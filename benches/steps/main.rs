@@ -1,17 +1,22 @@
 //! What single steps cost, each beside its raw control in the same run.
 //!
-//! `cargo bench --bench steps` prints a table, in about two minutes: what pagelog needs, what the control needs, the ratio, and the goal. Opening
-//! has a bench of its own with its own control: `cargo bench --bench steps --bench open` runs both.
+//! `cargo bench --bench steps` prints a table, in about two minutes: what pagelog needs, what the control
+//! needs, the ratio, and the goal. Opening has a bench of its own with its own control:
+//! `cargo bench --bench steps --bench open` runs both.
 //!
-//! * *lookup*: `get` of a random page that is in memory, without reading its payload; beside a load of a pointer from a table, and of a word behind
-//!   it. Each round reads the same pages in the same order. The *own pin* takes a guard for each `get`, the other lookups one for all.
-//! * *chain*: a page of 64 bytes with that many links of 64 bytes that nobody has merged; a byte of each fragment is read. Beside it the same with
-//!   one link. *Merged* is what the readers after the first `merged` pay.
-//! * *append*: an entry of 48 bytes to a `Log`, in bursts that fit its write buffers; beside a compare-exchange on a word, the entry's checksum, its
-//!   copy into a buffer of a mebibyte, and a subtraction.
-//! * *commits*: so many threads that each append an entry and wait for it to be stable; beside as many that each write a block of their own and sync.
-//! * *recycled*: commits of one thread, of 4 KiB, to a log that is cut off behind it, so that its segments are used again; beside
-//!   a file that grows by a block of 4 KiB with each sync.
+//! * *lookup*: `get` of a random page that is in memory, without reading its payload; beside a load of a
+//!   pointer from a table, and of a word behind it. Each round reads the same pages in the same order. The
+//!   *own pin* takes a guard for each `get`, the other lookups one for all.
+//! * *chain*: a page of 64 bytes with that many links of 64 bytes that nobody has merged; a byte of each
+//!   fragment is read. Beside it the same with one link. *Merged* is what the readers after the first
+//!   `merged` pay.
+//! * *append*: an entry of 48 bytes to a `Log`, in bursts that fit its write buffers; beside a
+//!   compare-exchange on a word, the entry's checksum, its copy into a buffer of a mebibyte, and a
+//!   subtraction.
+//! * *commits*: so many threads that each append an entry and wait for it to be stable; beside as many that
+//!   each write a block of their own and sync.
+//! * *recycled*: commits of one thread, of 4 KiB, to a log that is cut off behind it, so that its segments
+//!   are used again; beside a file that grows by a block of 4 KiB with each sync.
 //!
 //! Environment:
 //!

@@ -1,5 +1,5 @@
-//! The process that has the store open: it looks at what is there, goes on with the lives of its threads, and tells the parent
-//! on its standard output, one line for each piece of news:
+//! The process that has the store open: it looks at what is there, goes on with the lives of its threads, and
+//! tells the parent on its standard output, one line for each piece of news:
 //!
 //! | line | meaning |
 //! |---|---|

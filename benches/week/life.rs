@@ -1,7 +1,8 @@
 //! The life of a thread's pages: what each step does, and what must be there after it.
 //!
-//! A thread has keys `0 .. pages`. Its steps follow from the seed and their numbers alone: fill all keys, overwrite and link to some
-//! again and again, delete all, and from the beginning. So who knows how many steps were done knows what is there, byte by byte.
+//! A thread has keys `0 .. pages`. Its steps follow from the seed and their numbers alone: fill all keys,
+//! overwrite and link to some again and again, delete all, and from the beginning. So who knows how many
+//! steps were done knows what is there, byte by byte.
 
 use crate::common::Random;
 
@@ -91,8 +92,8 @@ impl Plan {
     }
 }
 
-/// The pages of one thread after some of its steps: for each key the steps that made what is there, the first of them
-/// the whole page, the others links.
+/// The pages of one thread after some of its steps: for each key the steps that made what is there, the first
+/// of them the whole page, the others links.
 #[derive(Clone, Debug)]
 pub struct Life {
     plan: Plan,
@@ -158,7 +159,8 @@ fn number<const N: usize>(bytes: &[u8], at: usize) -> Option<[u8; N]> {
     bytes.get(at..)?.first_chunk().copied()
 }
 
-/// Whose page this is, which key's, and the steps that made it; `None` if not every byte is what these steps wrote.
+/// Whose page this is, which key's, and the steps that made it; `None` if not every byte is what these steps
+/// wrote.
 pub fn steps_of(plan: Plan, bytes: &[u8]) -> Option<(usize, u64, Vec<u64>)> {
     let thread = u32::from_le_bytes(number(bytes, 0)?) as usize;
     let key = u64::from_le_bytes(number(bytes, 4)?);

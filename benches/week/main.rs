@@ -1,18 +1,21 @@
-//! A week in an hour, or in a minute: a store is filled, overwritten, emptied and filled again, and restarted at random moments, by a
-//! close or by `kill -9`, over and over.
+//! A week in an hour, or in a minute: a store is filled, overwritten, emptied and filled again, and restarted
+//! at random moments, by a close or by `kill -9`, over and over.
 //!
-//! `cargo bench --bench week` takes a minute and a half and prints a table; `SECONDS=3600 cargo bench --bench week` is the long form. Two threads live
-//! through lives that follow from a seed, in a process that is restarted every few seconds. After each restart every byte of every
-//! page is compared with what must be there. Ten times a second the sizes of the file, of the live bytes and of the resident
-//! memory are noted, and how long the longest step and the longest flush took; they are drawn over time in an SVG file.
+//! `cargo bench --bench week` takes a minute and a half and prints a table;
+//! `SECONDS=3600 cargo bench --bench week` is the long form. Two threads live through lives that follow from
+//! a seed, in a process that is restarted every few seconds. After each restart every byte of every page is
+//! compared with what must be there. Ten times a second the sizes of the file, of the live bytes and of the
+//! resident memory are noted, and how long the longest step and the longest flush took; they are drawn over
+//! time in an SVG file.
 //!
 //! It fails, and says why,
 //!
 //! * if contents are not what they must be,
-//! * if in any sample of the steady state (the phase *overwrite*, when a restart or the filling is [`SETTLING`] seconds ago) the log file is
-//!   larger than the space target's multiple of the live bytes, 8 segments and 8 MiB; how many samples are within 6 segments, and 8, is printed,
-//! * or if it is larger than that multiple and 12 segments when all was deleted and collection was called until there was nothing
-//!   left to do.
+//! * if in any sample of the steady state (the phase *overwrite*, when a restart or the filling is
+//!   [`SETTLING`] seconds ago) the log file is larger than the space target's multiple of the live bytes, 8
+//!   segments and 8 MiB; how many samples are within 6 segments, and 8, is printed,
+//! * or if it is larger than that multiple and 12 segments when all was deleted and collection was called
+//!   until there was nothing left to do.
 //!
 //! Environment:
 //!

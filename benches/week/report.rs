@@ -12,13 +12,16 @@ use crate::settings::Settings;
 const SETTLING: f64 = 1.0;
 
 const MIB: f64 = (1 << 20) as f64;
-/// What the space target allows beside its multiple of the live bytes, in segments: one for each of four heads, and two.
+/// What the space target allows beside its multiple of the live bytes, in segments: one for each of four
+/// heads, and two.
 const TARGET_BESIDE: f64 = 6.0;
 /// Records count as live when they are written. So many segments for what is in write buffers.
 const BUFFERED: f64 = 2.0;
-/// And what two threads write while a sync takes so long that writers do not wait for it: until then no segment that was emptied is free.
+/// And what two threads write while a sync takes so long that writers do not wait for it: until then no
+/// segment that was emptied is free.
 const BYTES_BESIDE: f64 = 8.0 * MIB;
-/// What may stay of an empty store beside the target's multiple of the live bytes, in segments: a small file has its stock on top.
+/// What may stay of an empty store beside the target's multiple of the live bytes, in segments: a small file
+/// has its stock on top.
 const EMPTY_BESIDE: f64 = 12.0;
 
 pub struct Sample {
@@ -27,7 +30,8 @@ pub struct Sample {
     pub phase: Phase,
     pub file: f64,
     pub live: f64,
-    /// Resident memory, and what the store counts: contents, nodes, what is dead and waits for readers, write buffers.
+    /// Resident memory, and what the store counts: contents, nodes, what is dead and waits for readers, write
+    /// buffers.
     pub memory: f64,
     pub counted: f64,
     pub all: f64,

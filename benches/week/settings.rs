@@ -27,7 +27,8 @@ pub struct Settings {
     pub inline: u32,
     /// The store is checked after each opening.
     pub verify: bool,
-    /// What the process may take in memory beside the budget of the cache, or what the store counts if that is more, in bytes. 0: that is not looked at.
+    /// What the process may take in memory beside the budget of the cache, or what the store counts if that
+    /// is more, in bytes. 0: that is not looked at.
     pub memory_beside: u64,
     /// What a process lives at least and at most, in milliseconds.
     pub lifetime: (usize, usize),
@@ -80,8 +81,8 @@ impl Settings {
         config.space_target(self.target).cache_capacity(self.capacity)
     }
 
-    /// The most resident memory that a process may have which has counted so much at most, in bytes. What is dead and waits for
-    /// a reader who sleeps counts, and may exceed the budget: nobody waits for it.
+    /// The most resident memory that a process may have which has counted so much at most, in bytes. What is
+    /// dead and waits for a reader who sleeps counts, and may exceed the budget: nobody waits for it.
     pub fn memory_bound(&self, counted: f64) -> f64 {
         let within = counted.max(self.capacity as f64);
         if self.memory_beside == 0 { f64::INFINITY } else { within + self.memory_beside as f64 }

@@ -1,4 +1,5 @@
-//! The core workloads of YCSB ([`ycsb`](crate::ycsb)): keys of 16 bytes, values of 100, the cache ample, writes buffered.
+//! The core workloads of YCSB ([`ycsb`](crate::ycsb)): keys of 16 bytes, values of 100, the cache ample,
+//! writes buffered.
 
 use std::ops::ControlFlow;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -121,7 +122,8 @@ impl Watch {
         Self { start: Instant::now(), busy: processor_seconds() }
     }
 
-    /// Says how long each operation took. Of a machine that others use, too, the time on the processors says more.
+    /// Says how long each operation took. Of a machine that others use, too, the time on the processors says
+    /// more.
     fn report(&self, what: &str, operations: u64) -> Result<()> {
         let (operations, busy) = (operations as f64, processor_seconds() - self.busy);
         let rate = operations / self.start.elapsed().as_secs_f64() / 1000.0;

@@ -8,9 +8,9 @@
 //! cargo run --release --example ordered_kv -- --help
 //! ```
 //!
-//! The store itself is in [`tree`], which has an essay on how it works, and knows nothing of the rest: to use it in a program of your own, take that
-//! directory. [`options`] is the command line, [`command`] does what it asks for, [`demo`] and [`bench`] are the two that
-//! do more.
+//! The store itself is in [`tree`], which has an essay on how it works, and knows nothing of the rest: to use
+//! it in a program of your own, take that directory. [`options`] is the command line, [`command`] does what
+//! it asks for, [`demo`] and [`bench`] are the two that do more.
 
 mod bench;
 mod command;

@@ -1,5 +1,5 @@
-//! The core workloads of YCSB (Cooper et al., "Benchmarking Cloud Serving Systems with YCSB", 2010), and the keys and random
-//! numbers that they take: Zipf with the exponent 0.99.
+//! The core workloads of YCSB (Cooper et al., "Benchmarking Cloud Serving Systems with YCSB", 2010), and the
+//! keys and random numbers that they take: Zipf with the exponent 0.99.
 
 pub use super::random::Random;
 
@@ -43,7 +43,8 @@ pub fn key(number: u64) -> [u8; 16] {
     std::array::from_fn(|at| digit(at).unwrap_or(b'0'))
 }
 
-/// Numbers below a bound, the small ones more often (Gray et al., "Quickly Generating Billion-Record Synthetic Databases", 1994).
+/// Numbers below a bound, the small ones more often (Gray et al., "Quickly Generating Billion-Record
+/// Synthetic Databases", 1994).
 pub struct Zipf {
     bound: f64,
     zeta: f64,

@@ -12,7 +12,8 @@ use crate::index::Index;
 use crate::progress::Progress;
 use crate::sources::{Source, Sources};
 
-/// How many files a thread indexes before it makes them durable. One sync for each would cost more than the indexing.
+/// How many files a thread indexes before it makes them durable. One sync for each would cost more than the
+/// indexing.
 const FILES_PER_COMMIT: u32 = 8;
 
 /// What was done.
@@ -209,8 +210,8 @@ mod tests {
         index.close().unwrap();
     }
 
-    /// Three runs over texts that change. The power goes at every moment of them; what is left is brought in line with texts that are
-    /// different again, and has to agree with them.
+    /// Three runs over texts that change. The power goes at every moment of them; what is left is brought in
+    /// line with texts that are different again, and has to agree with them.
     #[test]
     fn after_a_power_cut_at_any_moment_the_next_run_makes_the_index_right() {
         let texts: [&[(&str, &str)]; 4] = [

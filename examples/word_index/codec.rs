@@ -1,7 +1,7 @@
 //! Numbers and texts in few bytes: varints, differences, shared prefixes, runs.
 //!
-//! Writing appends to a vector. Reading is total: whatever the bytes, the answer is a value or an error, and no
-//! count in the bytes makes it take memory that the bytes do not back.
+//! Writing appends to a vector. Reading is total: whatever the bytes, the answer is a value or an error, and
+//! no count in the bytes makes it take memory that the bytes do not back.
 
 use pagelog::CodecError;
 

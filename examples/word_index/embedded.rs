@@ -1,4 +1,5 @@
-//! The default input: the sources of pagelog and their documents, as they were when this program was compiled.
+//! The default input: the sources of pagelog and their documents, as they were when this program was
+//! compiled.
 
 /// Files of the package, each with its name from the package's root on.
 macro_rules! embed {

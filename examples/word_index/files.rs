@@ -48,7 +48,8 @@ impl Files {
         self.0.iter().filter_map(|(name, entry)| Some((&**name, entry.as_ref()?)))
     }
 
-    /// The newest news of each file counts. Under all changes there is always a whole page, so who is gone needs no mention.
+    /// The newest news of each file counts. Under all changes there is always a whole page, so who is gone
+    /// needs no mention.
     pub fn merge<'a>(oldest_to_newest: impl Iterator<Item = &'a Self>) -> Self {
         let mut merged = BTreeMap::new();
         for (name, entry) in oldest_to_newest.flat_map(|files| &files.0) {

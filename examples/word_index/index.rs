@@ -35,8 +35,8 @@ impl Index {
         Ok(Self { cache, directory, linked_bytes: AtomicU64::new(0) })
     }
 
-    /// Indexes a text under a name, unless it is what was indexed under that name before. `None` if so, else the place
-    /// in the log: once that is stable, so is all that the index knows of the file.
+    /// Indexes a text under a name, unless it is what was indexed under that name before. `None` if so, else
+    /// the place in the log: once that is stable, so is all that the index knows of the file.
     pub fn add(&self, name: &str, text: &str) -> Result<Option<Lsn>> {
         let known = self.entry(name)?;
         let fingerprint = Some(Fingerprint::of(text));
@@ -61,7 +61,8 @@ impl Index {
         self.note(name, None)
     }
 
-    /// Tells all buckets that a file has words in, or had, what it has there now. Before that it is noted which ones these are.
+    /// Tells all buckets that a file has words in, or had, what it has there now. Before that it is noted
+    /// which ones these are.
     fn rewrite(&self, name: &str, id: u64, had: Vec<u64>, mut words: Buckets) -> Result<()> {
         let touched: BTreeSet<u64> = had.into_iter().chain(words.keys().copied()).collect();
         let buckets = touched.iter().copied().collect();
@@ -78,7 +79,8 @@ impl Index {
         self.link(self.shelf_page(name)?, Piece::Files(Files::change(name, entry)))
     }
 
-    /// Puts a piece on top of a page. The loop ends when this thread wins a race, and whenever it loses one another wins.
+    /// Puts a piece on top of a page. The loop ends when this thread wins a race, and whenever it loses one
+    /// another wins.
     fn link(&self, page_id: PageId, mut piece: Piece) -> Result<Lsn> {
         self.measure(&piece)?;
         let missing = || Failure::Strange(format!("page {page_id} of the index is missing"));
@@ -92,7 +94,8 @@ impl Index {
         }
     }
 
-    /// Counts the bytes that are asked to be kept. What is written for them, and written again, is compared with that.
+    /// Counts the bytes that are asked to be kept. What is written for them, and written again, is compared
+    /// with that.
     fn measure(&self, piece: &Piece) -> Result<()> {
         let mut bytes = Vec::new();
         Compact::encode(piece, &mut bytes).map_err(|error| Failure::Strange(error.to_string()))?;

@@ -15,26 +15,27 @@
 //!                                          └──► Files    shelf 1 …
 //! ```
 //!
-//! A word belongs to the bucket that its hash names. To index a file is to tell each of its buckets what the file has there:
-//! one *blind* [`link`](pagelog::PageCache::link) per bucket. The page is not read for that, and may well not be in memory.
-//! It is the cache that merges what was linked, when somebody reads the page, or when so much was linked that writing
-//! the page as a whole pays (see [`words`]).
+//! A word belongs to the bucket that its hash names. To index a file is to tell each of its buckets what the
+//! file has there: one *blind* [`link`](pagelog::PageCache::link) per bucket. The page is not read for that,
+//! and may well not be in memory. It is the cache that merges what was linked, when somebody reads the page,
+//! or when so much was linked that writing the page as a whole pays (see [`words`]).
 //!
 //! # Why there is no transaction
 //!
-//! Whatever a crash leaves is the log up to some point, without holes. So the order in which things are linked is all that is
-//! needed:
+//! Whatever a crash leaves is the log up to some point, without holes. So the order in which things are
+//! linked is all that is needed:
 //!
 //! 1. the file's entry on its shelf: "being indexed; has, or had, words in these buckets",
 //! 2. a link for each of these buckets: "this is *all* that file 7 has here", perhaps nothing,
 //! 3. the entry again: "indexed, this was the text, these are its buckets".
 //!
-//! Where (3) is, all of (2) is. Where some of (2) is, (1) is, so the next run knows where to say everything again, and to say it
-//! twice does no harm: it replaces what was said before. One test cuts the power at every moment of three runs. Only the
-//! making of an empty index is a batch, so that half a directory can't exist.
+//! Where (3) is, all of (2) is. Where some of (2) is, (1) is, so the next run knows where to say everything
+//! again, and to say it twice does no harm: it replaces what was said before. One test cuts the power at
+//! every moment of three runs. Only the making of an empty index is a batch, so that half a directory can't
+//! exist.
 //!
-//! Threads index different files and meet in the buckets. Who loses a race gets the fragment back, and links it again on
-//! top of what the other one did.
+//! Threads index different files and meet in the buckets. Who loses a race gets the fragment back, and links
+//! it again on top of what the other one did.
 //!
 //! # What a run does
 //!
@@ -45,9 +46,9 @@
 //! 5. [`search`] answers the queries.
 //! 6. [`summary`] says what it took.
 //!
-//! The cache is chosen much smaller than the index and the segments small (see [`plan`]), so that a short run shows what
-//! otherwise takes a long one: pages are evicted and read again, segments are emptied, cleaned and reused. A run that should have
-//! shown that and did not fails.
+//! The cache is chosen much smaller than the index and the segments small (see [`plan`]), so that a short run
+//! shows what otherwise takes a long one: pages are evicted and read again, segments are emptied, cleaned and
+//! reused. A run that should have shown that and did not fails.
 
 mod build;
 mod codec;

@@ -1,13 +1,14 @@
 //! How large to make things.
 //!
-//! Bucket pages should hold a few kilobytes: small enough that merging one is quick, large enough that a page's overhead
-//! does not matter. Text becomes postings of about half its size, so a bucket for every 4 KiB of text is about right.
+//! Bucket pages should hold a few kilobytes: small enough that merging one is quick, large enough that a
+//! page's overhead does not matter. Text becomes postings of about half its size, so a bucket for every 4 KiB
+//! of text is about right.
 //!
-//! A page must fit in a segment, and the bucket with the commonest word holds a share of all text: a byte for every line that
-//! has the word, 1 % or so in prose. So segments grow with the text as well: a 32nd of it.
+//! A page must fit in a segment, and the bucket with the commonest word holds a share of all text: a byte for
+//! every line that has the word, 1 % or so in prose. So segments grow with the text as well: a 32nd of it.
 //!
-//! A real index would get a cache as large as memory allows. This one gets a sixth of the text, a fraction of what the index takes in
-//! memory, to show what the cache does when it is too small.
+//! A real index would get a cache as large as memory allows. This one gets a sixth of the text, a fraction of
+//! what the index takes in memory, to show what the cache does when it is too small.
 
 use std::path::Path;
 

@@ -1,7 +1,8 @@
 //! Queries: which files contain all of some words.
 //!
-//! A file is as good as its count of the word that it has least of, so one that is about all of the words comes before one
-//! that is about one of them and mentions the others; then the sum of the counts decides, then the name.
+//! A file is as good as its count of the word that it has least of, so one that is about all of the words
+//! comes before one that is about one of them and mentions the others; then the sum of the counts decides,
+//! then the name.
 
 use std::collections::BTreeMap;
 use std::fmt;

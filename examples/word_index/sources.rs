@@ -107,7 +107,8 @@ impl Sources {
             return;
         }
         let name = format!("{prefix}{name}");
-        // Links are followed to files only, so that walking ends; pipes and devices are not files, so reading ends.
+        // Links are followed to files only, so that walking ends; pipes and devices are not files, so reading
+        // ends.
         let is_link = entry.file_type().is_ok_and(|kind| kind.is_symlink());
         match fs::metadata(&path) {
             Ok(about) if about.is_dir() && is_link => {}

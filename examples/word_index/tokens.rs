@@ -1,7 +1,7 @@
 //! From text to words.
 //!
-//! A word is a run of letters and digits that begins with a letter, in lower case, two to sixty-four bytes long. Underscores
-//! separate, so that `page_id` is found by `page`.
+//! A word is a run of letters and digits that begins with a letter, in lower case, two to sixty-four bytes
+//! long. Underscores separate, so that `page_id` is found by `page`.
 
 /// Longer runs are not words but data: keys, hashes, encoded pictures.
 const LONGEST: usize = 64;
@@ -16,7 +16,8 @@ pub fn words(text: &str) -> impl Iterator<Item = (u32, String)> + '_ {
     })
 }
 
-/// FNV-1a, 64 bits: the same on every machine and in every version, as what decides where things are stored has to be.
+/// FNV-1a, 64 bits: the same on every machine and in every version, as what decides where things are stored
+/// has to be.
 pub fn hash(bytes: &[u8]) -> u64 {
     bytes
         .iter()

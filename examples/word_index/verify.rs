@@ -1,7 +1,8 @@
 //! Is the index right? A second count, made the plain way, and compared with every page of the store.
 //!
-//! The second count reads the texts again and fills a map in memory; of the index it uses only the names that files have in
-//! postings. A file that was changed by somebody since it was indexed is left out on both sides, and reported.
+//! The second count reads the texts again and fills a map in memory; of the index it uses only the names that
+//! files have in postings. A file that was changed by somebody since it was indexed is left out on both
+//! sides, and reported.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;

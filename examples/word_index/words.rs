@@ -1,11 +1,13 @@
 //! A bucket of words, and what a file changes in one.
 //!
-//! Both are the same type. A page is words of many files; a change is the words of *one* file, and says so: whatever the page had
-//! of that file before is void. So a change can be repeated, and a newer one takes the place of an older one, by merging alone.
+//! Both are the same type. A page is words of many files; a change is the words of *one* file, and says so:
+//! whatever the page had of that file before is void. So a change can be repeated, and a newer one takes the
+//! place of an older one, by merging alone.
 //!
-//! On disk the words are sorted, and each is written as what it does not share with the one before it; ids of files and numbers
-//! of lines are written as differences. A line that has a word twice takes hardly more than one that has it once, so a dump
-//! full of `ff` stays small. A posting of a file that mentions a word on two lines takes about four bytes.
+//! On disk the words are sorted, and each is written as what it does not share with the one before it; ids of
+//! files and numbers of lines are written as differences. A line that has a word twice takes hardly more than
+//! one that has it once, so a dump full of `ff` stays small. A posting of a file that mentions a word on two
+//! lines takes about four bytes.
 
 use std::collections::BTreeMap;
 

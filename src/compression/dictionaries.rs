@@ -38,7 +38,8 @@ pub(super) struct Dictionaries {
 }
 
 impl Dictionaries {
-    /// Loads what there is. A file that can't be read is passed over here; reading a record that needs it is an error.
+    /// Loads what there is. A file that can't be read is passed over here; reading a record that needs it is
+    /// an error.
     pub(super) fn load(storage: &Arc<dyn Storage>, store_id: StoreId, level: i32) -> Result<Self> {
         let names = storage.list().map_err(|error| Error::io("list", storage.describe(""), error))?;
         let mut numbers: Vec<u32> = names.iter().filter_map(|name| dictionary_number(name)).collect();

@@ -1,7 +1,7 @@
 //! Compression by zstd.
 //!
-//! A compressed payload is one zstd frame without its first four bytes, the magic number, which are always the same. The
-//! frame says how long its content is, and names its dictionary by the dictionary's number.
+//! A compressed payload is one zstd frame without its first four bytes, the magic number, which are always
+//! the same. The frame says how long its content is, and names its dictionary by the dictionary's number.
 
 use std::cell::RefCell;
 use std::fmt;
@@ -143,8 +143,8 @@ impl Compression {
         Ok(Self { level, dictionaries })
     }
 
-    /// Hands on a payload in the form in which it is to be logged. `limit` is the longest that can be logged: what is longer
-    /// stays as it is, and is refused.
+    /// Hands on a payload in the form in which it is to be logged. `limit` is the longest that can be logged:
+    /// what is longer stays as it is, and is refused.
     #[inline]
     pub(crate) fn pack<R>(&self, plain: &[u8], limit: usize, then: impl FnOnce(Payload<'_>) -> R) -> R {
         match self.level {
@@ -175,7 +175,8 @@ impl Compression {
         })
     }
 
-    /// Learns from samples and compresses with what was learned from now on. False if they were too few to learn from.
+    /// Learns from samples and compresses with what was learned from now on. False if they were too few to
+    /// learn from.
     pub(crate) fn train(&self, samples: &[Vec<u8>], size: usize) -> Result<bool> {
         match zstd::dict::from_samples(samples, size) {
             Ok(dictionary) => self.dictionaries.add(dictionary).map(|()| true),

@@ -50,8 +50,9 @@ pub struct Config {
     pub(crate) torn_block_size: u32,
 }
 
-/// How garbage collection chooses the segments that it cleans: see [`Config::victim_policy`]. This decides how many bytes are moved for
-/// each byte that is written, and nothing else; a store can be opened with one and then with another.
+/// How garbage collection chooses the segments that it cleans: see [`Config::victim_policy`]. This decides
+/// how many bytes are moved for each byte that is written, and nothing else; a store can be opened with one
+/// and then with another.
 ///
 /// ```
 /// use std::sync::Arc;
@@ -69,12 +70,13 @@ pub struct Config {
 pub enum VictimPolicy {
     /// The segment with the fewest live bytes. The best choice if all pages are written equally often.
     Greedy,
-    /// Weighs what there is to gain with the age of a segment: old ones are cleaned while they are fuller than young ones. From
-    /// Rosenblum and Ousterhout, "The Design and Implementation of a Log-Structured File System" (1992).
+    /// Weighs what there is to gain with the age of a segment: old ones are cleaned while they are fuller
+    /// than young ones. From Rosenblum and Ousterhout, "The Design and Implementation of a Log-Structured
+    /// File System" (1992).
     CostBenefit,
-    /// The segment that waiting would make cheaper least, by how fast its bytes have died so far. Moves fewest
-    /// bytes if some pages are written more often than others, and hardly more than `Greedy` if not. From Lomet and Luo,
-    /// "Efficiently Reclaiming Space in a Log Structured Store" (ICDE 2021).
+    /// The segment that waiting would make cheaper least, by how fast its bytes have died so far. Moves
+    /// fewest bytes if some pages are written more often than others, and hardly more than `Greedy` if not.
+    /// From Lomet and Luo, "Efficiently Reclaiming Space in a Log Structured Store" (ICDE 2021).
     #[default]
     MinimumDecliningCost,
 }
@@ -146,7 +148,8 @@ impl Config {
         }
     }
 
-    /// The configuration of an instance that is about to be opened: what it remembers of its storage is its own.
+    /// The configuration of an instance that is about to be opened: what it remembers of its storage is its
+    /// own.
     pub(crate) fn of_an_instance(mut self) -> Self {
         self.storage = Arc::new(FinalSync::new(with_failpoints(self.storage)));
         self

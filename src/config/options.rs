@@ -5,13 +5,14 @@ use std::time::Duration;
 use super::{Config, VictimPolicy};
 
 impl Config {
-    /// The budget in bytes for page contents, the nodes of pages, dead memory that waits for readers, and write buffers. Default
-    /// 64 MiB.
+    /// The budget in bytes for page contents, the nodes of pages, dead memory that waits for readers, and
+    /// write buffers. Default 64 MiB.
     ///
-    /// Over the budget, contents are dropped that were not read again and again lately. Nodes can't be: 32 bytes for each page
-    /// that was used since the store was opened, and for each link to it since it was last written as a whole some 40 bytes and the size of a fragment.
-    /// When they take more than a quarter of the budget, links write whole pages sooner; so a capacity of at least 600 bytes for
-    /// each page that is linked to saves writing. See the [architecture](crate::docs::architecture), which also says what is
+    /// Over the budget, contents are dropped that were not read again and again lately. Nodes can't be: 32
+    /// bytes for each page that was used since the store was opened, and for each link to it since it was
+    /// last written as a whole some 40 bytes and the size of a fragment. When they take more than a quarter
+    /// of the budget, links write whole pages sooner; so a capacity of at least 600 bytes for each page that
+    /// is linked to saves writing. See the [architecture](crate::docs::architecture), which also says what is
     /// not on the budget, and [`Stats::node_bytes`](crate::Stats::node_bytes).
     ///
     /// ```
@@ -34,8 +35,8 @@ impl Config {
         self
     }
 
-    /// The segment size in bytes, 512 to 64 Mi. Fixed when the store is created: a store that exists keeps its own,
-    /// and opening it with another one is an error. Default: the store's own, 1 MiB for a new one.
+    /// The segment size in bytes, 512 to 64 Mi. Fixed when the store is created: a store that exists keeps
+    /// its own, and opening it with another one is an error. Default: the store's own, 1 MiB for a new one.
     ///
     /// A record must fit in a segment; a value that does not goes to a file of its own, see
     /// [`inline_limit`](Self::inline_limit).
@@ -107,10 +108,12 @@ impl Config {
         self
     }
 
-    /// How large the log file may be, as a multiple of the live bytes in it, before garbage collection works on
-    /// making segments free: 1.05 to 100. Default 1.25. On top come a segment for each write head, of which there are at most four, and one or two;
-    /// and in stores of fewer than 110 segments what is kept in stock, five at most. A file that is larger, after a burst or because much was deleted,
-    /// is made shorter by those who write. They wait for whoever is at it, and for a sync, some twenty milliseconds at most, rather than make it longer.
+    /// How large the log file may be, as a multiple of the live bytes in it, before garbage collection works
+    /// on making segments free: 1.05 to 100. Default 1.25. On top come a segment for each write head, of
+    /// which there are at most four, and one or two; and in stores of fewer than 110 segments what is kept in
+    /// stock, five at most. A file that is larger, after a burst or because much was deleted, is made shorter
+    /// by those who write. They wait for whoever is at it, and for a sync, some twenty milliseconds at most,
+    /// rather than make it longer.
     ///
     /// ```
     #[doc = include_str!("../docs/text_pages.txt")]
@@ -132,10 +135,11 @@ impl Config {
         self
     }
 
-    /// Whether the store has a thread of its own for what has to be done now and then: garbage collection, snapshots, claiming segments,
-    /// making the file longer or shorter, and the syncs that this takes. Writers then do not pay for that as they go, unless they are quicker than the thread for long; with fewer
-    /// writers than processors they are quicker, and are held up less. Without, nothing happens but what callers do, so runs
-    /// can be repeated exactly. Only for page caches. Default false.
+    /// Whether the store has a thread of its own for what has to be done now and then: garbage collection,
+    /// snapshots, claiming segments, making the file longer or shorter, and the syncs that this takes.
+    /// Writers then do not pay for that as they go, unless they are quicker than the thread for long; with
+    /// fewer writers than processors they are quicker, and are held up less. Without, nothing happens but
+    /// what callers do, so runs can be repeated exactly. Only for page caches. Default false.
     ///
     /// ```
     #[doc = include_str!("../docs/text_pages.txt")]
@@ -155,12 +159,13 @@ impl Config {
         self
     }
 
-    /// Gives the store a thread of its own that syncs: what is new, at this interval, 1 ms to 1 day; and at once for each
-    /// [`Commit`](crate::Commit) that waits, so that polling one never does I/O. Also for bare logs. Default: none, and nothing is synced
-    /// but by the calls that say so, and by housekeeping.
+    /// Gives the store a thread of its own that syncs: what is new, at this interval, 1 ms to 1 day; and at
+    /// once for each [`Commit`](crate::Commit) that waits, so that polling one never does I/O. Also for bare
+    /// logs. Default: none, and nothing is synced but by the calls that say so, and by housekeeping.
     ///
-    /// What is done, and not in a batch or behind a reservation that is still open, is stable after an interval and the time of a
-    /// sync, or two if one was just going on. An interval in which nothing was written costs no sync.
+    /// What is done, and not in a batch or behind a reservation that is still open, is stable after an
+    /// interval and the time of a sync, or two if one was just going on. An interval in which nothing was
+    /// written costs no sync.
     ///
     /// ```
     #[doc = include_str!("../docs/bare_log.txt")]
@@ -232,9 +237,11 @@ impl Config {
         self
     }
 
-    /// How many kinds of records garbage collection keeps apart as it moves them, by how soon they may be expected to be superseded: 1 to 3. What
-    /// lives long then stays in segments of its own and is seldom moved again. Each takes a segment that is partly filled. Default: 3 in a store of at least 64 segments, 1 in a smaller one. On a full disk it is always 1, and in a store that
-    /// was created before this could be chosen.
+    /// How many kinds of records garbage collection keeps apart as it moves them, by how soon they may be
+    /// expected to be superseded: 1 to 3. What lives long then stays in segments of its own and is seldom
+    /// moved again. Each takes a segment that is partly filled. Default: 3 in a store of at least 64
+    /// segments, 1 in a smaller one. On a full disk it is always 1, and in a store that was created before
+    /// this could be chosen.
     ///
     /// ```
     #[doc = include_str!("../docs/text_pages.txt")]
@@ -256,8 +263,8 @@ impl Config {
         self
     }
 
-    /// Whether to write snapshots, on closing and every [`snapshot_interval`](Self::snapshot_interval) bytes. They
-    /// only make opening faster. Default true.
+    /// Whether to write snapshots, on closing and every [`snapshot_interval`](Self::snapshot_interval) bytes.
+    /// They only make opening faster. Default true.
     ///
     /// ```
     #[doc = include_str!("../docs/text_pages.txt")]
@@ -280,8 +287,8 @@ impl Config {
         self
     }
 
-    /// How many bytes of log may come between two snapshots, at least 4096. Default 128 MiB. Snapshots that are large
-    /// themselves come less often.
+    /// How many bytes of log may come between two snapshots, at least 4096. Default 128 MiB. Snapshots that
+    /// are large themselves come less often.
     ///
     /// ```
     #[doc = include_str!("../docs/text_pages.txt")]
@@ -303,13 +310,15 @@ impl Config {
         self
     }
 
-    /// How many links a page may collect before the next one is written as the whole merged page, 1 to 10 000.
+    /// How many links a page may collect before the next one is written as the whole merged page, 1 to
+    /// 10 000.
     ///
-    /// By default that depends on the page: 128, or more, up to 4096, for as long as they are shorter together than half of
-    /// the page's last whole record. So what is written for small links to a large page stays within three times the links'
-    /// own records. A lower number makes misses cheaper, and takes less memory (some 40 bytes a link, and the size of a
-    /// fragment); what it costs, `cargo bench --bench appends` shows. Whatever is set, pages collect fewer links while nodes
-    /// take more than a quarter of [`cache_capacity`](Self::cache_capacity), but not less than four for that.
+    /// By default that depends on the page: 128, or more, up to 4096, for as long as they are shorter
+    /// together than half of the page's last whole record. So what is written for small links to a large page
+    /// stays within three times the links' own records. A lower number makes misses cheaper, and takes less
+    /// memory (some 40 bytes a link, and the size of a fragment); what it costs,
+    /// `cargo bench --bench appends` shows. Whatever is set, pages collect fewer links while nodes take more
+    /// than a quarter of [`cache_capacity`](Self::cache_capacity), but not less than four for that.
     ///
     /// ```
     #[doc = include_str!("../docs/text_pages.txt")]
@@ -332,8 +341,8 @@ impl Config {
         self
     }
 
-    /// How many bytes of links a page may collect, as a multiple of its base record, before the next link is written
-    /// as the whole merged page: 0.1 to 1000. Default 4.
+    /// How many bytes of links a page may collect, as a multiple of its base record, before the next link is
+    /// written as the whole merged page: 0.1 to 1000. Default 4.
     ///
     /// ```
     #[doc = include_str!("../docs/text_pages.txt")]
@@ -356,9 +365,9 @@ impl Config {
         self
     }
 
-    /// Compresses the payloads of pages and links by zstd, at a level from -7 (fastest) to 22: each record by itself, and only
-    /// if that saves an eighth of it. Default: not at all. Records that exist stay as they are, and can be read at any
-    /// setting. Short payloads gain most with a dictionary,
+    /// Compresses the payloads of pages and links by zstd, at a level from -7 (fastest) to 22: each record by
+    /// itself, and only if that saves an eighth of it. Default: not at all. Records that exist stay as they
+    /// are, and can be read at any setting. Short payloads gain most with a dictionary,
     /// [`train_dictionary`](crate::PageCache::train_dictionary).
     ///
     /// Each thread that compresses keeps buffers of some hundred KiB, which are not on the cache's budget.
@@ -381,12 +390,13 @@ impl Config {
         self
     }
 
-    /// How many bytes a payload, compressed if that is on, can have and still be put in the log, at least 32. What is longer goes to
-    /// a file of its own, and so does what does not fit in a segment, whatever the limit. Default: a quarter of a segment, but at
-    /// least 16 KiB.
+    /// How many bytes a payload, compressed if that is on, can have and still be put in the log, at least 32.
+    /// What is longer goes to a file of its own, and so does what does not fit in a segment, whatever the
+    /// limit. Default: a quarter of a segment, but at least 16 KiB.
     ///
-    /// A large value costs a file, and a sync of it and of the directory *before* the verb returns; on the other hand it is written
-    /// once, and garbage collection never moves it. Values that are stored already stay where they are.
+    /// A large value costs a file, and a sync of it and of the directory *before* the verb returns; on the
+    /// other hand it is written once, and garbage collection never moves it. Values that are stored already
+    /// stay where they are.
     ///
     /// ```
     #[doc = include_str!("../docs/text_pages.txt")]
@@ -405,9 +415,9 @@ impl Config {
         self
     }
 
-    /// The longest encoded fragment that is taken, in bytes: 1 to 1 GiB, which is the default. A longer one is
-    /// [`ValueTooLarge`](crate::Error::ValueTooLarge). The merged page that a link causes to be written counts as one. Values that are
-    /// stored already can be read at any setting.
+    /// The longest encoded fragment that is taken, in bytes: 1 to 1 GiB, which is the default. A longer one
+    /// is [`ValueTooLarge`](crate::Error::ValueTooLarge). The merged page that a link causes to be written
+    /// counts as one. Values that are stored already can be read at any setting.
     ///
     /// ```
     #[doc = include_str!("../docs/text_pages.txt")]
@@ -426,13 +436,14 @@ impl Config {
         self
     }
 
-    /// The disk may damage a whole block of so many bytes when the power fails while any part of it is being written, also what was durable in
-    /// it: a power of two from 512 to 64 Ki, of which the segment size is a multiple; 4096 for most disks that do. Default 0: what is not being
-    /// written stays as it is.
+    /// The disk may damage a whole block of so many bytes when the power fails while any part of it is being
+    /// written, also what was durable in it: a power of two from 512 to 64 Ki, of which the segment size is a
+    /// multiple; 4096 for most disks that do. Default 0: what is not being written stays as it is.
     ///
-    /// With it no flush touches a block that an earlier one has written: each ends with a block, which is filled up, and a claim of segments
-    /// writes the manifest anew. Small commits take more space, see the [tuning guide](crate::docs::tuning). It is a promise about
-    /// what is written from now on: a store can be opened with and without.
+    /// With it no flush touches a block that an earlier one has written: each ends with a block, which is
+    /// filled up, and a claim of segments writes the manifest anew. Small commits take more space, see the
+    /// [tuning guide](crate::docs::tuning). It is a promise about what is written from now on: a store can be
+    /// opened with and without.
     ///
     /// ```
     #[doc = include_str!("../docs/bare_log.txt")]

@@ -1,19 +1,19 @@
 //! Checksums, and the seeds that tie them to a place.
 //!
-//! A slot of the log is written many times over the years, and nothing wipes what an earlier life left behind. The
-//! store must still never take old bytes for a record. So the checksum of a record does not start from a constant
-//! but from a *seed* made of the store, the segment and the offset:
+//! A slot of the log is written many times over the years, and nothing wipes what an earlier life left
+//! behind. The store must still never take old bytes for a record. So the checksum of a record does not start
+//! from a constant but from a *seed* made of the store, the segment and the offset:
 //!
-//! - **A.** For fixed bytes, CRC-32 maps different initial states to different results. So bytes that verify under one
-//!   seed verify under no other seed, for certain and not only with probability.
-//! - **B.** What lies at one offset of one slot was written at that offset in every life of the slot. Two lives differ in
-//!   their segment id only, and an odd multiplier permutes the 32-bit numbers. So two lives have the same seed at
-//!   an offset only if their ids are equal modulo 2³².
-//! - **C.** Bytes that were moved to another offset, segment or store by mistake do not verify, except by a chance of
-//!   2⁻³².
+//! - **A.** For fixed bytes, CRC-32 maps different initial states to different results. So bytes that verify
+//!   under one seed verify under no other seed, for certain and not only with probability.
+//! - **B.** What lies at one offset of one slot was written at that offset in every life of the slot. Two
+//!   lives differ in their segment id only, and an odd multiplier permutes the 32-bit numbers. So two lives
+//!   have the same seed at an offset only if their ids are equal modulo 2³².
+//! - **C.** Bytes that were moved to another offset, segment or store by mistake do not verify, except by a
+//!   chance of 2⁻³².
 //!
-//! Snapshots use the same seeds, with the serial number in the place of the segment and the block in the place of the
-//! offset.
+//! Snapshots use the same seeds, with the serial number in the place of the segment and the block in the
+//! place of the offset.
 
 use crc32fast::Hasher;
 

@@ -1,4 +1,5 @@
-//! An export: what a store holds, as a stream of bytes that does not depend on how the store's own files are laid out.
+//! An export: what a store holds, as a stream of bytes that does not depend on how the store's own files are
+//! laid out.
 //!
 //! ```text
 //!  0        4          8
@@ -22,9 +23,9 @@
 //!  4 End     pages u64 | free ids u64
 //! ```
 //!
-//! - **(A) Every byte is checked.** The checksum of a block covers all of it, and begins from the block's number and the checksum of the
-//!   first block; that one begins from what stands before it. So no block is taken that is damaged, out of its place, or of another
-//!   export, and the End says that nothing is missing.
+//! - **(A) Every byte is checked.** The checksum of a block covers all of it, and begins from the block's
+//!   number and the checksum of the first block; that one begins from what stands before it. So no block is
+//!   taken that is damaged, out of its place, or of another export, and the End says that nothing is missing.
 //! - **(B) One form.** Page ids rise strictly, numbers have one form, nothing follows the End.
 //! - **(C) Nothing is believed.** A reader asks for no more memory than there are bytes.
 

@@ -1,7 +1,7 @@
 //! Little-endian fields, read and written one after the other.
 //!
-//! [`FieldReader`] is total: past the end it gives `None`. [`FieldWriter`] fills a buffer whose size is a constant of
-//! the format; to write past its end is a mistake in this crate and panics.
+//! [`FieldReader`] is total: past the end it gives `None`. [`FieldWriter`] fills a buffer whose size is a
+//! constant of the format; to write past its end is a mistake in this crate and panics.
 
 use std::mem;
 

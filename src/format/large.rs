@@ -16,11 +16,12 @@
 //!  +--------+--------+-------+
 //! ```
 //!
-//! `crc` covers the header. `check` covers the value and is seeded like a record, with the number in the place of the segment and
-//! offset 0, so the bytes of another number never verify. Flag 1: the value is compressed; the record says the same by its tag.
+//! `crc` covers the header. `check` covers the value and is seeded like a record, with the number in the
+//! place of the segment and offset 0, so the bytes of another number never verify. Flag 1: the value is
+//! compressed; the record says the same by its tag.
 //!
-//! The *name* says number, page and version, so who looks for files that nobody needs has to read no file, and no torn header
-//! can hide whose it was.
+//! The *name* says number, page and version, so who looks for files that nobody needs has to read no file,
+//! and no torn header can hide whose it was.
 
 use crate::format::checksum::{RecordSeed, checksum};
 use crate::format::fields::FieldReader;

@@ -1,37 +1,39 @@
 //! The manifest, folded: what all its entries together say about the store.
 //!
-//! The log alone can't tell where it ends. A slot that was reused holds a header and records of two lives, and a power cut leaves
-//! any mixture of them. So the manifest, which is small, ordered and synced one entry at a time, says which life each
-//! slot is in and what was proven stable when. Recovery believes nothing that this picture does not back.
+//! The log alone can't tell where it ends. A slot that was reused holds a header and records of two lives,
+//! and a power cut leaves any mixture of them. So the manifest, which is small, ordered and synced one entry
+//! at a time, says which life each slot is in and what was proven stable when. Recovery believes nothing that
+//! this picture does not back.
 //!
-//! The file is a *picture* (a head and a table of claims), written at once under another name and put in place by a
-//! rename, then *steps* appended to it. [`ManifestState`] is the fold of both.
+//! The file is a *picture* (a head and a table of claims), written at once under another name and put in
+//! place by a rename, then *steps* appended to it. [`ManifestState`] is the fold of both.
 //!
 //! What a writer owes, and a reader may rely on:
 //!
-//! - **A.** *At most one entry is not yet synced*: an append waits for the sync of the one before. An append that failed is
-//!   tried again in the same place, or never.
-//! - **B.** *A step is synced before anything is done that needs it*: a claim before the first record of the new life, a
-//!   release before the file is cut, an id bound before an id. So a torn step can be dropped, and a step of which only one copy
-//!   was written can be used: nobody acted on it, and nothing contradicts it.
-//! - **C.** *A claim ends the former life of its slot, a release the lives of its slots.* Their records are not needed any
-//!   more, and all of them were stable. That is why both carry the stable LSNs: the bytes that would prove it are
-//!   about to go.
-//! - **D.** *Segment ids are never used twice.* `next_segment` is above all of them. Heads draw their ids in one order
-//!   and may append in another, so ids rise within a slot, not from entry to entry.
-//! - **E.** *Stable LSNs, bounds, floors and the first LSN only rise*, so the fold takes the maximum and the order of
-//!   entries does not matter.
-//! - **F.** *The pair (next page id, version floor)* says: records of pages from `next_page_id` on with versions up to
-//!   `version_floor` are void, also if their bytes are still found. It lets the last traces of the uppermost ids
-//!   go. The newest pair stands for all before it, so before it is appended the log must be stable up to the moment
-//!   when the pair was taken: else a page between two pairs, allocated again in a record that a power cut takes
-//!   away, would come back in a state of its former life.
-//! - **G.** *A cut is an `end` below the segment size.* Recovery writes a new picture in which each head ends where its valid log
-//!   ended, and drops or empties what it had claimed behind. What lies between there and the base of `next_segment` is
-//!   void for ever, though its bytes linger. So recovery can be killed and run again, and pads or wipes nothing.
+//! - **A.** *At most one entry is not yet synced*: an append waits for the sync of the one before. An append
+//!   that failed is tried again in the same place, or never.
+//! - **B.** *A step is synced before anything is done that needs it*: a claim before the first record of the
+//!   new life, a release before the file is cut, an id bound before an id. So a torn step can be dropped, and
+//!   a step of which only one copy was written can be used: nobody acted on it, and nothing contradicts it.
+//! - **C.** *A claim ends the former life of its slot, a release the lives of its slots.* Their records are
+//!   not needed any more, and all of them were stable. That is why both carry the stable LSNs: the bytes that
+//!   would prove it are about to go.
+//! - **D.** *Segment ids are never used twice.* `next_segment` is above all of them. Heads draw their ids in
+//!   one order and may append in another, so ids rise within a slot, not from entry to entry.
+//! - **E.** *Stable LSNs, bounds, floors and the first LSN only rise*, so the fold takes the maximum and the
+//!   order of entries does not matter.
+//! - **F.** *The pair (next page id, version floor)* says: records of pages from `next_page_id` on with
+//!   versions up to `version_floor` are void, also if their bytes are still found. It lets the last traces of
+//!   the uppermost ids go. The newest pair stands for all before it, so before it is appended the log must be
+//!   stable up to the moment when the pair was taken: else a page between two pairs, allocated again in a
+//!   record that a power cut takes away, would come back in a state of its former life.
+//! - **G.** *A cut is an `end` below the segment size.* Recovery writes a new picture in which each head ends
+//!   where its valid log ended, and drops or empties what it had claimed behind. What lies between there and
+//!   the base of `next_segment` is void for ever, though its bytes linger. So recovery can be killed and run
+//!   again, and pads or wipes nothing.
 //!
-//! The fold does not check that a life which a claim ends had been stable: where it really ended only its own records
-//! say.
+//! The fold does not check that a life which a claim ends had been stable: where it really ended only its own
+//! records say.
 
 use std::collections::BTreeMap;
 
@@ -340,7 +342,8 @@ mod tests {
         assert_eq!((state.first_lsn, state.id_bound), (Lsn(7), 100));
     }
 
-    /// The newest pair says where the used ids end, since they may grow again; the floor under the others stays.
+    /// The newest pair says where the used ids end, since they may grow again; the floor under the others
+    /// stays.
     #[test]
     fn the_newest_version_floor_stands_for_all_before_it() {
         let mut state = state();

@@ -22,15 +22,16 @@
 //!  7 Truncate      first LSN u64 | stable 4 x u64
 //! ```
 //!
-//! - **A.** *Each entry is there twice, in different sectors.* With one copy, rot in the last entry could not be told from an
-//!   append that a power cut tore: the entry would be dropped although somebody relied on it. With two, a torn append
-//!   is the only likely way to lose both.
+//! - **A.** *Each entry is there twice, in different sectors.* With one copy, rot in the last entry could not
+//!   be told from an append that a power cut tore: the entry would be dropped although somebody relied on it.
+//!   With two, a torn append is the only likely way to lose both.
 //! - **B.** *A frame is one sector*, so a copy is old or new, and never spans what a power cut separates.
-//! - **C.** *The number and the store id are checked with the checksum.* A frame that was written to the wrong place, or
-//!   belongs to another store, counts as damaged.
-//! - **D.** *The frame up to the format version in entry 0 is the same in all versions of the format, for ever*, so that
-//!   any version can tell "newer than I" from "rotten".
-//! - **E.** Decoding is total and canonical: unknown kinds, wrong lengths and padding that is not zero are refused.
+//! - **C.** *The number and the store id are checked with the checksum.* A frame that was written to the
+//!   wrong place, or belongs to another store, counts as damaged.
+//! - **D.** *The frame up to the format version in entry 0 is the same in all versions of the format, for
+//!   ever*, so that any version can tell "newer than I" from "rotten".
+//! - **E.** Decoding is total and canonical: unknown kinds, wrong lengths and padding that is not zero are
+//!   refused.
 
 use crate::format::checksum::checksum;
 use crate::format::fields::{FieldReader, FieldWriter, HEAD_LSNS_LENGTH};

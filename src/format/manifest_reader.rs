@@ -1,7 +1,7 @@
 //! Reading the manifest: which entries there are, which one was torn, and what is damage.
 //!
-//! The letters are those of the [manifest](crate::format::manifest)'s essay. An entry is there if one of its copies verifies.
-//! If neither does, the place decides:
+//! The letters are those of the [manifest](crate::format::manifest)'s essay. An entry is there if one of its
+//! copies verifies. If neither does, the place decides:
 //!
 //! | place                                       | verdict                                                       |
 //! |---------------------------------------------|---------------------------------------------------------------|
@@ -11,8 +11,8 @@
 //! | a step that is the last, whole or cut short | a torn append: nobody was told of it (B), so it is left out   |
 //! | nothing but zeros from there on             | the end: room for steps to come, made when the file was       |
 //!
-//! What rots in both copies of the very last step can't be told from a torn append. That is the reason for two copies
-//! in two sectors: a disk loses a sector, a power cut loses what was being written.
+//! What rots in both copies of the very last step can't be told from a torn append. That is the reason for
+//! two copies in two sectors: a disk loses a sector, a power cut loses what was being written.
 
 use crate::error::{Corruption, Error};
 use crate::format::manifest::ManifestState;
@@ -60,7 +60,8 @@ impl ManifestFault {
     }
 }
 
-/// What the first entry of a manifest says, for those who look at a manifest of which the rest may be damaged.
+/// What the first entry of a manifest says, for those who look at a manifest of which the rest may be
+/// damaged.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct FirstEntry {
     pub(crate) format_version: u32,
@@ -80,7 +81,8 @@ pub(crate) fn read_first_entry(bytes: &[u8]) -> Result<FirstEntry, ManifestFault
     Ok(FirstEntry { format_version, store_id, kind, segment_size })
 }
 
-/// Whether these bytes can be what an interrupted writing of a manifest has left: frames, and sectors that were not written.
+/// Whether these bytes can be what an interrupted writing of a manifest has left: frames, and sectors that
+/// were not written.
 pub(crate) fn may_be_manifest(bytes: &[u8]) -> bool {
     let is_frame = |frame: &[u8]| frame.get(4..8).is_none_or(|magic| magic == MAGIC);
     bytes.chunks(FRAME_LENGTH).all(|frame| is_frame(frame) || frame.iter().all(|byte| *byte == 0))
@@ -130,8 +132,8 @@ pub(crate) fn damaged_copies(bytes: &[u8], store_id: StoreId, entries: u64) -> V
     damaged.map(|(index, _)| index * FRAME_LENGTH as u64).collect()
 }
 
-/// Whether nothing was ever appended here. There may be megabytes of it, so whole frames are looked at, which compilers do many bytes at
-/// a time.
+/// Whether nothing was ever appended here. There may be megabytes of it, so whole frames are looked at, which
+/// compilers do many bytes at a time.
 fn is_room(bytes: &[u8]) -> bool {
     bytes.chunks(FRAME_LENGTH).all(|frame| frame.iter().fold(0, |all, byte| all | byte) == 0)
 }
@@ -168,8 +170,8 @@ struct Copies<'a> {
 }
 
 impl<'a> Copies<'a> {
-    /// Takes the first copy that verifies and is the wanted one. Two intact copies can differ, if an append failed
-    /// and the next one was torn; nobody was told of either (B), so either will do.
+    /// Takes the first copy that verifies and is the wanted one. Two intact copies can differ, if an append
+    /// failed and the next one was torn; nobody was told of either (B), so either will do.
     fn open(pair: &'a [u8], wanted: impl Fn(&Frame<'a>) -> bool) -> Self {
         let (first, second) = pair.split_at_checked(FRAME_LENGTH).unwrap_or((pair, &[]));
         let copies = [first, second].map(|copy| Frame::open(copy).filter(&wanted));

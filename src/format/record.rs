@@ -23,18 +23,19 @@
 //!  9 End           (empty)
 //! ```
 //!
-//! A record does not say where it lies: its LSN is its position. The checksum covers all bytes behind it and is seeded
-//! with that position ([`RecordSeed::at`](crate::format::RecordSeed::at)).
+//! A record does not say where it lies: its LSN is its position. The checksum covers all bytes behind it and
+//! is seeded with that position ([`RecordSeed::at`](crate::format::RecordSeed::at)).
 //!
-//! - **A.** [`decode`] is total, allocates nothing, and looks at no byte of the record's inside before the checksum has
-//!   verified, except tag and length, which it needs to find the end.
+//! - **A.** [`decode`] is total, allocates nothing, and looks at no byte of the record's inside before the
+//!   checksum has verified, except tag and length, which it needs to find the end.
 //! - **B.** Every value has one form. What [`decode`] accepts, [`encode`] writes back to the same bytes.
-//! - **C.** A run of zeros is no record, since no kind is 0: space that was reserved in the file and never written ends a scan.
+//! - **C.** A run of zeros is no record, since no kind is 0: space that was reserved in the file and never
+//!   written ends a scan.
 //! - **D.** [`cancel`] keeps length and rest, so that the records behind a cancelled one are still found, and
 //!   [`reseal`] keeps everything but the checksum, so that a moved record is the same record.
 //!
-//! The writing half is on the hottest path there is (some 60 bytes, millions per second and core), so it makes one
-//! pass: fields straight into the reserved bytes, payload behind them, one checksum over both.
+//! The writing half is on the hottest path there is (some 60 bytes, millions per second and core), so it
+//! makes one pass: fields straight into the reserved bytes, payload behind them, one checksum over both.
 
 use crate::format::checksum::checksum;
 use crate::format::fields::FieldReader;
@@ -214,13 +215,15 @@ impl RecordFault {
 
 /// Whether a mark may begin here: a quick look for those who search every byte for one.
 pub(crate) fn may_be_mark(bytes: &[u8]) -> bool {
-    // The length is looked at too: else bytes chosen for it would have most of a segment checksummed, again and again.
+    // The length is looked at too: else bytes chosen for it would have most of a segment checksummed, again
+    // and again.
     let is_length =
         |length: &u8| (1..=HeadId::COUNT).any(|heads| usize::from(*length) == mark_body_length(heads));
     bytes.get(TAG_AT) == Some(&MARK) && bytes.get(TAG_AT + 1).is_some_and(is_length)
 }
 
-/// How long the record that begins here says it is, if it can be one: a quick look for those who search every byte for one.
+/// How long the record that begins here says it is, if it can be one: a quick look for those who search every
+/// byte for one.
 pub(crate) fn claimed_length(bytes: &[u8]) -> Option<usize> {
     bytes.get(TAG_AT).filter(|tag| (REPLACE..=END).contains(&(**tag & KIND_MASK)))?;
     let (body, length) = varint::read(bytes.get(TAG_AT + 1..)?)?;
@@ -303,12 +306,13 @@ pub(crate) fn cancel(record: &mut [u8], seed: u32) {
     reseal(record, seed);
 }
 
-/// Makes cancelled records of all of the bytes, which are none or as many as the shortest record has. `seed` is that of a place so
-/// many bytes behind the first.
+/// Makes cancelled records of all of the bytes, which are none or as many as the shortest record has. `seed`
+/// is that of a place so many bytes behind the first.
 pub(crate) fn fill(bytes: &mut [u8], seed: impl Fn(u32) -> u32) {
     let (mut rest, mut at) = (bytes, 0);
     while !rest.is_empty() {
-        // There are lengths that no record has: a byte more, and the length takes another. Then the shortest goes before it.
+        // There are lengths that no record has: a byte more, and the length takes another. Then the shortest
+        // goes before it.
         let body = body_length(rest.len());
         let length = if body.is_some() { rest.len() } else { MIN_LENGTH.min(rest.len()) };
         let (record, behind) = rest.split_at_mut(length);
@@ -327,7 +331,8 @@ fn body_length(whole: usize) -> Option<u64> {
     (1..=4).find_map(|length| body(length).filter(|body| varint::length(*body) == length))
 }
 
-/// Reads the record at the front of `bytes`, which reach up to the end of the segment (or of what is known of it).
+/// Reads the record at the front of `bytes`, which reach up to the end of the segment (or of what is known of
+/// it).
 #[inline]
 pub(crate) fn decode(bytes: &[u8], seed: u32) -> Result<Record<'_>, RecordFault> {
     let mut fields = FieldReader::new(bytes);

@@ -8,14 +8,14 @@
 //!  +------+--------+------------+---------+--------------+------+------+-------+-------------------+
 //! ```
 //!
-//! It repeats the claim that the manifest holds, so that a lost manifest can be rebuilt by reading all slots. It is never
-//! trusted against the manifest:
+//! It repeats the claim that the manifest holds, so that a lost manifest can be rebuilt by reading all slots.
+//! It is never trusted against the manifest:
 //!
-//! - **A.** The checksum has no seed: a header has to be readable by somebody who does not know yet which life the slot
-//!   is in. So a header of an earlier life verifies as well, and the reader compares `segment` and `slot` with the
-//!   claim.
-//! - **B.** The stable LSNs were true when the header was written and stay true, so they are proof like a mark. A head writes its
-//!   segments one after the other, so they rise from one of its headers to the next.
+//! - **A.** The checksum has no seed: a header has to be readable by somebody who does not know yet which
+//!   life the slot is in. So a header of an earlier life verifies as well, and the reader compares `segment`
+//!   and `slot` with the claim.
+//! - **B.** The stable LSNs were true when the header was written and stay true, so they are proof like a
+//!   mark. A head writes its segments one after the other, so they rise from one of its headers to the next.
 
 use crate::format::checksum::checksum;
 use crate::format::fields::{FieldReader, FieldWriter, HEAD_LSNS_LENGTH};

@@ -1,8 +1,8 @@
 //! Snapshots: the page table at some time, so that opening need not read the whole log.
 //!
-//! The table is cut in *ranges* of pages with consecutive ids. A file holds the ranges that have changed since the snapshot before,
-//! and a directory that says of every range of the table in which file its newest block lies. So a snapshot is the newest file,
-//! with those of the older ones that it names.
+//! The table is cut in *ranges* of pages with consecutive ids. A file holds the ranges that have changed
+//! since the snapshot before, and a directory that says of every range of the table in which file its newest
+//! block lies. So a snapshot is the newest file, with those of the older ones that it names.
 //!
 //! ```text
 //!  file:    +--------+-------+-------+-- ... --+-----------+--------+
@@ -22,19 +22,23 @@
 //!  4 Footer     end: 4 LSNs u64 | next page id u64 | directory: offset u64, length u32, checksum u32
 //! ```
 //!
-//! A snapshot only makes opening faster. Everything in it can be had from the log, so whatever is wrong with it has one
-//! answer: it is no snapshot, and the log is read instead.
+//! A snapshot only makes opening faster. Everything in it can be had from the log, so whatever is wrong with
+//! it has one answer: it is no snapshot, and the log is read instead.
 //!
-//! - **A.** *Complete or nothing*: only a file whose header, footer and directory verify, and all of whose named blocks do, in
-//!   whichever file they lie, is a snapshot. The file's own blocks fill it without a gap, so nothing in it is left unchecked.
-//! - **B.** A block's checksum is seeded with the store id, the serial of the file and the number of the range, so blocks of other
-//!   files or of other ranges do not verify. The three other blocks have numbers above those of all ranges. A directory repeats the
-//!   checksums of the blocks that it names, and the footer that of the directory.
-//! - **C.** `begin` is where replay starts, in each head: all that lies below is in the ranges, also in those of older files.
-//!   `end` is where the log had come to when the walk was over: pages may be newer than `begin` but never than `end`, so a log that
-//!   ends below `end` must not use the snapshot. The ends of older files are lower.
+//! - **A.** *Complete or nothing*: only a file whose header, footer and directory verify, and all of whose
+//!   named blocks do, in whichever file they lie, is a snapshot. The file's own blocks fill it without a gap,
+//!   so nothing in it is left unchecked.
+//! - **B.** A block's checksum is seeded with the store id, the serial of the file and the number of the
+//!   range, so blocks of other files or of other ranges do not verify. The three other blocks have numbers
+//!   above those of all ranges. A directory repeats the checksums of the blocks that it names, and the footer
+//!   that of the directory.
+//! - **C.** `begin` is where replay starts, in each head: all that lies below is in the ranges, also in those
+//!   of older files. `end` is where the log had come to when the walk was over: pages may be newer than
+//!   `begin` but never than `end`, so a log that ends below `end` must not use the snapshot. The ends of
+//!   older files are lower.
 //! - **D.** Page ids rise within a range, and blocks can be read without each other.
-//! - **E.** Nothing is believed: lengths and counts in a file are compared with what is there before memory is taken for them.
+//! - **E.** Nothing is believed: lengths and counts in a file are compared with what is there before memory
+//!   is taken for them.
 
 use crate::error::Corruption;
 use crate::format::checksum::{RecordSeed, checksum};
@@ -136,7 +140,8 @@ impl SnapshotFault {
 
 /// Makes a block of what lies behind the room that was left for its header, and returns its checksum.
 pub(super) fn seal_block(block: &mut [u8], kind: BlockKind, store_id: StoreId, serial: u64) -> u32 {
-    // A range and its chains have far less than 4 GiB of locations, and a directory 20 bytes for each of at most 2²⁴ ranges.
+    // A range and its chains have far less than 4 GiB of locations, and a directory 20 bytes for each of at
+    // most 2²⁴ ranges.
     let length = block.len().saturating_sub(BLOCK_HEADER_LENGTH) as u32;
     FieldWriter::new(block).u32(0).u32(length).u8(kind.code());
     let (crc, covered) = block.split_at_mut(CRC_LENGTH);

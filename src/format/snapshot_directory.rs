@@ -9,7 +9,8 @@
 //!  checksum    u32     the block's
 //! ```
 //!
-//! It takes about 12 bytes for each range, where the range itself takes some 2000, so that it is written as a whole each time.
+//! It takes about 12 bytes for each range, where the range itself takes some 2000, so that it is written as a
+//! whole each time.
 
 use crate::format::fields::FieldReader;
 use crate::format::snapshot::{BLOCK_HEADER_LENGTH, HEADER_LENGTH};

@@ -1,4 +1,5 @@
-//! The pages of one range, as bytes: in a block of a [`snapshot`](crate::format::snapshot), and in memory until one of them is used.
+//! The pages of one range, as bytes: in a block of a [`snapshot`](crate::format::snapshot), and in memory
+//! until one of them is used.
 //!
 //! ```text
 //!  page id     varint  the first counted from the range's first page, then the difference to the page before
@@ -12,7 +13,8 @@
 //!              length  varint
 //! ```
 //!
-//! Nothing in it depends on which range it is or where it lies, so the bytes of a range that has not changed are copied as they are.
+//! Nothing in it depends on which range it is or where it lies, so the bytes of a range that has not changed
+//! are copied as they are.
 
 use std::mem;
 

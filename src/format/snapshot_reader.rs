@@ -1,7 +1,9 @@
-//! Reading a snapshot, block by block. The format, and the letters, are in [`snapshot`](crate::format::snapshot).
+//! Reading a snapshot, block by block. The format, and the letters, are in
+//! [`snapshot`](crate::format::snapshot).
 //!
-//! Whoever reads one asks for the header and the footer, whose lengths are known, then for the directory that the footer names, then for
-//! the blocks that the directory names. Everything is compared with the length of the file before it is asked for (E).
+//! Whoever reads one asks for the header and the footer, whose lengths are known, then for the directory that
+//! the footer names, then for the blocks that the directory names. Everything is compared with the length of
+//! the file before it is asked for (E).
 
 use crate::format::fields::FieldReader;
 use crate::format::snapshot::{
@@ -118,7 +120,8 @@ impl SnapshotReader {
         directory().map_err(|reason| SnapshotFault { offset: footer.directory_offset, reason })
     }
 
-    /// The pages in the block that a directory names, which fills `bytes`: see [`RangePages`](crate::format::RangePages).
+    /// The pages in the block that a directory names, which fills `bytes`: see
+    /// [`RangePages`](crate::format::RangePages).
     pub(crate) fn range<'a>(
         store_id: StoreId,
         place: &BlockPlace,

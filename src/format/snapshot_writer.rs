@@ -1,4 +1,5 @@
-//! Writing a snapshot, block by block, into whatever takes bytes. The format is in [`snapshot`](crate::format::snapshot).
+//! Writing a snapshot, block by block, into whatever takes bytes. The format is in
+//! [`snapshot`](crate::format::snapshot).
 
 use crate::error::Result;
 use crate::format::fields::FieldWriter;
@@ -11,7 +12,8 @@ use crate::format::snapshot_range::RangeEncoder;
 use crate::format::store_id::StoreId;
 use crate::ids::{HeadLsns, PageId, RangeId};
 
-/// Turns pages into blocks and gives those to `sink`, which gets one whole block at a time, and at last an empty slice.
+/// Turns pages into blocks and gives those to `sink`, which gets one whole block at a time, and at last an
+/// empty slice.
 #[derive(Debug)]
 pub(crate) struct SnapshotWriter<S> {
     sink: S,
@@ -81,9 +83,9 @@ impl<S: FnMut(&[u8]) -> Result<()>> SnapshotWriter<S> {
         self.finish_range()
     }
 
-    /// Writes the directory and the footer. `kept` are the blocks of older files that still are what they were, by rising ranges, none of
-    /// which was added here. `end` is where the log had come to when the last page was taken from the page table, and
-    /// `next_page_id` is above all ids in it.
+    /// Writes the directory and the footer. `kept` are the blocks of older files that still are what they
+    /// were, by rising ranges, none of which was added here. `end` is where the log had come to when the last
+    /// page was taken from the page table, and `next_page_id` is above all ids in it.
     pub(crate) fn finish(
         mut self,
         kept: impl Iterator<Item = BlockPlace>,

@@ -2,8 +2,8 @@
 
 use std::fmt;
 
-/// 16 random bytes, drawn when the store is created. Every file repeats or is sealed with it, so that a file of one
-/// store is never taken for a file of another one.
+/// 16 random bytes, drawn when the store is created. Every file repeats or is sealed with it, so that a file
+/// of one store is never taken for a file of another one.
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
 pub(crate) struct StoreId(pub(crate) [u8; Self::LENGTH]);
 

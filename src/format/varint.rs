@@ -1,10 +1,13 @@
-//! Numbers of variable length: LEB128, the lowest seven bits first, the top bit of a byte says that more follow.
+//! Numbers of variable length: LEB128, the lowest seven bits first, the top bit of a byte says that more
+//! follow.
 //!
-//! - **A.** Every number has exactly one form: [`read`] refuses a last byte of zero (except in the number 0 itself) and
-//!   anything above 64 bits. So an equal value means equal bytes, and a checksum over the bytes is one over the value.
-//! - **B.** [`put`] spreads a number below 2⁵⁶ over a word without a loop and stores the whole word. It may write up to
-//!   seven bytes more than it reports, never past the end of the slice it was given; its caller goes on to fill
-//!   those. On mixed lengths a byte loop costs a mispredicted branch per number, which a record of 60 bytes notices.
+//! - **A.** Every number has exactly one form: [`read`] refuses a last byte of zero (except in the number 0
+//!   itself) and anything above 64 bits. So an equal value means equal bytes, and a checksum over the bytes
+//!   is one over the value.
+//! - **B.** [`put`] spreads a number below 2⁵⁶ over a word without a loop and stores the whole word. It may
+//!   write up to seven bytes more than it reports, never past the end of the slice it was given; its caller
+//!   goes on to fill those. On mixed lengths a byte loop costs a mispredicted branch per number, which a
+//!   record of 60 bytes notices.
 
 /// The longest form: 64 bits in groups of seven.
 pub(crate) const MAX_LENGTH: usize = 10;
@@ -65,7 +68,8 @@ pub(crate) fn push(to: &mut Vec<u8>, value: u64) {
     to.extend(buffer.iter().take(length));
 }
 
-/// The number at the front of `bytes` and its length, or `None` if there is none, or one in a form that is not ours.
+/// The number at the front of `bytes` and its length, or `None` if there is none, or one in a form that is
+/// not ours.
 #[inline]
 pub(crate) fn read(bytes: &[u8]) -> Option<(u64, usize)> {
     match *bytes {

@@ -45,8 +45,9 @@ pub struct CheckReport {
 }
 
 impl Inspection {
-    /// Checks all files without opening the store. For a store that opens, [`PageCache::verify`](crate::PageCache::verify) finds more: it
-    /// compares what is in memory after opening with the files.
+    /// Checks all files without opening the store. For a store that opens,
+    /// [`PageCache::verify`](crate::PageCache::verify) finds more: it compares what is in memory after
+    /// opening with the files.
     ///
     /// `progress` is told how far the reading of the log is; `Break` ends it.
     ///

@@ -59,8 +59,8 @@ impl InspectOptions {
         Self::default()
     }
 
-    /// Whether to look also while somebody has the store open for writing. It harms nobody. But what is read is of many moments, so what looks like
-    /// damage may be none. Default false.
+    /// Whether to look also while somebody has the store open for writing. It harms nobody. But what is read
+    /// is of many moments, so what looks like damage may be none. Default false.
     ///
     /// ```
     #[doc = include_str!("../docs/text_pages.txt")]
@@ -81,7 +81,8 @@ impl InspectOptions {
         self
     }
 
-    /// The segment size in bytes, in case that nothing in the files tells it any more: see [`StoreInfo::segment_size_is_assumed`].
+    /// The segment size in bytes, in case that nothing in the files tells it any more: see
+    /// [`StoreInfo::segment_size_is_assumed`].
     ///
     /// ```
     #[doc = include_str!("../docs/text_pages.txt")]
@@ -168,8 +169,9 @@ impl Inspection {
     /// ```
     ///
     /// # Errors
-    /// [`NotAStore`](Error::NotAStore) if there is neither a manifest nor a segment; [`UnsupportedFormat`](Error::UnsupportedFormat);
-    /// [`Locked`](Error::Locked) if the store is open for writing, see [`InspectOptions::beside_writer`]; [`Io`](Error::Io).
+    /// [`NotAStore`](Error::NotAStore) if there is neither a manifest nor a segment;
+    /// [`UnsupportedFormat`](Error::UnsupportedFormat); [`Locked`](Error::Locked) if the store is open for
+    /// writing, see [`InspectOptions::beside_writer`]; [`Io`](Error::Io).
     pub fn open(storage: Arc<dyn Storage>, options: InspectOptions) -> Result<Self> {
         let files = list(storage.as_ref())?;
         if files.is_empty() {

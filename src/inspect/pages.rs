@@ -1,7 +1,8 @@
 //! Which records are live: the newest whole state of each page, and the links on top of it.
 //!
-//! The same as `recovery/replay` does, with two differences. It never fails: a page of which versions are missing is named, not refused. And it
-//! remembers nothing that is superseded, so it takes memory for what is live only.
+//! The same as `recovery/replay` does, with two differences. It never fails: a page of which versions are
+//! missing is named, not refused. And it remembers nothing that is superseded, so it takes memory for what is
+//! live only.
 
 use std::collections::BTreeMap;
 

@@ -11,8 +11,9 @@ use crate::ids::{PageId, SlotId, Version};
 use crate::recovery::{Step, seems_to_be, walk};
 
 impl Inspection {
-    /// Calls `visit` for each record of a segment, in order, with the payload as it is stored; and for bytes that are damaged. Not for what lies unwritten behind the last record.
-    /// The survey is of this inspection. `Break` ends it.
+    /// Calls `visit` for each record of a segment, in order, with the payload as it is stored; and for bytes
+    /// that are damaged. Not for what lies unwritten behind the last record. The survey is of this
+    /// inspection. `Break` ends it.
     ///
     /// ```
     #[doc = include_str!("../docs/text_pages.txt")]

@@ -1,8 +1,9 @@
 //! One pass over the log: what is in each segment, what of it is live, and where it is damaged.
 //!
-//! The letters are those of the module. What a head's tip is becomes known only at the end, for a later mark may prove what an earlier one did
-//! not. So what lies above the proven point waits, as it does in recovery (`recovery/heads`), and what does not verify is a *stop*,
-//! which at the end turns out to be damage, or the tip, or to lie behind it (B).
+//! The letters are those of the module. What a head's tip is becomes known only at the end, for a later mark
+//! may prove what an earlier one did not. So what lies above the proven point waits, as it does in recovery
+//! (`recovery/heads`), and what does not verify is a *stop*, which at the end turns out to be damage, or the
+//! tip, or to lie behind it (B).
 
 use std::collections::BTreeMap;
 use std::mem;
@@ -82,7 +83,8 @@ impl Survey {
 impl Inspection {
     /// Reads the whole log once, and finds out what is live in it.
     ///
-    /// `progress` is told how far it is after each segment; `Break` ends it. Needs memory for a segment, and a few words for each live record.
+    /// `progress` is told how far it is after each segment; `Break` ends it. Needs memory for a segment, and
+    /// a few words for each live record.
     ///
     /// ```
     #[doc = include_str!("../docs/text_pages.txt")]
@@ -98,8 +100,8 @@ impl Inspection {
     /// ```
     ///
     /// # Errors
-    /// [`Cancelled`](Error::Cancelled). Damage is no error, nor are bytes that the system does not hand out: all that is in
-    /// [`Survey::faults`].
+    /// [`Cancelled`](Error::Cancelled). Damage is no error, nor are bytes that the system does not hand out:
+    /// all that is in [`Survey::faults`].
     pub fn survey(&self, mut progress: impl FnMut(Progress) -> ControlFlow<()>) -> Result<Survey> {
         let mut surveyor = Surveyor::new(self);
         let total = u64::from(self.info.segments) * u64::from(self.info.segment_size);
@@ -156,7 +158,8 @@ struct Stop {
     page_id: Option<PageId>,
     /// It is damage wherever it is.
     certain: bool,
-    /// Nothing can be read from here on, and without a manifest it is not known whether a recovery has cut the segment here (E).
+    /// Nothing can be read from here on, and without a manifest it is not known whether a recovery has cut
+    /// the segment here (E).
     is_rest: bool,
 }
 

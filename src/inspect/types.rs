@@ -96,7 +96,8 @@ pub struct StoreInfo {
     pub id_bound: u64,
     /// Where the kept part of a bare log begins.
     pub first_lsn: Lsn,
-    /// The store is open for writing while this is read: see [`InspectOptions::beside_writer`](super::InspectOptions::beside_writer).
+    /// The store is open for writing while this is read: see
+    /// [`InspectOptions::beside_writer`](super::InspectOptions::beside_writer).
     pub in_use: bool,
 }
 
@@ -266,7 +267,8 @@ pub enum SegmentState {
     Empty,
     /// Written, but behind the end of the log: an opening takes nothing of it.
     Void,
-    /// It should be there, and nothing of it can be read: the file ends before it, or the system does not hand it out.
+    /// It should be there, and nothing of it can be read: the file ends before it, or the system does not
+    /// hand it out.
     Missing,
 }
 

@@ -76,7 +76,8 @@ impl Log {
         Self { core, committer, first, truncation: Mutex::new(()), was_recovered, lock, temporary }
     }
 
-    /// What is below, for those who copy it. Fails if the thread holds a reservation, which they would wait for.
+    /// What is below, for those who copy it. Fails if the thread holds a reservation, which they would wait
+    /// for.
     pub(crate) fn core_without_reservation(&self) -> Result<&LogCore> {
         refuse_holder(&self.core)?;
         Ok(&self.core)
@@ -108,7 +109,8 @@ impl Log {
         self.was_recovered
     }
 
-    /// Puts an entry in the log's order, without making it part of the log yet. One compare-exchange, and a copy.
+    /// Puts an entry in the log's order, without making it part of the log yet. One compare-exchange, and a
+    /// copy.
     ///
     /// ```
     #[doc = include_str!("../docs/bare_log.txt")]
@@ -142,7 +144,8 @@ impl Log {
         Ok(Reservation::new(&self.core, claim))
     }
 
-    /// Reserves and completes in one step. The entry is durable once [`stable_lsn`](Self::stable_lsn) is above the returned LSN.
+    /// Reserves and completes in one step. The entry is durable once [`stable_lsn`](Self::stable_lsn) is
+    /// above the returned LSN.
     ///
     /// ```
     #[doc = include_str!("../docs/bare_log.txt")]
@@ -181,14 +184,15 @@ impl Log {
     /// ```
     ///
     /// # Errors
-    /// [`Error::BatchOpen`] if this thread has one open already; a batch of another thread is waited for. Otherwise as
-    /// [`reserve`](Self::reserve).
+    /// [`Error::BatchOpen`] if this thread has one open already; a batch of another thread is waited for.
+    /// Otherwise as [`reserve`](Self::reserve).
     pub fn pin_log(&self) -> Result<Batch<'_>> {
         Batch::begin(&self.core)
     }
 
-    /// Returns when the entry at `lsn`, and all before it, survive a power cut. Waits for reservations of other threads
-    /// before it, and for the end of a batch that it lies in. An LSN behind the log's end means all of the log.
+    /// Returns when the entry at `lsn`, and all before it, survive a power cut. Waits for reservations of
+    /// other threads before it, and for the end of a batch that it lies in. An LSN behind the log's end means
+    /// all of the log.
     ///
     /// ```
     #[doc = include_str!("../docs/bare_log.txt")]
@@ -203,9 +207,10 @@ impl Log {
     /// ```
     ///
     /// # Errors
-    /// [`Error::ReservationOpen`] if the calling thread holds a reservation and the LSN is not stable yet, and
-    /// [`Error::BatchOpen`] if it lies in the thread's own batch: it would wait for itself; an I/O error, which also poisons
-    /// the log; [`Error::Poisoned`] by an earlier one, [`Error::ReadOnly`], [`Error::Closed`].
+    /// [`Error::ReservationOpen`] if the calling thread holds a reservation and the LSN is not stable yet,
+    /// and [`Error::BatchOpen`] if it lies in the thread's own batch: it would wait for itself; an I/O error,
+    /// which also poisons the log; [`Error::Poisoned`] by an earlier one, [`Error::ReadOnly`],
+    /// [`Error::Closed`].
     pub fn make_stable(&self, lsn: Lsn) -> Result<()> {
         self.core.gate().admit_flush()?;
         let bound = Lsn(lsn.0.saturating_add(1)).min(self.core.tail());
@@ -248,7 +253,8 @@ impl Log {
     /// ```
     ///
     /// # Errors
-    /// [`Error::ReadOnly`], [`Error::Poisoned`], [`Error::Closed`]. What the commit itself meets with, it says itself.
+    /// [`Error::ReadOnly`], [`Error::Poisoned`], [`Error::Closed`]. What the commit itself meets with, it
+    /// says itself.
     pub fn make_stable_later(&self, lsn: Lsn) -> Result<Commit> {
         self.core.gate().admit_flush()?;
         Ok(Commit::new(&self.core, Lsn(lsn.0.saturating_add(1)).min(self.core.tail())))
@@ -308,7 +314,8 @@ impl Log {
         Lsn(self.first.load(Ordering::Acquire))
     }
 
-    /// Reads one entry; `None` if it was aborted. Writes out the buffer that holds it, if need be, but does not sync.
+    /// Reads one entry; `None` if it was aborted. Writes out the buffer that holds it, if need be, but does
+    /// not sync.
     ///
     /// ```
     #[doc = include_str!("../docs/bare_log.txt")]
@@ -321,8 +328,9 @@ impl Log {
     /// ```
     ///
     /// # Errors
-    /// [`Error::Truncated`] if the log was cut off behind it, [`Error::ReservationOpen`] if this thread holds a reservation,
-    /// which may keep it from being written, [`Error::Closed`], [`Error::Corruption`], [`Error::Io`].
+    /// [`Error::Truncated`] if the log was cut off behind it, [`Error::ReservationOpen`] if this thread holds
+    /// a reservation, which may keep it from being written, [`Error::Closed`], [`Error::Corruption`],
+    /// [`Error::Io`].
     pub fn read(&self, location: Location) -> Result<Option<Vec<u8>>> {
         self.core.gate().admit_read()?;
         let Location { slot, lsn, length } = location;
@@ -353,9 +361,9 @@ impl Log {
         }
     }
 
-    /// Iterates over the completed entries from `lsn` on, in the order of their LSNs, up to what can be written to the
-    /// file at this moment. What lies behind an open reservation is not seen. An error in reading is an item, the last one, behind the entries
-    /// before it.
+    /// Iterates over the completed entries from `lsn` on, in the order of their LSNs, up to what can be
+    /// written to the file at this moment. What lies behind an open reservation is not seen. An error in
+    /// reading is an item, the last one, behind the entries before it.
     ///
     /// ```
     #[doc = include_str!("../docs/bare_log.txt")]
@@ -370,9 +378,9 @@ impl Log {
     /// ```
     ///
     /// # Errors
-    /// [`Error::Truncated`] if the log does not reach back to `lsn`, [`Error::Closed`], and an I/O error in writing out what is in buffers, which
-    /// poisons the log. Items are [`Error::Corruption`], [`Error::Io`], or [`Error::Truncated`] if the log was cut off behind
-    /// what is read next.
+    /// [`Error::Truncated`] if the log does not reach back to `lsn`, [`Error::Closed`], and an I/O error in
+    /// writing out what is in buffers, which poisons the log. Items are [`Error::Corruption`], [`Error::Io`],
+    /// or [`Error::Truncated`] if the log was cut off behind what is read next.
     pub fn iter_from(&self, lsn: Lsn) -> Result<LogIter<'_>> {
         self.core.gate().admit_read()?;
         self.check_reaches(lsn)?;
@@ -382,9 +390,9 @@ impl Log {
         Ok(LogIter::new(&self.core, lsn))
     }
 
-    /// Gives up everything before `lsn`, durably, and reuses its space; what is at the end of the file, and more than the log
-    /// will soon need, is cut off. Entries are given up by whole segments on disk, but
-    /// none before `lsn` can be read any more. Nothing that is not stable is given up.
+    /// Gives up everything before `lsn`, durably, and reuses its space; what is at the end of the file, and
+    /// more than the log will soon need, is cut off. Entries are given up by whole segments on disk, but none
+    /// before `lsn` can be read any more. Nothing that is not stable is given up.
     ///
     /// ```
     #[doc = include_str!("../docs/bare_log.txt")]
@@ -398,7 +406,8 @@ impl Log {
     /// ```
     ///
     /// # Errors
-    /// An I/O error, which poisons the log; [`Error::Poisoned`] by an earlier one, [`Error::ReadOnly`], [`Error::Closed`].
+    /// An I/O error, which poisons the log; [`Error::Poisoned`] by an earlier one, [`Error::ReadOnly`],
+    /// [`Error::Closed`].
     pub fn truncate_before(&self, lsn: Lsn) -> Result<()> {
         self.core.gate().admit_flush()?;
         let _one_at_a_time = self.truncation.lock();
@@ -465,8 +474,9 @@ impl Log {
         self.core.file_length()
     }
 
-    /// Flushes, closes, and releases the lock. Later calls fail with [`Error::Closed`]; closing twice does nothing. A batch that another thread has open
-    /// is waited for: nothing more is written in it, but it can be sealed.
+    /// Flushes, closes, and releases the lock. Later calls fail with [`Error::Closed`]; closing twice does
+    /// nothing. A batch that another thread has open is waited for: nothing more is written in it, but it can
+    /// be sealed.
     ///
     /// ```
     #[doc = include_str!("../docs/bare_log.txt")]
@@ -482,8 +492,9 @@ impl Log {
     /// ```
     ///
     /// # Errors
-    /// [`Error::BatchOpen`] and [`Error::ReservationOpen`] if the calling thread has one open: then nothing has happened, and it can be finished. What the
-    /// flush met with: then the log is closed all the same, and if that has stopped writing, closing again says so again.
+    /// [`Error::BatchOpen`] and [`Error::ReservationOpen`] if the calling thread has one open: then nothing
+    /// has happened, and it can be finished. What the flush met with: then the log is closed all the same,
+    /// and if that has stopped writing, closing again says so again.
     pub fn close(&self) -> Result<()> {
         if !self.core.gate().is_closed() {
             if self.core.batches().is_own() {

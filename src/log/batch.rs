@@ -1,16 +1,17 @@
 //! Batches: stretches of the log that recovery takes as a whole or not at all.
 //!
-//! A batch is what lies between a begin record and the end record that names it, whoever wrote it. Until the end is in the
-//! file, nothing behind the begin may be called stable, for recovery would cut the log there.
+//! A batch is what lies between a begin record and the end record that names it, whoever wrote it. Until the
+//! end is in the file, nothing behind the begin may be called stable, for recovery would cut the log there.
 //!
 //! # Invariants
 //!
-//! * **(A) Registered first.** The begin's LSN is registered before its reservation is released, and the end's before
-//!   its own is. So nothing behind a begin can be *written* without this registry knowing the batch, nor behind an
-//!   end without it knowing the end.
-//! * **(B) [`stable_point`] is never inside a batch**: with (A), what it returns for a written LSN is final. Recovery's tip
-//!   follows the same rule.
-//! * **(C) One is open at a time**, so batches do not overlap, and the point rises with every end that is written.
+//! * **(A) Registered first.** The begin's LSN is registered before its reservation is released, and the
+//!   end's before its own is. So nothing behind a begin can be *written* without this registry knowing the
+//!   batch, nor behind an end without it knowing the end.
+//! * **(B) [`stable_point`] is never inside a batch**: with (A), what it returns for a written LSN is final.
+//!   Recovery's tip follows the same rule.
+//! * **(C) One is open at a time**, so batches do not overlap, and the point rises with every end that is
+//!   written.
 
 use std::collections::VecDeque;
 use std::sync::atomic::AtomicU64 as StdAtomicU64;
@@ -54,7 +55,8 @@ pub(crate) fn stable_point(written: Lsn, spans: impl IntoIterator<Item = Span>) 
 struct State {
     /// A batch is open, or about to be.
     taken: bool,
-    /// Batches that are not stable as a whole, in the order of their begins; only the newest can lack its end.
+    /// Batches that are not stable as a whole, in the order of their begins; only the newest can lack its
+    /// end.
     spans: VecDeque<Span>,
 }
 
@@ -142,8 +144,8 @@ impl Batches {
         owner != 0 && owner == thread_token()
     }
 
-    /// The calling thread has logged something. What failed, was aborted or lost its race leaves memory as it was, so it
-    /// does not count.
+    /// The calling thread has logged something. What failed, was aborted or lost its race leaves memory as it
+    /// was, so it does not count.
     #[inline]
     pub(crate) fn note_write(&self) {
         if self.owner.load(Ordering::Relaxed) != 0 && self.is_own() {
@@ -163,8 +165,9 @@ impl Batches {
         point
     }
 
-    /// The bound up to which a flush has to go so that everything below `bound` becomes stable: behind the end of the
-    /// batch that `bound` lies in. Waits for that end if it is still open, and fails if it is the caller's own.
+    /// The bound up to which a flush has to go so that everything below `bound` becomes stable: behind the
+    /// end of the batch that `bound` lies in. Waits for that end if it is still open, and fails if it is the
+    /// caller's own.
     pub(crate) fn cover(&self, bound: Lsn, check: impl Fn() -> Result<()>) -> Result<Lsn> {
         let mut state = self.state.lock();
         loop {
@@ -181,7 +184,8 @@ impl Batches {
         self.covered(&self.state.lock(), bound)
     }
 
-    /// As [`cover`](Self::cover), but if that would be to wait, how far one gets without: up to the begin of the batch that is open.
+    /// As [`cover`](Self::cover), but if that would be to wait, how far one gets without: up to the begin of
+    /// the batch that is open.
     pub(crate) fn reachable(&self, bound: Lsn) -> Lsn {
         let state = self.state.lock();
         let cut = state.spans.iter().find(|span| span.is_cut_at(bound));

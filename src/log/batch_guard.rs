@@ -11,16 +11,18 @@ use crate::format::{Payload, RecordKind};
 use crate::ids::{HeadId, Lsn};
 use crate::stats::Counter;
 
-/// An open batch: what is logged until [`seal_batch`](Self::seal_batch) survives a crash as a whole, or not at all.
+/// An open batch: what is logged until [`seal_batch`](Self::seal_batch) survives a crash as a whole, or not
+/// at all.
 ///
-/// A batch is about crashes only. It isolates nothing (other threads see each change at once, and what they log meanwhile
-/// stands or falls with the batch), and it rolls nothing back. One batch is open at a time. Until it is sealed nothing behind
-/// its begin becomes stable, so keep it short.
+/// A batch is about crashes only. It isolates nothing (other threads see each change at once, and what they
+/// log meanwhile stands or falls with the batch), and it rolls nothing back. One batch is open at a time.
+/// Until it is sealed nothing behind its begin becomes stable, so keep it short.
 ///
 /// Dropping it unsealed is harmless if its thread logged nothing in it. Otherwise the instance is
-/// [poisoned](crate::Error::Poisoned): memory is ahead of what recovery may keep. Opening the store again brings back what was
-/// stable: nothing of the batch, and of what came before it at least what was flushed. An error that logs nothing, as
-/// [`DiskFull`](crate::Error::DiskFull) does, leaves the batch open: a `?` is what drops it.
+/// [poisoned](crate::Error::Poisoned): memory is ahead of what recovery may keep. Opening the store again
+/// brings back what was stable: nothing of the batch, and of what came before it at least what was flushed.
+/// An error that logs nothing, as [`DiskFull`](crate::Error::DiskFull) does, leaves the batch open: a `?` is
+/// what drops it.
 ///
 /// ```
 #[doc = include_str!("../docs/text_pages.txt")]
@@ -63,8 +65,8 @@ impl<'a> Batch<'a> {
         Ok(Self { core, begin, open: true, not_send: PhantomData })
     }
 
-    /// Ends the batch. Once the log is stable beyond the returned LSN, all of the batch survives a crash; until then,
-    /// either all or nothing does.
+    /// Ends the batch. Once the log is stable beyond the returned LSN, all of the batch survives a crash;
+    /// until then, either all or nothing does.
     ///
     /// ```
     #[doc = include_str!("../docs/text_pages.txt")]

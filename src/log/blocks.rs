@@ -1,15 +1,20 @@
-//! Keeping what is written apart from what is durable, for disks that damage a whole block when the power fails.
+//! Keeping what is written apart from what is durable, for disks that damage a whole block when the power
+//! fails.
 //!
-//! Most disks leave alone what was not being written. With [`Config::torn_block_size`](crate::Config::torn_block_size) the log relies on
-//! less: a block of that size that is being written when the power fails may hold anything afterwards, also where it was durable before. So
+//! Most disks leave alone what was not being written. With
+//! [`Config::torn_block_size`](crate::Config::torn_block_size) the log relies on less: a block of that size
+//! that is being written when the power fails may hold anything afterwards, also where it was durable before.
+//! So
 //!
-//! - **(A)** no write to the log touches a block that an earlier one of the segment's life touched: buffers begin where blocks do. What is left of
-//!   the last block of a buffer is filled with cancelled records, which say nothing and have a length like others. A reader needs to know
-//!   nothing of blocks, and a store can be opened with the option and without.
-//! - **(B)** the last buffer of a segment needs no filling, for the next one is in another segment; and segments are whole blocks.
+//! - **(A)** no write to the log touches a block that an earlier one of the segment's life touched: buffers
+//!   begin where blocks do. What is left of the last block of a buffer is filled with cancelled records,
+//!   which say nothing and have a length like others. A reader needs to know nothing of blocks, and a store
+//!   can be opened with the option and without.
+//! - **(B)** the last buffer of a segment needs no filling, for the next one is in another segment; and
+//!   segments are whole blocks.
 //!
-//! A record takes at least [`MIN_LENGTH`] bytes. If fewer are left to the block's end, another block is filled; buffers keep so many
-//! bytes to themselves that there is room for that.
+//! A record takes at least [`MIN_LENGTH`] bytes. If fewer are left to the block's end, another block is
+//! filled; buffers keep so many bytes to themselves that there is room for that.
 
 use crate::format::record::MIN_LENGTH;
 
@@ -40,8 +45,8 @@ impl Blocks {
         next.min(segment)
     }
 
-    /// How many bytes of a buffer that begins at `start` can be handed out, so that it has room for `wanted` of them, as far
-    /// as the segment has.
+    /// How many bytes of a buffer that begins at `start` can be handed out, so that it has room for `wanted`
+    /// of them, as far as the segment has.
     pub(crate) fn capacity(self, start: u32, wanted: u32, segment: u32) -> u32 {
         let rest = segment.saturating_sub(start);
         if self.0 == 0 {

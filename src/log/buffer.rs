@@ -1,12 +1,12 @@
 //! One write buffer: memory for a stretch of one segment, and the word that says who may write where.
 //!
-//! The fields that describe the stretch (`segment`, `slot`, `start` …) are set by whoever has the buffer alone, before it
-//! opens it under a new incarnation, and are constant while that incarnation lasts. A sleeper may read them at any time
-//! and get values of a later life; whatever it does with them ends in a compare-exchange that names the incarnation it
-//! meant, and fails.
+//! The fields that describe the stretch (`segment`, `slot`, `start` …) are set by whoever has the buffer
+//! alone, before it opens it under a new incarnation, and are constant while that incarnation lasts. A
+//! sleeper may read them at any time and get values of a later life; whatever it does with them ends in a
+//! compare-exchange that names the incarnation it meant, and fails.
 //!
-//! The memory is handed out in disjoint ranges by [`AtomicBufferState`] (its invariant A) and read by the one thread
-//! that drains the buffer (its invariant C). It is zeroed when allocated, never again.
+//! The memory is handed out in disjoint ranges by [`AtomicBufferState`] (its invariant A) and read by the one
+//! thread that drains the buffer (its invariant C). It is zeroed when allocated, never again.
 
 use std::alloc::{Layout, alloc_zeroed, dealloc, handle_alloc_error};
 use std::ptr::{self, NonNull};
@@ -43,7 +43,8 @@ pub(crate) struct Stretch {
 }
 
 impl Stretch {
-    /// What lies in front of the first record: the segment's header if the buffer begins a segment, and the mark.
+    /// What lies in front of the first record: the segment's header if the buffer begins a segment, and the
+    /// mark.
     pub(crate) const fn overhead(geometry: Geometry, start: u32) -> u32 {
         mark_length(geometry.heads()) as u32 + if start == 0 { SegmentHeader::LENGTH as u32 } else { 0 }
     }
@@ -87,10 +88,11 @@ impl Buffer {
         }
     }
 
-    /// Describes the next stretch and makes sure that there is memory for it. Only for whoever has the buffer alone, and
-    /// opens the word afterwards. Returns by how many bytes the memory grew.
+    /// Describes the next stretch and makes sure that there is memory for it. Only for whoever has the buffer
+    /// alone, and opens the word afterwards. Returns by how many bytes the memory grew.
     pub(crate) fn prepare(&self, stretch: Stretch) -> u32 {
-        // Whoever reads one of the new values, and then fences, also sees that the buffer was no longer current.
+        // Whoever reads one of the new values, and then fences, also sees that the buffer was no longer
+        // current.
         fence(Ordering::Release);
         self.slot.store(stretch.slot.0, Ordering::Relaxed);
         self.segment.store(stretch.segment.0, Ordering::Relaxed);
@@ -122,8 +124,9 @@ impl Buffer {
         let length = self.allocated.swap(0, Ordering::Relaxed);
         let memory = self.data.swap(ptr::null_mut(), Ordering::Relaxed);
         if !memory.is_null() {
-            // SAFETY: `memory` came from `alloc_zeroed` with this very layout, and nobody else uses it: the caller has
-            // the buffer alone, and threads of an earlier incarnation touch no byte without entering the word.
+            // SAFETY: `memory` came from `alloc_zeroed` with this very layout, and nobody else uses it: the
+            // caller has the buffer alone, and threads of an earlier incarnation touch no byte without
+            // entering the word.
             unsafe { dealloc(memory, Self::layout(length)) };
         }
         length
@@ -204,16 +207,16 @@ impl Buffer {
     /// The bytes `offset .. offset + length`.
     ///
     /// # Safety
-    /// The caller has that range alone: it entered the word for it and has not left, or the buffer is drained and the
-    /// caller is the one that drains it. The range is within the capacity, or the slack when drained.
+    /// The caller has that range alone: it entered the word for it and has not left, or the buffer is drained
+    /// and the caller is the one that drains it. The range is within the capacity, or the slack when drained.
     #[expect(clippy::mut_from_ref, reason = "the word hands out disjoint ranges; see the contract")]
     #[inline]
     pub(crate) unsafe fn bytes(&self, offset: u32, length: u32) -> &mut [u8] {
         let memory = self.data.load(Ordering::Relaxed);
         debug_assert!(offset + length <= self.allocated.load(Ordering::Relaxed));
         let memory = NonNull::new(memory).unwrap_or(NonNull::dangling());
-        // SAFETY: within the allocation by the caller's word (a buffer that can be entered has memory for its whole
-        // capacity), initialised since it was allocated zeroed, and not aliased, by the contract.
+        // SAFETY: within the allocation by the caller's word (a buffer that can be entered has memory for its
+        // whole capacity), initialised since it was allocated zeroed, and not aliased, by the contract.
         unsafe { std::slice::from_raw_parts_mut(memory.as_ptr().add(offset as usize), length as usize) }
     }
 }

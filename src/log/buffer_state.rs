@@ -7,17 +7,19 @@
 //!
 //! # Invariants
 //!
-//! * **(A) One success, one range.** A successful compare-exchange from `offset` to `offset + length` gives its caller the
-//!   bytes between them, and nobody else: the word holds the only copy of the offset, which only rises while the
-//!   incarnation lasts.
-//! * **(B) Sealed is for good.** Once `sealed` is set nobody can enter: every entry is a compare-exchange from an unsealed
-//!   word. `offset` is then final, and `writers` only falls.
-//! * **(C) Alone.** Whoever sees `sealed` and `writers == 0` with acquire sees all bytes that any writer wrote, since each
-//!   left with release after its last write, and every step on the word is a read-modify-write, so the release
-//!   sequence is unbroken. The buffer is that thread's alone (the log's drain lock makes it one thread).
-//! * **(D) No stranger.** A buffer is opened again only under a new incarnation, so a thread that slept since it read the
-//!   word can neither enter nor seal a later life. The incarnation has 23 bits: a sleeper is fooled only if it
-//!   sleeps through exactly 8 388 608 lives, or a multiple, *and* finds the same offset and writers.
+//! * **(A) One success, one range.** A successful compare-exchange from `offset` to `offset + length` gives
+//!   its caller the bytes between them, and nobody else: the word holds the only copy of the offset, which
+//!   only rises while the incarnation lasts.
+//! * **(B) Sealed is for good.** Once `sealed` is set nobody can enter: every entry is a compare-exchange
+//!   from an unsealed word. `offset` is then final, and `writers` only falls.
+//! * **(C) Alone.** Whoever sees `sealed` and `writers == 0` with acquire sees all bytes that any writer
+//!   wrote, since each left with release after its last write, and every step on the word is a
+//!   read-modify-write, so the release sequence is unbroken. The buffer is that thread's alone (the log's
+//!   drain lock makes it one thread).
+//! * **(D) No stranger.** A buffer is opened again only under a new incarnation, so a thread that slept since
+//!   it read the word can neither enter nor seal a later life. The incarnation has 23 bits: a sleeper is
+//!   fooled only if it sleeps through exactly 8 388 608 lives, or a multiple, *and* finds the same offset and
+//!   writers.
 
 use crate::failpoints::failpoint;
 use crate::sync::atomic::{AtomicU64, Ordering};
@@ -120,9 +122,9 @@ impl AtomicBufferState {
 
     /// Takes `length` bytes, or seals the buffer if they do not fit.
     ///
-    /// `capacity` is asked after the word was read; so is `last`, whether the segment ends when the buffer is sealed at
-    /// that offset. What they read belongs to the word's incarnation or a later one; if later, the compare-exchange
-    /// fails (invariant D).
+    /// `capacity` is asked after the word was read; so is `last`, whether the segment ends when the buffer is
+    /// sealed at that offset. What they read belongs to the word's incarnation or a later one; if later, the
+    /// compare-exchange fails (invariant D).
     #[inline]
     pub(crate) fn enter(
         &self,

@@ -6,7 +6,8 @@ use crate::format::record;
 use crate::ids::{HeadId, Lsn};
 use crate::location::Place;
 
-/// The right to finish one record. Dropping it unfinished aborts: the record stays in the log, marked as cancelled.
+/// The right to finish one record. Dropping it unfinished aborts: the record stays in the log, marked as
+/// cancelled.
 #[must_use = "dropping a claim aborts it"]
 #[derive(Debug)]
 pub(crate) struct Claim<'a> {

@@ -2,14 +2,14 @@
 //!
 //! Who syncs for a commit that nobody waits for in a thread of its own? There are no hidden threads, so:
 //!
-//! * With [`Config::flush_every`](crate::Config::flush_every) a thread of the store's own does, from the moment when the commit is made. Polling it
-//!   only looks.
-//! * Without, whoever polls does, as a leader that syncs for all, if nobody leads; if somebody does, it leaves its waker and will
-//!   be polled again after that round. So a commit that is polled cannot hang for want of somebody who syncs; the
-//!   price is that its poll may take as long as a sync.
+//! * With [`Config::flush_every`](crate::Config::flush_every) a thread of the store's own does, from the
+//!   moment when the commit is made. Polling it only looks.
+//! * Without, whoever polls does, as a leader that syncs for all, if nobody leads; if somebody does, it
+//!   leaves its waker and will be polled again after that round. So a commit that is polled cannot hang for
+//!   want of somebody who syncs; the price is that its poll may take as long as a sync.
 //!
-//! In both cases a poll never waits for a batch of another thread: its waker is called when that ends. Its own batch, or
-//! reservation, is refused, as `flush` does, for it might wait for itself.
+//! In both cases a poll never waits for a batch of another thread: its waker is called when that ends. Its
+//! own batch, or reservation, is refused, as `flush` does, for it might wait for itself.
 
 use std::fmt;
 use std::future::Future;
@@ -22,18 +22,21 @@ use super::reservation::refuse_holder;
 use crate::error::Result;
 use crate::ids::{HeadId, Lsn};
 
-/// What was done up to some LSN, on its way to being stable: to be waited for, looked at, or awaited as a future.
+/// What was done up to some LSN, on its way to being stable: to be waited for, looked at, or awaited as a
+/// future.
 ///
-/// Made by [`PageCache::flush_later`](crate::PageCache::flush_later) and its likes. It needs no particular runtime, and owns what it needs: it
-/// can be sent elsewhere, and outlive the handle. When the store is closed, which makes everything stable, it is done too.
-/// Dropping it takes nothing back: it is a wish, not a change.
+/// Made by [`PageCache::flush_later`](crate::PageCache::flush_later) and its likes. It needs no particular
+/// runtime, and owns what it needs: it can be sent elsewhere, and outlive the handle. When the store is
+/// closed, which makes everything stable, it is done too. Dropping it takes nothing back: it is a wish, not a
+/// change.
 ///
-/// **Who syncs?** With [`Config::flush_every`](crate::Config::flush_every) the store's own thread, at once, and no poll ever does I/O. Without,
-/// whoever polls syncs, for all who wait; so a poll can take as long as a sync, and waits for reservations of other threads.
-/// [`is_stable`](Self::is_stable) only looks, in both cases.
+/// **Who syncs?** With [`Config::flush_every`](crate::Config::flush_every) the store's own thread, at once,
+/// and no poll ever does I/O. Without, whoever polls syncs, for all who wait; so a poll can take as long as a
+/// sync, and waits for reservations of other threads. [`is_stable`](Self::is_stable) only looks, in both
+/// cases.
 ///
-/// Its waker is called by whichever thread makes the LSN stable, or fails to, which may be in the midst of a write; like any waker, it
-/// should schedule and nothing else.
+/// Its waker is called by whichever thread makes the LSN stable, or fails to, which may be in the midst of a
+/// write; like any waker, it should schedule and nothing else.
 ///
 /// ```
 /// use std::sync::Arc;
@@ -111,7 +114,8 @@ impl Commit {
     /// ```
     ///
     /// # Errors
-    /// What keeps it from ever being done: [`Poisoned`](crate::Error::Poisoned), [`Closed`](crate::Error::Closed).
+    /// What keeps it from ever being done: [`Poisoned`](crate::Error::Poisoned),
+    /// [`Closed`](crate::Error::Closed).
     pub fn is_stable(&self) -> Result<bool> {
         if self.is_done() {
             return Ok(true);
@@ -121,7 +125,8 @@ impl Commit {
         if self.is_done() { Ok(true) } else { admitted.map(|()| false) }
     }
 
-    /// Returns when it is done. As [`make_stable`](crate::PageCache::make_stable): threads that wait at the same time share one sync.
+    /// Returns when it is done. As [`make_stable`](crate::PageCache::make_stable): threads that wait at the
+    /// same time share one sync.
     ///
     /// ```
     #[doc = include_str!("../docs/bare_log.txt")]
@@ -136,8 +141,9 @@ impl Commit {
     /// ```
     ///
     /// # Errors
-    /// [`BatchOpen`](crate::Error::BatchOpen) or [`ReservationOpen`](crate::Error::ReservationOpen) if the calling thread has one open, and might wait
-    /// for itself; [`Poisoned`](crate::Error::Poisoned), also by the sync that this caused; [`Closed`](crate::Error::Closed).
+    /// [`BatchOpen`](crate::Error::BatchOpen) or [`ReservationOpen`](crate::Error::ReservationOpen) if the
+    /// calling thread has one open, and might wait for itself; [`Poisoned`](crate::Error::Poisoned), also by
+    /// the sync that this caused; [`Closed`](crate::Error::Closed).
     pub fn wait(&self) -> Result<()> {
         if !self.is_stable()? {
             refuse_holder(&self.core)?;

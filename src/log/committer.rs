@@ -1,11 +1,16 @@
-//! The thread that syncs for commits, and now and then for nobody: see [`Config::flush_every`](crate::Config::flush_every).
+//! The thread that syncs for commits, and now and then for nobody: see
+//! [`Config::flush_every`](crate::Config::flush_every).
 //!
-//! - **(A) It waits for no batch.** If a commit's bound lies in an open batch, what lies before the batch is synced at once, and the rest
-//!   when the batch ends. So a commit whose bound is lower never waits for a batch on behalf of one whose bound is higher.
-//! - **(B) The regular sync waits for nobody.** At its time it writes what can be written without waiting for a writer. Only for a commit does
-//!   the thread wait for the reservations before it, as any thread that flushes would.
-//! - **(C) It ends with the instance**, which stops the log and wakes it, and then waits for its end; or when writing has stopped.
-//! - **(D) A failure that is not final is not retried at once**: the next try is at the time of the next regular sync.
+//! - **(A) It waits for no batch.** If a commit's bound lies in an open batch, what lies before the batch is
+//!   synced at once, and the rest when the batch ends. So a commit whose bound is lower never waits for a
+//!   batch on behalf of one whose bound is higher.
+//! - **(B) The regular sync waits for nobody.** At its time it writes what can be written without waiting for
+//!   a writer. Only for a commit does the thread wait for the reservations before it, as any thread that
+//!   flushes would.
+//! - **(C) It ends with the instance**, which stops the log and wakes it, and then waits for its end; or when
+//!   writing has stopped.
+//! - **(D) A failure that is not final is not retried at once**: the next try is at the time of the next
+//!   regular sync.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};

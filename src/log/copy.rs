@@ -1,15 +1,17 @@
 //! Copying what is stable of a log that is in use: a moment of it, segment by segment.
 //!
-//! - **(A) The cut.** Under the lock of the supply the stable LSNs of all heads are read, all of one moment, and the segments are
-//!   held that are not free. With `hold`, B, these have all records that are live as of the cut. A record below a relocated
-//!   head's cut was copied from what was stable in the fresh head before; so the copies say nothing that the fresh head's cut
-//!   does not.
-//! - **(B) What lies below the cut does not change.** Its bytes were written before they were called stable, and none is written
-//!   again as long as its segment is held. So each segment is read when its turn comes, and let go.
-//! - **(C) No rot is copied.** Header and records are checked on the way. A damaged one, also if it is dead, ends the copy: a
-//!   log that has it below what was stable could not be opened.
-//! - **(D)** Segments keep their numbers, so records keep their LSNs and checksums. They get other slots, one behind the other, and
-//!   their headers say so. Whatever lies behind the last record of a segment is left behind.
+//! - **(A) The cut.** Under the lock of the supply the stable LSNs of all heads are read, all of one moment,
+//!   and the segments are held that are not free. With `hold`, B, these have all records that are live as of
+//!   the cut. A record below a relocated head's cut was copied from what was stable in the fresh head before;
+//!   so the copies say nothing that the fresh head's cut does not.
+//! - **(B) What lies below the cut does not change.** Its bytes were written before they were called stable,
+//!   and none is written again as long as its segment is held. So each segment is read when its turn comes,
+//!   and let go.
+//! - **(C) No rot is copied.** Header and records are checked on the way. A damaged one, also if it is dead,
+//!   ends the copy: a log that has it below what was stable could not be opened.
+//! - **(D)** Segments keep their numbers, so records keep their LSNs and checksums. They get other slots, one
+//!   behind the other, and their headers say so. Whatever lies behind the last record of a segment is left
+//!   behind.
 
 use super::core::LogCore;
 use super::hold::{Hold, SegmentInUse};
@@ -119,7 +121,8 @@ impl LogCore {
     }
 }
 
-/// The part of a segment that lies below the cut; `None` if nothing does, or if nothing of it is needed as of the cut.
+/// The part of a segment that lies below the cut; `None` if nothing does, or if nothing of it is needed as of
+/// the cut.
 fn below(core: &LogCore, segment: SegmentInUse, cut: &HeadLsns) -> Option<SegmentInUse> {
     let accountant = core.accountant();
     let is_dead =

@@ -1,23 +1,25 @@
 //! Who syncs, and who waits: one leader, one sync for all.
 //!
-//! Whoever needs a higher stable LSN and finds nobody leading leads: it writes what is sealed, syncs once, and moves the
-//! stable LSNs. Whoever comes meanwhile waits and finds its LSN covered, or leads the next round, for all who came in between. No
-//! timer delays a commit: a sync begins as soon as the device is free. A thread that commits alone passes one
-//! uncontended lock and nothing else.
+//! Whoever needs a higher stable LSN and finds nobody leading leads: it writes what is sealed, syncs once,
+//! and moves the stable LSNs. Whoever comes meanwhile waits and finds its LSN covered, or leads the next
+//! round, for all who came in between. No timer delays a commit: a sync begins as soon as the device is free.
+//! A thread that commits alone passes one uncontended lock and nothing else.
 //!
 //! Leadership is given back by a destructor, so a leader that fails or panics cannot keep the others waiting.
 //!
 //! # Those who do not wait
 //!
-//! A [`Commit`](super::commit::Commit) is polled. It leaves a waker instead of blocking, under the lock under which leadership is given
-//! back:
+//! A [`Commit`](super::commit::Commit) is polled. It leaves a waker instead of blocking, under the lock under
+//! which leadership is given back:
 //!
-//! - **(A) No wake-up is lost.** A leader moves the stable LSNs, *then* takes the lock, gives leadership back and takes the wakers. Whoever
-//!   leaves a waker takes the lock, *then* looks whether there still is something to wait for. So either it sees what the leader has
-//!   done, or its waker is there when the leader takes them. The same holds for poison, for the end of the instance and for the end of
-//!   a batch: each is noted first, and then passes the lock.
-//! - **(B) Somebody goes on.** Where a thread syncs for commits (`committer`), only those are woken that are done. Where there is none, all
-//!   are woken after each round: those that are not done find nobody leading, and one of them leads.
+//! - **(A) No wake-up is lost.** A leader moves the stable LSNs, *then* takes the lock, gives leadership back
+//!   and takes the wakers. Whoever leaves a waker takes the lock, *then* looks whether there still is
+//!   something to wait for. So either it sees what the leader has done, or its waker is there when the leader
+//!   takes them. The same holds for poison, for the end of the instance and for the end of a batch: each is
+//!   noted first, and then passes the lock.
+//! - **(B) Somebody goes on.** Where a thread syncs for commits (`committer`), only those are woken that are
+//!   done. Where there is none, all are woken after each round: those that are not done find nobody leading,
+//!   and one of them leads.
 //!
 //! Wakers are called without the lock.
 
@@ -104,7 +106,8 @@ impl Durability {
         self.stable.each_ref().map(|cell| Lsn(cell.load(Ordering::Acquire)))
     }
 
-    /// The stable LSNs of all heads at one moment: no record below one of them says of another head that it was stable further.
+    /// The stable LSNs of all heads at one moment: no record below one of them says of another head that it
+    /// was stable further.
     pub(crate) fn stable_together(&self) -> HeadLsns {
         loop {
             let (before, after) = (self.all_stable(), self.all_stable());
@@ -114,7 +117,8 @@ impl Durability {
         }
     }
 
-    /// Becomes the leader, or waits for the present one to finish and returns `None`: look at the stable LSN again.
+    /// Becomes the leader, or waits for the present one to finish and returns `None`: look at the stable LSN
+    /// again.
     pub(crate) fn lead(&self) -> Option<Leader<'_>> {
         let mut state = self.state.lock();
         if state.leading {
@@ -168,8 +172,9 @@ impl Durability {
         wake(woken);
     }
 
-    /// Leaves a waker, if `is_blocked` says that there is something to wait for; it is told whether somebody leads, or syncs for
-    /// those who wait. False if not: look again. The ticket is the commit's, so that polling often does not leave many wakers.
+    /// Leaves a waker, if `is_blocked` says that there is something to wait for; it is told whether somebody
+    /// leads, or syncs for those who wait. False if not: look again. The ticket is the commit's, so that
+    /// polling often does not leave many wakers.
     pub(crate) fn leave_waker(
         &self,
         ticket: &mut Option<u64>,
@@ -224,8 +229,9 @@ impl Durability {
         }
     }
 
-    /// Waits for something to do, for the thread that syncs for commits, until it is time to tick. `reachable` says how far one gets
-    /// on the way to what is wanted, and `is_over` when nothing is wanted any more.
+    /// Waits for something to do, for the thread that syncs for commits, until it is time to tick.
+    /// `reachable` says how far one gets on the way to what is wanted, and `is_over` when nothing is wanted
+    /// any more.
     pub(crate) fn next_wish(
         &self,
         mut patience: Duration,

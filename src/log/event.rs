@@ -1,8 +1,9 @@
 //! Waiting for a condition that others change without a lock.
 //!
-//! The one who changes it pays a fence and one load when nobody waits. The one who waits announces itself, *then* looks at
-//! the condition; the changer changes, *then* looks for announcements. With a sequentially consistent fence between the two
-//! steps on each side, at least one of them sees the other, so no wake-up is lost.
+//! The one who changes it pays a fence and one load when nobody waits. The one who waits announces itself,
+//! *then* looks at the condition; the changer changes, *then* looks for announcements. With a sequentially
+//! consistent fence between the two steps on each side, at least one of them sees the other, so no wake-up is
+//! lost.
 
 use crate::sync::atomic::{AtomicU32, Ordering, fence};
 use crate::sync::{Condvar, Mutex};
@@ -46,7 +47,8 @@ impl Event {
 
     #[cold]
     fn wake(&self) {
-        // Taking the lock once makes sure that a waiter which found the condition unchanged is already asleep.
+        // Taking the lock once makes sure that a waiter which found the condition unchanged is already
+        // asleep.
         drop(self.lock.lock());
         self.changed.notify_all();
     }

@@ -32,7 +32,8 @@ use crate::location::Location;
 pub enum LogEvent {
     /// An entry.
     Entry(LogEntry),
-    /// What follows, up to the end, is one [batch](crate::Batch). All of it is stable, so it comes without a wait.
+    /// What follows, up to the end, is one [batch](crate::Batch). All of it is stable, so it comes without a
+    /// wait.
     BatchBegins,
     /// The end of the batch that began last.
     BatchEnds,
@@ -60,11 +61,12 @@ pub struct LogFollower<'a> {
 }
 
 impl Log {
-    /// Follows the log from `lsn` on: every entry at an LSN not below it, once it is stable, in order and without a gap. An LSN behind what
-    /// is stable now means: from there on.
+    /// Follows the log from `lsn` on: every entry at an LSN not below it, once it is stable, in order and
+    /// without a gap. An LSN behind what is stable now means: from there on.
     ///
     /// Nothing is made stable by this: see [`Config::flush_every`](crate::Config::flush_every). What is
-    /// [truncated](Self::truncate_before) is gone for followers too; one that has not come so far hears of that by an error.
+    /// [truncated](Self::truncate_before) is gone for followers too; one that has not come so far hears of
+    /// that by an error.
     ///
     /// ```
     /// use std::sync::Arc;
@@ -84,8 +86,8 @@ impl Log {
     /// ```
     ///
     /// # Errors
-    /// [`Truncated`](crate::Error::Truncated) if the log does not reach back to `lsn`; [`Closed`](crate::Error::Closed); [`Io`](crate::Error::Io);
-    /// [`Corruption`](crate::Error::Corruption).
+    /// [`Truncated`](crate::Error::Truncated) if the log does not reach back to `lsn`;
+    /// [`Closed`](crate::Error::Closed); [`Io`](crate::Error::Io); [`Corruption`](crate::Error::Corruption).
     pub fn follow(&self, lsn: Lsn) -> Result<LogFollower<'_>> {
         self.check_reaches(lsn.min(self.stable_lsn()))?;
         Ok(LogFollower { log: self, trail: Trail::new(self.core(), lsn, 0)? })
@@ -109,8 +111,8 @@ impl LogFollower<'_> {
     /// ```
     ///
     /// # Errors
-    /// [`Truncated`](crate::Error::Truncated) if the log was truncated behind this follower's position, [`Closed`](crate::Error::Closed),
-    /// [`Corruption`](crate::Error::Corruption), [`Io`](crate::Error::Io).
+    /// [`Truncated`](crate::Error::Truncated) if the log was truncated behind this follower's position,
+    /// [`Closed`](crate::Error::Closed), [`Corruption`](crate::Error::Corruption), [`Io`](crate::Error::Io).
     pub fn try_next(&mut self) -> Result<Option<LogEvent>> {
         let step = self.trail.try_step();
         self.event(step)
@@ -136,14 +138,15 @@ impl LogFollower<'_> {
     /// ```
     ///
     /// # Errors
-    /// As [`try_next`](Self::try_next), and [`Poisoned`](crate::Error::Poisoned) if nothing is left that is stable and nothing will be.
+    /// As [`try_next`](Self::try_next), and [`Poisoned`](crate::Error::Poisoned) if nothing is left that is
+    /// stable and nothing will be.
     pub fn next_within(&mut self, patience: Duration) -> Result<Option<LogEvent>> {
         let step = self.trail.step(patience);
         self.event(step)
     }
 
-    /// Where to [`follow`](Log::follow) on another time, without missing anything and without seeing anything twice. Inside of a
-    /// batch that is the batch's begin.
+    /// Where to [`follow`](Log::follow) on another time, without missing anything and without seeing anything
+    /// twice. Inside of a batch that is the batch's begin.
     ///
     /// ```
     #[doc = include_str!("../docs/bare_log.txt")]
@@ -182,7 +185,8 @@ impl LogFollower<'_> {
 impl Iterator for LogFollower<'_> {
     type Item = Result<LogEvent>;
 
-    /// As [`try_next`](LogFollower::try_next): ends where nothing more is stable, and can be asked again later.
+    /// As [`try_next`](LogFollower::try_next): ends where nothing more is stable, and can be asked again
+    /// later.
     fn next(&mut self) -> Option<Self::Item> {
         self.try_next().transpose()
     }

@@ -1,7 +1,8 @@
 //! Whether writes are admitted: one word that every write looks at first.
 //!
-//! Poison is final: the first failure that may have lost data is kept, and all later ones are ignored. The *reserve*
-//! flag comes and goes: while the last free segments are kept for those who make space, ordinary writes are refused.
+//! Poison is final: the first failure that may have lost data is kept, and all later ones are ignored. The
+//! *reserve* flag comes and goes: while the last free segments are kept for those who make space, ordinary
+//! writes are refused.
 
 use std::sync::Arc;
 
@@ -25,10 +26,11 @@ const STOPPED: u32 = 16;
 pub(crate) enum Privilege {
     /// A user's write that makes the store larger.
     Ordinary,
-    /// The end of a page: it may use the reserve but for the last segment, without which what was freed could not be reclaimed.
+    /// The end of a page: it may use the reserve but for the last segment, without which what was freed could
+    /// not be reclaimed.
     Free,
-    /// A copy that makes space by moving records out of a segment: it may use the whole reserve, and leaves it to others as long as
-    /// segments that it has emptied are waiting to be free.
+    /// A copy that makes space by moving records out of a segment: it may use the whole reserve, and leaves
+    /// it to others as long as segments that it has emptied are waiting to be free.
     Relocation,
     /// The end of what was begun: it may use the whole reserve.
     Reserve,
@@ -65,8 +67,8 @@ impl Gate {
         if flags == 0 { Ok(()) } else { Err(self.refusal(flags)) }
     }
 
-    /// Fails if the instance is poisoned or stopped. The only check for what `close` itself writes, which comes after it has shut the gate
-    /// to everybody else.
+    /// Fails if the instance is poisoned or stopped. The only check for what `close` itself writes, which
+    /// comes after it has shut the gate to everybody else.
     #[inline]
     pub(crate) fn check_poison(&self) -> Result<()> {
         let flags = self.flags.load(Ordering::Acquire) & (POISONED | STOPPED);
@@ -103,7 +105,8 @@ impl Gate {
         }
     }
 
-    /// Stops all writing for good. Returns the error that callers get. The log's `poison` also wakes all waiters.
+    /// Stops all writing for good. Returns the error that callers get. The log's `poison` also wakes all
+    /// waiters.
     pub(crate) fn poison(&self, error: Error) -> Error {
         if cfg!(weakened = "flag_before_cause") {
             self.flags.fetch_or(POISONED, Ordering::Release);

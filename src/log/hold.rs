@@ -1,13 +1,16 @@
 //! Keeping segments from being reused while they are read whole.
 //!
-//! Whoever reads a page pins the epoch, and the places that it found stay what they are. That is for moments: a guard that is
-//! held for long keeps memory and segments of all stores from being used again. So those who read whole segments, to check or
-//! to copy them, *hold* these instead: what is held may die, and be relocated, but is not claimed for a new life.
+//! Whoever reads a page pins the epoch, and the places that it found stay what they are. That is for moments:
+//! a guard that is held for long keeps memory and segments of all stores from being used again. So those who
+//! read whole segments, to check or to copy them, *hold* these instead: what is held may die, and be
+//! relocated, but is not claimed for a new life.
 //!
-//! - **(A)** Slots are chosen under the lock of the supply, under which alone slots become free and are claimed. So a slot
-//!   that is chosen is in the life that it was seen in, and stays in it until it is let go.
-//! - **(B)** A slot is freed only when all that superseded its records is stable. So whoever reads the stable LSNs under the same
-//!   lock finds in the slots that are not free all records that are live as of these LSNs.
+//! - **(A)** Slots are chosen under the lock of the supply, under which alone slots become free and are
+//!   claimed. So a slot that is chosen is in the life that it was seen in, and stays in it until it is let
+//!   go.
+//! - **(B)** A slot is freed only when all that superseded its records is stable. So whoever reads the stable
+//!   LSNs under the same lock finds in the slots that are not free all records that are live as of these
+//!   LSNs.
 
 use std::collections::BTreeSet;
 

@@ -34,7 +34,8 @@ pub struct LogEntry {
     pub payload: Vec<u8>,
 }
 
-/// Entries in the order of their LSNs; see [`Log::iter_from`](crate::Log::iter_from). An error is the last item.
+/// Entries in the order of their LSNs; see [`Log::iter_from`](crate::Log::iter_from). An error is the last
+/// item.
 ///
 /// ```
 #[doc = include_str!("../docs/bare_log.txt")]

@@ -1,23 +1,24 @@
 //! The manifest as a file: entries appended one at a time, each synced before anything relies on it.
 //!
-//! An append is one write (both copies of the entry) and one sync, under a lock, so at most one entry is ever un-synced. It
-//! mostly goes to room that was made, and synced, with the file: if the file grew, its sync would commit the file system's
-//! journal, and with it wait for whatever was just written to the log. When the room is used up, the file is written anew
-//! beside the old one and renamed over it; the directory is synced before the next append, for an append to a file whose
-//! rename is undone by a power cut would be lost.
+//! An append is one write (both copies of the entry) and one sync, under a lock, so at most one entry is ever
+//! un-synced. It mostly goes to room that was made, and synced, with the file: if the file grew, its sync
+//! would commit the file system's journal, and with it wait for whatever was just written to the log. When
+//! the room is used up, the file is written anew beside the old one and renamed over it; the directory is
+//! synced before the next append, for an append to a file whose rename is undone by a power cut would be
+//! lost.
 //!
 //! A full disk must not stop what makes space, and that needs entries too. So
 //!
-//! * the file is filled with zeros ahead of what is in it, and a claim that would use up the last of them is refused while
-//!   nothing is lost by it. A reader takes the zeros for room.
-//! * the file that the manifest is next written to is there beforehand, with its space. So it can always be written anew,
-//!   which makes room for more entries, also when a full disk is opened.
+//! * the file is filled with zeros ahead of what is in it, and a claim that would use up the last of them is
+//!   refused while nothing is lost by it. A reader takes the zeros for room.
+//! * the file that the manifest is next written to is there beforehand, with its space. So it can always be
+//!   written anew, which makes room for more entries, also when a full disk is opened.
 //!
 //! # Disks that damage whole blocks
 //!
-//! With [`Config::torn_block_size`](crate::Config::torn_block_size) nothing may be written into a block that holds what is durable. Then no entry
-//! is appended: each step writes the file anew. The space that this takes is there beforehand as well, or a claim is refused
-//! while nothing is lost by it.
+//! With [`Config::torn_block_size`](crate::Config::torn_block_size) nothing may be written into a block that
+//! holds what is durable. Then no entry is appended: each step writes the file anew. The space that this
+//! takes is there beforehand as well, or a claim is refused while nothing is lost by it.
 
 use std::io;
 use std::sync::Arc;
@@ -35,8 +36,8 @@ pub(crate) const MANIFEST_FILE: &str = "MANIFEST";
 /// Where it is written anew, before it is renamed.
 pub(crate) const MANIFEST_TEMPORARY: &str = "MANIFEST.new";
 
-/// How many entries a file is made with room for, beside those that it begins with: for some megabytes of log between two
-/// rewrites, and few where segments are small, so that a small store stays small.
+/// How many entries a file is made with room for, beside those that it begins with: for some megabytes of log
+/// between two rewrites, and few where segments are small, so that a small store stays small.
 fn room_beside(state: &ManifestState, entries: u64) -> u64 {
     let by_segment = u64::from(state.segment_size >> 13).clamp(RESERVE_ENTRIES, 128);
     (3 * entries + by_segment).next_multiple_of(ENTRIES_AHEAD)
@@ -44,7 +45,8 @@ fn room_beside(state: &ManifestState, entries: u64) -> u64 {
 
 /// Zeros are written ahead in steps of so many entries: the block of most file systems.
 const ENTRIES_AHEAD: u64 = 4;
-/// Room that ordinary writes leave: the log's reserve is worth nothing without the entries that claim its segments.
+/// Room that ordinary writes leave: the log's reserve is worth nothing without the entries that claim its
+/// segments.
 pub(super) const RESERVE_ENTRIES: u64 = 8;
 /// A temporary file that is longer than this is not reused.
 const LONGEST_REUSED: u64 = 1 << 24;
@@ -107,7 +109,8 @@ impl ManifestFile {
         Self { storage, adding: Adding::InPlace, open: Mutex::new(Open::new(state, None)) }
     }
 
-    /// Appends an entry and syncs it. After an error nothing may be appended any more: the caller poisons the instance.
+    /// Appends an entry and syncs it. After an error nothing may be appended any more: the caller poisons the
+    /// instance.
     pub(crate) fn append(&self, entry: &ManifestEntry) -> Result<()> {
         let mut open = self.open.lock();
         let Some(file) = open.file.clone() else { return Err(Error::Closed) };
@@ -145,7 +148,8 @@ impl ManifestFile {
     /// Writes the file anew.
     fn replace(&self, open: &mut Open) -> Result<()> {
         let prepared = prepare(self.storage.as_ref(), &open.state)?;
-        // Closed, so that its space is free when its name is gone. Should the next step fail, nobody writes any more.
+        // Closed, so that its space is free when its name is gone. Should the next step fail, nobody writes
+        // any more.
         open.file = None;
         put_in_force(self.storage.as_ref())?;
         let kept = keep_space(self.storage.as_ref(), &open.state, prepared.entries);
@@ -179,7 +183,8 @@ impl ManifestFile {
         self.open.lock().state.clone()
     }
 
-    /// Reads the file and compares it with what was written to it. Returns its length and what is wrong with it. Appends wait.
+    /// Reads the file and compares it with what was written to it. Returns its length and what is wrong with
+    /// it. Appends wait.
     pub(crate) fn check(&self) -> Result<(u64, Vec<Corruption>)> {
         let open = self.open.lock();
         let path = self.storage.describe(MANIFEST_FILE);
@@ -210,8 +215,9 @@ impl ManifestFile {
         Ok((length, faults))
     }
 
-    /// Makes sure that so many more entries will find space. `DiskFull` if they don't, and "extend" as the operation of an I/O
-    /// error: nothing is lost then. Any other error is one of writing the file anew, and final.
+    /// Makes sure that so many more entries will find space. `DiskFull` if they don't, and "extend" as the
+    /// operation of an I/O error: nothing is lost then. Any other error is one of writing the file anew, and
+    /// final.
     pub(crate) fn make_room(&self, entries: u64) -> Result<()> {
         let mut open = self.open.lock();
         if self.adding == Adding::Anew && open.file.is_some() {
@@ -297,8 +303,8 @@ fn temporary(storage: &dyn Storage) -> io::Result<(Arc<dyn StorageFile>, u64)> {
     Ok((storage.create(MANIFEST_TEMPORARY)?, 0))
 }
 
-/// Makes the file that the manifest is next written to, and says for how many entries it has space. Without it the manifest can still be
-/// written if there is space then.
+/// Makes the file that the manifest is next written to, and says for how many entries it has space. Without
+/// it the manifest can still be written if there is space then.
 fn keep_space(storage: &dyn Storage, state: &ManifestState, entries: u64) -> u64 {
     for room in [room_beside(state, entries), RESERVE_ENTRIES] {
         let zeros = vec![0; (entries + room) as usize * ENTRY_LENGTH];

@@ -1,22 +1,26 @@
 //! Reading many records at once: of a page whose links lie all over the log.
 //!
-//! What one read costs hardly depends on its length, as long as that is short: with the file in the operating system's cache it is a
-//! system call, otherwise a visit to the disk. So the wanted stretches are sorted by where they lie, and neighbours are
-//! read with one call, with what lies between them, if that is little ([`GAP`]).
+//! What one read costs hardly depends on its length, as long as that is short: with the file in the operating
+//! system's cache it is a system call, otherwise a visit to the disk. So the wanted stretches are sorted by
+//! where they lie, and neighbours are read with one call, with what lies between them, if that is little
+//! ([`GAP`]).
 //!
-//! What is left are *runs*. They are read one after another, for as long as that is quicker: from the system's cache a run takes a
-//! microsecond, and from a quick disk some ten, while threads take a millisecond or two until they are started and joined when the
-//! processors are busy. But disks that are slow, or far away, serve many reads in hardly more than the time of one, if they
-//! know of them. So after each run it is reckoned how long the rest will take at this rate; if that is long ([`WORTH_THREADS`]), the rest
-//! is read by a few threads, each taking the next run that nobody has taken. The threads end before the call returns.
+//! What is left are *runs*. They are read one after another, for as long as that is quicker: from the
+//! system's cache a run takes a microsecond, and from a quick disk some ten, while threads take a millisecond
+//! or two until they are started and joined when the processors are busy. But disks that are slow, or far
+//! away, serve many reads in hardly more than the time of one, if they know of them. So after each run it is
+//! reckoned how long the rest will take at this rate; if that is long ([`WORTH_THREADS`]), the rest is read
+//! by a few threads, each taking the next run that nobody has taken. The threads end before the call returns.
 //!
-//! (Measured with two processors, both busy, 129 records far apart: 0.14 ms from the system's cache; from a disk of 20 µs a read 1.4 ms
-//! alone and 1.1 to 2.4 ms with seven helpers, for 9 records 0.2 ms alone and 2 ms with helpers; from a storage of
-//! 1 ms a read 140 ms alone and 20 ms with helpers. `cargo bench --bench miss` has them all.)
+//! (Measured with two processors, both busy, 129 records far apart: 0.14 ms from the system's cache; from a
+//! disk of 20 µs a read 1.4 ms alone and 1.1 to 2.4 ms with seven helpers, for 9 records 0.2 ms alone and 2
+//! ms with helpers; from a storage of 1 ms a read 140 ms alone and 20 ms with helpers.
+//! `cargo bench --bench miss` has them all.)
 //!
-//! Why it is safe: the caller is pinned, and stays so until all threads have ended; so no slot in which it found a wanted
-//! record begins another life meanwhile, and the file is not cut in front of it, though the threads that read are not
-//! pinned themselves. Bytes between wanted records may be written at the same time. Nobody looks at them.
+//! Why it is safe: the caller is pinned, and stays so until all threads have ended; so no slot in which it
+//! found a wanted record begins another life meanwhile, and the file is not cut in front of it, though the
+//! threads that read are not pinned themselves. Bytes between wanted records may be written at the same time.
+//! Nobody looks at them.
 
 use std::time::{Duration, Instant};
 
@@ -27,7 +31,8 @@ use crate::location::Place;
 use crate::stats::Counter;
 use crate::sync::{Mutex, threads};
 
-/// What may lie between two records that are read by one call: to copy so much takes as long as another call, or less.
+/// What may lie between two records that are read by one call: to copy so much takes as long as another call,
+/// or less.
 const GAP: u64 = 8192;
 /// What reading on alone must take at least for threads to be worth it: twice what they take themselves.
 const WORTH_THREADS: Duration = Duration::from_millis(4);
@@ -96,8 +101,8 @@ impl Plan {
 }
 
 impl LogCore {
-    /// Reads stretches of the file into a buffer, which is made as long as that takes. Returns where each begins. For
-    /// threads that are pinned since before they looked up the places.
+    /// Reads stretches of the file into a buffer, which is made as long as that takes. Returns where each
+    /// begins. For threads that are pinned since before they looked up the places.
     pub(crate) fn read_many(&self, wanted: &[Wanted], buffer: &mut Vec<u8>) -> Result<Vec<usize>> {
         let plan = Plan::new(self.geometry(), wanted);
         buffer.resize(plan.length, 0);

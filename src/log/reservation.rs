@@ -11,8 +11,8 @@ use crate::location::Location;
 use crate::sync::thread_local;
 
 thread_local! {
-    /// The reservations that this thread holds: which log, and where they begin. A thread that is being torn down may have lost its list;
-    /// what it does then is not on any.
+    /// The reservations that this thread holds: which log, and where they begin. A thread that is being torn
+    /// down may have lost its list; what it does then is not on any.
     static HELD: RefCell<Vec<(usize, Lsn)>> = const { RefCell::new(Vec::new()) };
 }
 
@@ -20,11 +20,12 @@ fn identity(core: &LogCore) -> usize {
     std::ptr::from_ref(core).addr()
 }
 
-/// Fails if this thread holds a reservation, whatever its place in the log: what the caller is about to do waits for
-/// reservations, and might wait for its own.
+/// Fails if this thread holds a reservation, whatever its place in the log: what the caller is about to do
+/// waits for reservations, and might wait for its own.
 ///
-/// Also for one that lies behind what the caller wants. It may be in the same write buffer, which can't be written without
-/// it; and the leader or the writer that the caller would have to wait for may itself be waiting for it.
+/// Also for one that lies behind what the caller wants. It may be in the same write buffer, which can't be
+/// written without it; and the leader or the writer that the caller would have to wait for may itself be
+/// waiting for it.
 pub(crate) fn refuse_holder(core: &LogCore) -> Result<()> {
     let identity = identity(core);
     let oldest = HELD
@@ -35,9 +36,9 @@ pub(crate) fn refuse_holder(core: &LogCore) -> Result<()> {
 /// A place in the log that is filled but not yet part of it.
 ///
 /// Its LSN and location are known already. [`complete`](Self::complete) makes it part of the log;
-/// [`abort`](Self::abort), or dropping it, withdraws it: no reader will see it. The log's order is the order of reservation,
-/// whatever the order of completion. A thread may hold any number of reservations, but cannot make anything
-/// stable meanwhile, and nobody can make stable what lies behind one before it is finished.
+/// [`abort`](Self::abort), or dropping it, withdraws it: no reader will see it. The log's order is the order
+/// of reservation, whatever the order of completion. A thread may hold any number of reservations, but cannot
+/// make anything stable meanwhile, and nobody can make stable what lies behind one before it is finished.
 ///
 /// ```
 #[doc = include_str!("../docs/bare_log.txt")]
@@ -84,7 +85,8 @@ impl<'a> Reservation<'a> {
         self.location
     }
 
-    /// Makes the entry part of the log. It is durable once [`stable_lsn`](crate::Log::stable_lsn) is above its LSN.
+    /// Makes the entry part of the log. It is durable once [`stable_lsn`](crate::Log::stable_lsn) is above
+    /// its LSN.
     ///
     /// ```
     #[doc = include_str!("../docs/bare_log.txt")]

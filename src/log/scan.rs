@@ -7,8 +7,9 @@ use crate::ids::SegmentId;
 /// How many times its own length a segment is read at most in searching for records behind damaged ones.
 const SEARCH: usize = 64;
 
-/// The search in one segment for records behind damaged ones. Nothing says where these could be, so every byte is tried; but what has the looks
-/// of a long record everywhere would take a time that grows with the square of the segment. So all searches in a segment together have a bound.
+/// The search in one segment for records behind damaged ones. Nothing says where these could be, so every
+/// byte is tried; but what has the looks of a long record everywhere would take a time that grows with the
+/// square of the segment. So all searches in a segment together have a bound.
 #[derive(Debug)]
 pub(crate) struct Search {
     budget: usize,
@@ -20,8 +21,8 @@ impl Search {
         Self { budget: SEARCH * length }
     }
 
-    /// Where the next record that verifies begins, at `from` bytes into the segment or later; `bytes` are its beginning. `None` if there is none,
-    /// or the search is given up.
+    /// Where the next record that verifies begins, at `from` bytes into the segment or later; `bytes` are its
+    /// beginning. `None` if there is none, or the search is given up.
     pub(crate) fn next_record(
         &mut self,
         bytes: &[u8],
@@ -45,8 +46,9 @@ impl Search {
 
 /// Walks the records in the bytes of a segment.
 ///
-/// Ends behind a segment's end record, or where the rest is too short for any record. A fault is yielded once, with the
-/// offset of the record that has it, and ends the walk: nothing says how long a damaged record is.
+/// Ends behind a segment's end record, or where the rest is too short for any record. A fault is yielded
+/// once, with the offset of the record that has it, and ends the walk: nothing says how long a damaged record
+/// is.
 #[derive(Debug)]
 pub(crate) struct Records<'a> {
     /// A part of the segment, up to the end of what may be valid.

@@ -5,8 +5,8 @@ use crate::ids::Lsn;
 use crate::stats::figures;
 
 figures! {
-    /// Figures of a bare log. Counters count since it was opened; gauges are of the moment, each read on its own. What only a page cache
-    /// does is not counted: its counters stay at 0.
+    /// Figures of a bare log. Counters count since it was opened; gauges are of the moment, each read on its
+    /// own. What only a page cache does is not counted: its counters stay at 0.
     ///
     /// ```
     #[doc = include_str!("../docs/bare_log.txt")]

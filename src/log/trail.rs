@@ -1,18 +1,22 @@
 //! Following the log: what becomes stable, in order, without a gap.
 //!
-//! A trail reads the fresh head only. What garbage collection moves goes to other heads and says nothing new, so it is never seen.
+//! A trail reads the fresh head only. What garbage collection moves goes to other heads and says nothing new,
+//! so it is never seen.
 //!
-//! - **(A) Stable only.** Nothing at or behind the stable LSN is read. What a trail has shown survives every crash. Since that LSN
-//!   is never inside a batch, a batch whose begin is shown is there as a whole.
-//! - **(B) No gap.** Segments of the fresh head that hold nothing live are used again, so the next one that is there need not be the next one
-//!   that was written. Its header names its predecessor: if the trail has left that behind, it goes on; if not, something is missing,
-//!   and the answer is `Truncated`, from then on. Where its predecessor ended a header does not say: what it calls stable was so when the
-//!   header was written, with its segment's first buffer, and the predecessor's last records need not have been synced by then. So whoever
-//!   comes from within a segment that is gone has missed nothing only if this opening knows that it ended there.
-//! - **(C) A segment is held while it is read**, so what is read is of that segment. Between two reads it is kept by the trail's *mark* (see
-//!   `supply/followers`), up to a bound; without one it may be lost, which (B) notices.
-//! - **(D) A segment is over** when the stable LSN lies behind its last byte. Then all of it that counts has been written, also if recovery
-//!   has cut it short.
+//! - **(A) Stable only.** Nothing at or behind the stable LSN is read. What a trail has shown survives every
+//!   crash. Since that LSN is never inside a batch, a batch whose begin is shown is there as a whole.
+//! - **(B) No gap.** Segments of the fresh head that hold nothing live are used again, so the next one that
+//!   is there need not be the next one that was written. Its header names its predecessor: if the trail has
+//!   left that behind, it goes on; if not, something is missing, and the answer is `Truncated`, from then on.
+//!   Where its predecessor ended a header does not say: what it calls stable was so when the header was
+//!   written, with its segment's first buffer, and the predecessor's last records need not have been synced
+//!   by then. So whoever comes from within a segment that is gone has missed nothing only if this opening
+//!   knows that it ended there.
+//! - **(C) A segment is held while it is read**, so what is read is of that segment. Between two reads it is
+//!   kept by the trail's *mark* (see `supply/followers`), up to a bound; without one it may be lost, which
+//!   (B) notices.
+//! - **(D) A segment is over** when the stable LSN lies behind its last byte. Then all of it that counts has
+//!   been written, also if recovery has cut it short.
 
 use std::ops::Range;
 use std::sync::Arc;
@@ -110,7 +114,8 @@ impl Trail {
         Ok(trail)
     }
 
-    /// Where to begin another time so as to miss nothing and to see nothing twice; in a batch, that is the batch's begin.
+    /// Where to begin another time so as to miss nothing and to see nothing twice; in a batch, that is the
+    /// batch's begin.
     pub(crate) fn position(&self) -> Lsn {
         self.batch.unwrap_or(self.next)
     }
@@ -224,7 +229,8 @@ impl Trail {
         self.go_on(stable)
     }
 
-    /// Reads a segment from `offset` up to `limit`, or to the end of what counts in it (C). False if there is nothing.
+    /// Reads a segment from `offset` up to `limit`, or to the end of what counts in it (C). False if there is
+    /// nothing.
     fn read(&mut self, segment: SegmentInUse, offset: u32, limit: u32) -> Result<bool> {
         let hold = Hold::segment(&self.core, segment.slot, segment.segment);
         let found = hold.as_ref().and_then(|_| self.core.segment_in_use(segment.slot));

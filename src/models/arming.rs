@@ -1,6 +1,7 @@
-//! Two threads append to a ring whose current buffer is full. While one of them is about to find out what comes behind it, the other may
-//! fill the next segment, and prepare the same buffer, recycled, for the one after that. No segment may be armed in place of one that is
-//! armed and not begun (the ring's invariant G): the log would have a hole there.
+//! Two threads append to a ring whose current buffer is full. While one of them is about to find out what
+//! comes behind it, the other may fill the next segment, and prepare the same buffer, recycled, for the one
+//! after that. No segment may be armed in place of one that is armed and not begun (the ring's invariant G):
+//! the log would have a hole there.
 
 use std::sync::Arc;
 

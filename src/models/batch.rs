@@ -1,5 +1,5 @@
-//! A batch is opened, filled and sealed while another thread writes the log out and asks how far it is stable. The answer must
-//! never lie inside the batch, for recovery would cut there what was acknowledged.
+//! A batch is opened, filled and sealed while another thread writes the log out and asks how far it is
+//! stable. The answer must never lie inside the batch, for recovery would cut there what was acknowledged.
 
 use std::sync::Arc;
 

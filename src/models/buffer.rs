@@ -1,5 +1,5 @@
-//! Writers enter a buffer, write and leave, while another thread seals it and waits for them: it must see all their bytes, and
-//! nobody else's, and must be woken.
+//! Writers enter a buffer, write and leave, while another thread seals it and waits for them: it must see all
+//! their bytes, and nobody else's, and must be woken.
 
 use std::sync::Arc;
 

@@ -1,5 +1,6 @@
-//! Snapshots that write down only what has changed: two of them, one after the other, while a writer changes the page. What was logged below
-//! the second one's begin must be in one of the two; else the record would be in neither, and lost by the next opening.
+//! Snapshots that write down only what has changed: two of them, one after the other, while a writer changes
+//! the page. What was logged below the second one's begin must be in one of the two; else the record would be
+//! in neither, and lost by the next opening.
 
 use std::sync::Arc;
 

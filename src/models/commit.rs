@@ -1,5 +1,5 @@
-//! A commit is polled while the leader of the round that reaches it ends that round. Whether a thread syncs for commits or not, the commit
-//! must find itself done, or be woken.
+//! A commit is polled while the leader of the round that reaches it ends that round. Whether a thread syncs
+//! for commits or not, the commit must find itself done, or be woken.
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;

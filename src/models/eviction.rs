@@ -1,7 +1,9 @@
-//! Contents come in while another thread evicts: none may stay behind unseen, and none may be in the queues twice.
+//! Contents come in while another thread evicts: none may stay behind unseen, and none may be in the queues
+//! twice.
 //!
-//! The evictor is the thread that begins. It looks at contents before it takes them, and of a look and a change by one thread the
-//! checker only sees the last when it asks which order to try next; so it has to come upon the change first.
+//! The evictor is the thread that begins. It looks at contents before it takes them, and of a look and a
+//! change by one thread the checker only sees the last when it asks which order to try next; so it has to
+//! come upon the change first.
 
 use std::sync::Arc;
 use std::time::Duration;

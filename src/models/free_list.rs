@@ -1,4 +1,5 @@
-//! Ids are freed while others are taken. Spurious emptiness is allowed while calls are under way, loss is not.
+//! Ids are freed while others are taken. Spurious emptiness is allowed while calls are under way, loss is
+//! not.
 
 use std::sync::Arc;
 

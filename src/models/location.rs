@@ -1,5 +1,6 @@
-//! Garbage collection moves the record of a page while a writer replaces the page, and a reader evicts and reads it back.
-//! Afterwards each segment's live bytes are what they should be, and whoever read a place found the bytes there.
+//! Garbage collection moves the record of a page while a writer replaces the page, and a reader evicts and
+//! reads it back. Afterwards each segment's live bytes are what they should be, and whoever read a place
+//! found the bytes there.
 
 use std::sync::Arc;
 

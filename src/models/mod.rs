@@ -1,12 +1,12 @@
-//! The crate's own modules under a model checker, which runs every interleaving of a few threads and every value that
-//! the memory model lets a load return.
+//! The crate's own modules under a model checker, which runs every interleaving of a few threads and every
+//! value that the memory model lets a load return.
 //!
 //! ```text
 //! RUSTFLAGS="--cfg loom" cargo test --profile models --lib models -- --nocapture
 //! ```
 //!
-//! A model that can't fail proves nothing. So product code has weakened twins of single orderings or statements, chosen
-//! by a cfg, each of which one model must catch:
+//! A model that can't fail proves nothing. So product code has weakened twins of single orderings or
+//! statements, chosen by a cfg, each of which one model must catch:
 //!
 //! ```text
 //! RUSTFLAGS='--cfg loom --cfg weakened="kill_order"' cargo test --profile models --lib models
@@ -41,10 +41,11 @@
 //! | `wake_past_the_lock`: those who wait are woken without the lock under which they look | `stop` |
 //! | `no_second_look`: who finds a word null and its range unpacked does not look again | `packed` |
 //!
-//! Whole stores are too large for this. Their schedules are explored by chance: by a scheduler for which all threads are tasks on one, and which
-//! may go on with another at each access to an atomic (`tests/schedules`), and on real threads that lose time there (`tests/linearizability`
-//! with `--cfg jitter`). Garbage collection, snapshots and eviction run meanwhile, and each history is checked for an order. The
-//! scheduler knows no weaker order than the strongest; for those there are the models above.
+//! Whole stores are too large for this. Their schedules are explored by chance: by a scheduler for which all
+//! threads are tasks on one, and which may go on with another at each access to an atomic
+//! (`tests/schedules`), and on real threads that lose time there (`tests/linearizability` with
+//! `--cfg jitter`). Garbage collection, snapshots and eviction run meanwhile, and each history is checked for
+//! an order. The scheduler knows no weaker order than the strongest; for those there are the models above.
 
 mod arming;
 mod batch;

@@ -1,4 +1,5 @@
-//! A page that is packed is looked up by two threads at once, one of which links to it. Both find it, and the link stays.
+//! A page that is packed is looked up by two threads at once, one of which links to it. Both find it, and the
+//! link stays.
 
 use std::sync::Arc;
 

@@ -45,7 +45,8 @@ fn link(table: &PageTable<Number>, number: u64) -> bool {
     }
 }
 
-/// The page's numbers as digits, oldest first, from what hangs in the nodes; each node's place names its number.
+/// The page's numbers as digits, oldest first, from what hangs in the nodes; each node's place names its
+/// number.
 fn digits(head: Head<'_, Number>) -> u64 {
     let mut digits = 0;
     for (position, node) in head.nodes().enumerate() {

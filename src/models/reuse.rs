@@ -1,5 +1,6 @@
-//! Records of one segment die while the log gives its last credit. One thread finds the segment empty; it must see the
-//! kill LSNs of all and the segment's end, since these say when the slot may be reused; and then it does reuse it.
+//! Records of one segment die while the log gives its last credit. One thread finds the segment empty; it
+//! must see the kill LSNs of all and the segment's end, since these say when the slot may be reused; and then
+//! it does reuse it.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};

@@ -1,5 +1,6 @@
-//! A snapshot begins while a writer reserves, installs and completes. What the writer logged below the snapshot's begin must
-//! be in the table when the walk starts; else the record would be in neither, and lost by the next opening.
+//! A snapshot begins while a writer reserves, installs and completes. What the writer logged below the
+//! snapshot's begin must be in the table when the walk starts; else the record would be in neither, and lost
+//! by the next opening.
 
 use std::sync::Arc;
 

@@ -1,5 +1,5 @@
-//! Writing stops, because of a failure or for good, while others wait: for more of the log to become stable, for something to do, for a commit.
-//! Each of them must hear of it, and hear of the failure that it was.
+//! Writing stops, because of a failure or for good, while others wait: for more of the log to become stable,
+//! for something to do, for a commit. Each of them must hear of it, and hear of the failure that it was.
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;

@@ -30,8 +30,8 @@ impl<F: Fragment> PageCache<F> {
     ///
     /// # Errors
     /// [`Encode`](Error::Encode), [`ValueTooLarge`](Error::ValueTooLarge), [`DiskFull`](Error::DiskFull),
-    /// [`TooManyPages`](Error::TooManyPages), or what stopped writing. Nothing was logged then, no id is lost, and the fragment
-    /// is dropped.
+    /// [`TooManyPages`](Error::TooManyPages), or what stopped writing. Nothing was logged then, no id is
+    /// lost, and the fragment is dropped.
     pub fn allocate(&self, fragment: F) -> Result<Allocated> {
         let inner = &*self.inner;
         inner.admit(PageId::FIRST, Privilege::Ordinary)?;

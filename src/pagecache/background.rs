@@ -1,14 +1,17 @@
 //! A thread of the store's own that does the housekeeping, so that writers need not: see
 //! [`Config::background`](crate::Config::background).
 //!
-//! Writers still say when something is due, and the thread does the same steps in the same way as they would. So there is one
-//! kind of housekeeping, and with the thread off a run is as deterministic as its callers.
+//! Writers still say when something is due, and the thread does the same steps in the same way as they would.
+//! So there is one kind of housekeeping, and with the thread off a run is as deterministic as its callers.
 //!
-//! - **(A)** *The debt is bounded.* Writers that are quicker than the thread lend a hand with what is due, if nobody is at it; far
-//!   ahead of it they wait for whoever is. So because of the thread the file grows by what is written in so many steps at most.
-//! - **(B)** *The thread keeps nobody's store open.* It shares the instance, while handles share an [`Owner`]; the last of those
-//!   stops the thread and waits for its end before the store is closed. So closing is over when `close` or the last drop returns.
-//! - **(C)** *A store at rest writes nothing.* The thread sleeps until a writer wakes it, and looks at no clock.
+//! - **(A)** *The debt is bounded.* Writers that are quicker than the thread lend a hand with what is due, if
+//!   nobody is at it; far ahead of it they wait for whoever is. So because of the thread the file grows by
+//!   what is written in so many steps at most.
+//! - **(B)** *The thread keeps nobody's store open.* It shares the instance, while handles share an
+//!   [`Owner`]; the last of those stops the thread and waits for its end before the store is closed. So
+//!   closing is over when `close` or the last drop returns.
+//! - **(C)** *A store at rest writes nothing.* The thread sleeps until a writer wakes it, and looks at no
+//!   clock.
 
 use std::sync::Arc;
 
@@ -130,8 +133,8 @@ impl<F: Fragment> Owner<F> {
             backlog.stop();
         }
         let worker = self.worker.lock().take();
-        // A user's value that is dropped by the thread may own a handle, the last one even. The thread can't wait for itself,
-        // and will find that it is to stop.
+        // A user's value that is dropped by the thread may own a handle, the last one even. The thread can't
+        // wait for itself, and will find that it is to stop.
         if let Some(worker) = worker.filter(|worker| worker.thread().id() != thread::current().id()) {
             // It has no result, and a panic in it was reported.
             let _ = worker.join();

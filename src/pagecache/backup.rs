@@ -13,17 +13,21 @@ use crate::recovery::{BackupReport, back_up};
 use crate::storage::{FileStorage, Storage};
 
 impl<F: Fragment> PageCache<F> {
-    /// Copies the store, while it is in use, into a directory that is empty or not there yet. The copy opens as a store.
+    /// Copies the store, while it is in use, into a directory that is empty or not there yet. The copy opens
+    /// as a store.
     ///
-    /// It holds exactly the changes at LSNs below [`BackupReport::stable_lsn`]: all that was done before the call, and of what is
-    /// done during it a prefix. A [batch](crate::Batch) is in it as a whole or not at all; one that is open is not waited for, and
-    /// is not in it. The copy is durable when this returns. If it is interrupted, what is there is no store, and opening it says so.
+    /// It holds exactly the changes at LSNs below [`BackupReport::stable_lsn`]: all that was done before the
+    /// call, and of what is done during it a prefix. A [batch](crate::Batch) is in it as a whole or not at
+    /// all; one that is open is not waited for, and is not in it. The copy is durable when this returns. If
+    /// it is interrupted, what is there is no store, and opening it says so.
     ///
-    /// Others go on meanwhile. Segments are not used again before they are copied, so the log file may grow by what is written
-    /// during the backup; that space is used again afterwards. The records are checked on the way; large values are copied as they
-    /// are, and [`verify`](Self::verify) checks them in the copy. Needs memory for a segment.
+    /// Others go on meanwhile. Segments are not used again before they are copied, so the log file may grow
+    /// by what is written during the backup; that space is used again afterwards. The records are checked on
+    /// the way; large values are copied as they are, and [`verify`](Self::verify) checks them in the copy.
+    /// Needs memory for a segment.
     ///
-    /// The copy and the original must not be mixed: both go on with the same LSNs and [generated ids](Self::generate_id).
+    /// The copy and the original must not be mixed: both go on with the same LSNs and
+    /// [generated ids](Self::generate_id).
     ///
     /// ```
     #[doc = include_str!("../docs/text_pages.txt")]
@@ -39,16 +43,16 @@ impl<F: Fragment> PageCache<F> {
     /// ```
     ///
     /// # Errors
-    /// As [`backup_to_storage`](Self::backup_to_storage). [`BackupTarget`](Error::BackupTarget) also if the directory lies
-    /// inside the store's own.
+    /// As [`backup_to_storage`](Self::backup_to_storage). [`BackupTarget`](Error::BackupTarget) also if the
+    /// directory lies inside the store's own.
     pub fn backup_to(&self, directory: impl Into<PathBuf>) -> Result<BackupReport> {
         let directory = directory.into();
         refuse_inside(&self.inner.core.storage().describe(""), &directory)?;
         self.backup_to_storage(Arc::new(FileStorage::new(directory)), |_| ControlFlow::Continue(()))
     }
 
-    /// As [`backup_to`](Self::backup_to), on any back-end. `progress` is told how far the copy is after each segment and each large value;
-    /// `Break` ends it.
+    /// As [`backup_to`](Self::backup_to), on any back-end. `progress` is told how far the copy is after each
+    /// segment and each large value; `Break` ends it.
     ///
     /// ```
     #[doc = include_str!("../docs/text_pages.txt")]
@@ -67,11 +71,13 @@ impl<F: Fragment> PageCache<F> {
     /// ```
     ///
     /// # Errors
-    /// [`BackupTarget`](Error::BackupTarget) if there is anything in the target, [`Locked`](Error::Locked) if somebody is at it;
-    /// [`DiskFull`](Error::DiskFull) if it is full; [`Io`](Error::Io); [`Corruption`](Error::Corruption) if a record of the
-    /// store is damaged; [`Cancelled`](Error::Cancelled); [`Closed`](Error::Closed). What was written is removed then, as far as
-    /// that goes, and so are directories that were made for it; one that was there before stays, as empty as it was. Except for a failed
-    /// sync of its own log, the store is not harmed by any of these, and goes on.
+    /// [`BackupTarget`](Error::BackupTarget) if there is anything in the target, [`Locked`](Error::Locked) if
+    /// somebody is at it; [`DiskFull`](Error::DiskFull) if it is full; [`Io`](Error::Io);
+    /// [`Corruption`](Error::Corruption) if a record of the store is damaged;
+    /// [`Cancelled`](Error::Cancelled); [`Closed`](Error::Closed). What was written is removed then, as far
+    /// as that goes, and so are directories that were made for it; one that was there before stays, as empty
+    /// as it was. Except for a failed sync of its own log, the store is not harmed by any of these, and goes
+    /// on.
     // By value, so that any back-end becomes a trait object by itself.
     #[expect(
         clippy::needless_pass_by_value,

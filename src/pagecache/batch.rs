@@ -6,8 +6,8 @@ use crate::log::Batch;
 use crate::pages::Fragment;
 
 impl<F: Fragment> PageCache<F> {
-    /// Opens a [`Batch`]: what is logged until it is sealed survives a crash as a whole or not at all. A batch of another
-    /// thread is waited for; other writers go on meanwhile.
+    /// Opens a [`Batch`]: what is logged until it is sealed survives a crash as a whole or not at all. A
+    /// batch of another thread is waited for; other writers go on meanwhile.
     ///
     /// ```
     #[doc = include_str!("../docs/text_pages.txt")]

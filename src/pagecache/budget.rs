@@ -1,30 +1,35 @@
 //! Keeping to the memory budget.
 //!
-//! What counts: contents of pages, their nodes, dead memory that waits for readers, and write buffers. Every verb that can make the sum
-//! grow ends here. Over the budget it drops contents, as the evictor's policy chooses them. What is not yet in the file can't be dropped;
-//! then what can be written is written, without a sync, and the evictor is asked once more.
+//! What counts: contents of pages, their nodes, dead memory that waits for readers, and write buffers. Every
+//! verb that can make the sum grow ends here. Over the budget it drops contents, as the evictor's policy
+//! chooses them. What is not yet in the file can't be dropped; then what can be written is written, without a
+//! sync, and the evictor is asked once more.
 //!
-//! Nodes stay for as long as their pages are what they are. When they take much of the budget, contents make room for them, but only
-//! down to a floor: one part in [`FLOOR_SHARE`] is theirs whatever nodes take. With less, each read would evict what the one before it
-//! brought in, for a budget that could not be kept all the same. At the floor nothing is evicted on account of nodes, so nobody
-//! looks for pages in vain; what the sum then exceeds the budget by is counted. Links see to it that there are fewer
-//! nodes (`consolidation`), which is what keeps the sum within the budget unless there are more pages than there is room for.
+//! Nodes stay for as long as their pages are what they are. When they take much of the budget, contents make
+//! room for them, but only down to a floor: one part in [`FLOOR_SHARE`] is theirs whatever nodes take. With
+//! less, each read would evict what the one before it brought in, for a budget that could not be kept all the
+//! same. At the floor nothing is evicted on account of nodes, so nobody looks for pages in vain; what the sum
+//! then exceeds the budget by is counted. Links see to it that there are fewer nodes (`consolidation`), which
+//! is what keeps the sum within the budget unless there are more pages than there is room for.
 //!
-//! One thread evicts at a time, and only what is too much at that moment. Another that comes meanwhile goes on; but if the budget is
-//! exceeded by more than a little, it gives the first a moment, and then evicts for itself. The moment is bounded. So a
-//! thread that is stopped while it evicts slows the others down, which then exceed the budget; it does not stop them.
+//! One thread evicts at a time, and only what is too much at that moment. Another that comes meanwhile goes
+//! on; but if the budget is exceeded by more than a little, it gives the first a moment, and then evicts for
+//! itself. The moment is bounded. So a thread that is stopped while it evicts slows the others down, which
+//! then exceed the budget; it does not stop them.
 //!
-//! Dead memory is freed when readers have moved on. A thread that holds no guard helps that along, and gives way to readers
-//! for a few moments, so that writers can't outrun the collector. A reader that pages in holds a guard, and
-//! can't do that at once; it does before its next guard, so that readers can't outrun the collector either. Readers that find
-//! all in memory owe nothing.
+//! Dead memory is freed when readers have moved on. A thread that holds no guard helps that along, and gives
+//! way to readers for a few moments, so that writers can't outrun the collector. A reader that pages in holds
+//! a guard, and can't do that at once; it does before its next guard, so that readers can't outrun the
+//! collector either. Readers that find all in memory owe nothing.
 //!
-//! A writer gives way with each write, also where that was in vain before: on a busy machine readers that wait for a processor under
-//! their guards are what keeps memory from being freed. Writers that gave way less often, only when an eighth more was dead, once had 25 times
-//! the budget waiting to be freed (the short soak beside builds). And where other processes want the processors too, to give way lets
-//! these go on, and not the reader: then writers had ten times the budget waiting (the long soak at a load of ten). So
-//! when half of the budget is dead all the same, each write *waits* for readers to move on, by sleeping, up to [`PATIENCE`]. A reader that
-//! stays, or was stopped, slows writers down to that pace, at which memory grows by what they write in it; it does not stop them.
+//! A writer gives way with each write, also where that was in vain before: on a busy machine readers that
+//! wait for a processor under their guards are what keeps memory from being freed. Writers that gave way less
+//! often, only when an eighth more was dead, once had 25 times the budget waiting to be freed (the short soak
+//! beside builds). And where other processes want the processors too, to give way lets these go on, and not
+//! the reader: then writers had ten times the budget waiting (the long soak at a load of ten). So when half
+//! of the budget is dead all the same, each write *waits* for readers to move on, by sleeping, up to
+//! [`PATIENCE`]. A reader that stays, or was stopped, slows writers down to that pace, at which memory grows
+//! by what they write in it; it does not stop them.
 
 use std::cell::Cell;
 use std::time::Duration;
@@ -73,7 +78,8 @@ impl<F: Fragment> Inner<F> {
             self.help_free_the_dead();
         }
         let left = self.budget.dead();
-        // If it did not help, somebody holds a guard for long, and the thread does not try again before it pages in.
+        // If it did not help, somebody holds a guard for long, and the thread does not try again before it
+        // pages in.
         let goes_on = left < dead && left > self.budget.capacity() / DEAD_SHARE;
         let _ = OWES_HELP.try_with(|owes| owes.set(goes_on));
     }
@@ -84,8 +90,8 @@ impl<F: Fragment> Inner<F> {
         self.budget.used() + self.core.buffer_memory()
     }
 
-    /// The bytes of contents that are to be evicted: what is over the budget with nodes, but on their account not below the floor of contents;
-    /// and in any case what would be over it without nodes.
+    /// The bytes of contents that are to be evicted: what is over the budget with nodes, but on their account
+    /// not below the floor of contents; and in any case what would be over it without nodes.
     fn excess(&self) -> u64 {
         let (budget, capacity) = (&self.budget, self.budget.capacity());
         let nodes = budget.nodes();
@@ -153,8 +159,8 @@ impl<F: Fragment> Inner<F> {
             return;
         }
         if epoch::is_pinned() {
-            // A reader that pages in. Under its guard the epoch can move by one step and no further; the rest is for the moment
-            // before its next guard.
+            // A reader that pages in. Under its guard the epoch can move by one step and no further; the rest
+            // is for the moment before its next guard.
             epoch::pin().flush();
             let _ = OWES_HELP.try_with(|owes| owes.set(true));
             return;

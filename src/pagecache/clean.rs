@@ -2,22 +2,25 @@
 //!
 //! # One stretch
 //!
-//! 1. For each record in it, ask the page table whether it is live: same page, same version, *same place*. Copy the live ones into
-//!    a relocation head (which one, `survivors` says), byte for byte, with a new checksum only. No user code runs.
+//! 1. For each record in it, ask the page table whether it is live: same page, same version, *same place*.
+//!    Copy the live ones into a relocation head (which one, `survivors` says), byte for byte, with a new
+//!    checksum only. No user code runs.
 //! 2. Write the copies to the file. No sync: the victim is not reused before the copies are stable.
-//! 3. Tell each node where its record is now, by a compare-exchange on its location cell. If the record died meanwhile, the
-//!    copy is void. The table's words are not touched, so no compare-and-swap of a user can fail.
+//! 3. Tell each node where its record is now, by a compare-exchange on its location cell. If the record died
+//!    meanwhile, the copy is void. The table's words are not touched, so no compare-and-swap of a user can
+//!    fail.
 //!
-//! Writing comes before telling so that a place which a reader finds in a node can always be read from the file. Between two
-//! stretches nothing is half done: no copy is untold, no guard is held.
+//! Writing comes before telling so that a place which a reader finds in a node can always be read from the
+//! file. Between two stretches nothing is half done: no copy is untold, no guard is held.
 //!
-//! So the victim's last records may die between two stretches, and its slot begin another life. Then the work ends: what was left
-//! is dead. Each stretch is read for itself, when it is known under a guard that the slot has not begun another life.
+//! So the victim's last records may die between two stretches, and its slot begin another life. Then the work
+//! ends: what was left is dead. Each stretch is read for itself, when it is known under a guard that the slot
+//! has not begun another life.
 //!
 //! # Rot stays where it is
 //!
-//! A record that does not verify ends the work with an error. It is not copied, which would seal it with a valid
-//! checksum, and its segment is never chosen again nor reused as long as the page needs it.
+//! A record that does not verify ends the work with an error. It is not copied, which would seal it with a
+//! valid checksum, and its segment is never chosen again nor reused as long as the page needs it.
 
 use super::gc::Turn;
 use super::shared::Inner;
@@ -35,12 +38,12 @@ use crate::segments::{Candidate, SegmentState};
 use crate::stats::{Counter, Timed};
 use crate::sync::epoch;
 
-/// How many records of a victim are looked up together: enough to have many loads under way, and little enough for what is
-/// loaded to stay in the nearest caches until it is used.
+/// How many records of a victim are looked up together: enough to have many loads under way, and little
+/// enough for what is loaded to stay in the nearest caches until it is used.
 pub(super) const WINDOW: usize = 128;
 
-/// The bytes of a stretch when there is no hurry about the rest: so few that what is read, looked at and copied stays in the nearer
-/// caches.
+/// The bytes of a stretch when there is no hurry about the rest: so few that what is read, looked at and
+/// copied stays in the nearer caches.
 pub(super) const STRETCH: usize = 128 << 10;
 
 /// So much more is read than is wanted, so that the last record is seldom cut.
@@ -125,8 +128,8 @@ enum Rest {
 }
 
 impl<F: Fragment> Inner<F> {
-    /// Takes a victim. The guard must have been there before it was chosen: else its slot could be in another life before the
-    /// work begins. False if it can't be had.
+    /// Takes a victim. The guard must have been there before it was chosen: else its slot could be in another
+    /// life before the work begins. False if it can't be had.
     pub(super) fn begin_cleaning(&self, victim: &Candidate, _guard: &epoch::Guard, turn: &mut Turn) -> bool {
         let (geometry, accountant) = (self.core.geometry(), self.core.accountant());
         if !accountant.begin_cleaning(victim.slot) {
@@ -249,7 +252,8 @@ impl<F: Fragment> Inner<F> {
             match fault {
                 None if whole || records.ended() => return Ok(Rest::End),
                 Some(fault) if whole => return Ok(Rest::Rot(self.rot(slot, segment, fault.reason()))),
-                // Also a record that is cut by the end of the stretch does not verify. It begins the next one.
+                // Also a record that is cut by the end of the stretch does not verify. It begins the next
+                // one.
                 _ if records.offset() > work.offset => return Ok(Rest::More(records.offset())),
                 // Larger than a stretch, if it is a record at all.
                 _ => length = left,
@@ -259,8 +263,9 @@ impl<F: Fragment> Inner<F> {
 
     /// Those of the records that are live, each with its node.
     ///
-    /// Each record's page lies somewhere else in memory. So this goes through the records in passes, one step of the way
-    /// each, and each pass asks for the memory that the next one needs: many loads are under way at once.
+    /// Each record's page lies somewhere else in memory. So this goes through the records in passes, one step
+    /// of the way each, and each pass asks for the memory that the next one needs: many loads are under way
+    /// at once.
     pub(super) fn live_nodes<'f, 'g>(
         &'g self,
         slot: SlotId,

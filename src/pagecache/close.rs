@@ -5,9 +5,10 @@ use crate::error::{Error, Result};
 use crate::pages::Fragment;
 
 impl<F: Fragment> PageCache<F> {
-    /// Flushes, writes a snapshot, and releases the lock. Later calls on any handle fail with [`Error::Closed`]; closing
-    /// twice does nothing. A batch that another thread has open is waited for: nothing more is written in it, but it can be sealed. Dropping the
-    /// last handle closes as well, but can only log errors.
+    /// Flushes, writes a snapshot, and releases the lock. Later calls on any handle fail with
+    /// [`Error::Closed`]; closing twice does nothing. A batch that another thread has open is waited for:
+    /// nothing more is written in it, but it can be sealed. Dropping the last handle closes as well, but can
+    /// only log errors.
     ///
     /// ```
     #[doc = include_str!("../docs/text_pages.txt")]
@@ -22,9 +23,9 @@ impl<F: Fragment> PageCache<F> {
     /// ```
     ///
     /// # Errors
-    /// [`BatchOpen`](Error::BatchOpen) if the calling thread has a batch open: then nothing has happened, and it can be sealed. What the flush or the
-    /// snapshot met with: then the instance is closed and the lock released all the same, and if that has stopped writing, closing again says
-    /// so again.
+    /// [`BatchOpen`](Error::BatchOpen) if the calling thread has a batch open: then nothing has happened, and
+    /// it can be sealed. What the flush or the snapshot met with: then the instance is closed and the lock
+    /// released all the same, and if that has stopped writing, closing again says so again.
     pub fn close(&self) -> Result<()> {
         let core = &self.inner.core;
         if !core.gate().is_closed() && core.batches().is_own() {

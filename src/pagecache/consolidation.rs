@@ -1,56 +1,63 @@
 //! When a link is written as the whole merged page.
 //!
-//! A link is cheap to write and dear to read back: each is a record of its own somewhere in the log, and a node in memory for as
-//! long as the chain lasts. A whole page is the other way round. Let a page's base record have `B` bytes, and its links' records
-//! `C` bytes together when it is written anew. Then
+//! A link is cheap to write and dear to read back: each is a record of its own somewhere in the log, and a
+//! node in memory for as long as the chain lasts. A whole page is the other way round. Let a page's base
+//! record have `B` bytes, and its links' records `C` bytes together when it is written anew. Then
 //!
-//! - for each byte of links, `1 + B / C` bytes are written (and another if links make the page larger, for what they
-//!   bring is written again);
+//! - for each byte of links, `1 + B / C` bytes are written (and another if links make the page larger, for
+//!   what they bring is written again);
 //! - a miss reads `1 + C / B` times the page.
 //!
-//! - **(A) Bytes are bounded by a ratio.** `C` stays below `max_chain_ratio` times `B`: links that are large compared with their page are never
-//!   read for more than that, nor take more space.
-//! - **(B) Links are bounded by a number, once that is cheap.** A page with [`USUAL_LENGTH`] links is written anew, but not while they are shorter
-//!   than half of the base: so at most `1 + 2` bytes are written for each byte of a link's record, however large the page and
-//!   however small the links are. A miss reads more than [`USUAL_LENGTH`] links only of pages that are large compared with them, and
-//!   then at most one and a half times the page's bytes.
-//! - **(C) At last by a number alone.** [`MOST_LINKS`] bounds what a single miss, and the nodes of a single page, can cost.
-//!   Only pages of hundreds of KiB with links of a few bytes come so far.
+//! - **(A) Bytes are bounded by a ratio.** `C` stays below `max_chain_ratio` times `B`: links that are large
+//!   compared with their page are never read for more than that, nor take more space.
+//! - **(B) Links are bounded by a number, once that is cheap.** A page with [`USUAL_LENGTH`] links is written
+//!   anew, but not while they are shorter than half of the base: so at most `1 + 2` bytes are written for
+//!   each byte of a link's record, however large the page and however small the links are. A miss reads more
+//!   than [`USUAL_LENGTH`] links only of pages that are large compared with them, and then at most one and a
+//!   half times the page's bytes.
+//! - **(C) At last by a number alone.** [`MOST_LINKS`] bounds what a single miss, and the nodes of a single
+//!   page, can cost. Only pages of hundreds of KiB with links of a few bytes come so far.
 //!
-//! Users who set `max_chain_length` get that number in place of those of (B) and (C), as long as there is room for it.
+//! Users who set `max_chain_length` get that number in place of those of (B) and (C), as long as there is
+//! room for it.
 //!
 //! # When nodes take much of the memory budget
 //!
-//! Contents can be evicted, nodes can't: a link keeps its node until its page is written anew. So what the rules above leave in memory
-//! grows with the number of pages, whatever the budget is: a million pages of 1 KiB have some 2 GB of nodes when (A) allows them 54
-//! links of 77 bytes, which they reach in turn. Let `s` be the share of the budget that nodes take.
+//! Contents can be evicted, nodes can't: a link keeps its node until its page is written anew. So what the
+//! rules above leave in memory grows with the number of pages, whatever the budget is: a million pages of 1
+//! KiB have some 2 GB of nodes when (A) allows them 54 links of 77 bytes, which they reach in turn. Let `s`
+//! be the share of the budget that nodes take.
 //!
-//! - **(D) Pressure shortens chains.** Let `x` go from 0 where `s` is [`EASE`] to 1 where it is [`STRESS`]. The number of (B) becomes
-//!   `128 · (4 / 128)^x`, and the "half" of (B) becomes `1/2 · (1/4)^x`: both fall by the same factor for each step of `x`, with no jump
-//!   anywhere, and end at [`FEWEST_LINKS`] and at an eighth. (A) and (C) hold besides.
-//! - **(E) Writing stays bounded.** By the eighth, at most `1 + 8` bytes are written for each byte of a link's record at the worst, also for
-//!   large pages with small links. For pages of 1 KiB with links of 77 bytes it is the number that counts: `1 + 1100 / (4 · 77)`, that is
-//!   4.6 bytes; without pressure it is 1.3.
-//! - **(F) Room is made for the links that are expected.** Chunks get no more slots than the number of (D) leaves to the page. With four
-//!   links these are 3 slots and 1 slot, 368 bytes for fragments of 24 bytes, and not 3 and 7.
+//! - **(D) Pressure shortens chains.** Let `x` go from 0 where `s` is [`EASE`] to 1 where it is [`STRESS`].
+//!   The number of (B) becomes `128 · (4 / 128)^x`, and the "half" of (B) becomes `1/2 · (1/4)^x`: both fall
+//!   by the same factor for each step of `x`, with no jump anywhere, and end at [`FEWEST_LINKS`] and at an
+//!   eighth. (A) and (C) hold besides.
+//! - **(E) Writing stays bounded.** By the eighth, at most `1 + 8` bytes are written for each byte of a
+//!   link's record at the worst, also for large pages with small links. For pages of 1 KiB with links of 77
+//!   bytes it is the number that counts: `1 + 1100 / (4 · 77)`, that is 4.6 bytes; without pressure it is
+//!   1.3.
+//! - **(F) Room is made for the links that are expected.** Chunks get no more slots than the number of (D)
+//!   leaves to the page. With four links these are 3 slots and 1 slot, 368 bytes for fragments of 24 bytes,
+//!   and not 3 and 7.
 //!
-//! More nodes make shorter chains and shorter chains make fewer nodes, so `s` comes to rest where the chains that pages begin are as
-//! long as those that they end. A page that is linked to again and again takes a base (32 bytes) and what it has of chunks, at the shortest 218
-//! bytes on average. So a budget of 500 bytes for each such page keeps `s` at or below [`STRESS`], and one of 250 bytes still has room for
-//! them. With less there are more pages than the budget can describe: then contents are left their floor (`budget`), and memory grows with the
-//! number of pages.
+//! More nodes make shorter chains and shorter chains make fewer nodes, so `s` comes to rest where the chains
+//! that pages begin are as long as those that they end. A page that is linked to again and again takes a base
+//! (32 bytes) and what it has of chunks, at the shortest 218 bytes on average. So a budget of 500 bytes for
+//! each such page keeps `s` at or below [`STRESS`], and one of 250 bytes still has room for them. With less
+//! there are more pages than the budget can describe: then contents are left their floor (`budget`), and
+//! memory grows with the number of pages.
 //!
-//! A page that nobody links to any more keeps its chain. While there was pressure, that is a short one; chains that grew before
-//! are not written anew by the evictor, which would be a logical change that no user has asked for: it would move versions, fail
-//! compare-and-swaps, and write when somebody reads.
+//! A page that nobody links to any more keeps its chain. While there was pressure, that is a short one;
+//! chains that grew before are not written anew by the evictor, which would be a logical change that no user
+//! has asked for: it would move versions, fail compare-and-swaps, and write when somebody reads.
 
 use crate::config::Config;
 use crate::pages::Fragment;
 use crate::pages::chain::Head;
 
-/// A base record counts as at least this long, so that pages that begin empty are not rewritten with each of their first
-/// links. Twice as much would save a twentieth of what is written for pages of 200 bytes, and nothing once garbage collection is counted,
-/// and have each miss read twice as many records.
+/// A base record counts as at least this long, so that pages that begin empty are not rewritten with each of
+/// their first links. Twice as much would save a twentieth of what is written for pages of 200 bytes, and
+/// nothing once garbage collection is counted, and have each miss read twice as many records.
 const SMALL_BASE: u32 = 256;
 /// See (B).
 const USUAL_LENGTH: u32 = 128;
@@ -210,7 +217,8 @@ mod tests {
                     let links = collected(&with_nodes(&rule, share), base, link);
                     let what = format!("{links} links of {link} bytes on {base}, nodes take {share} %");
                     assert!(links <= before, "{what}, before {before}");
-                    // A hundredth of the budget is a 25th of the way: 13 % of the number and 6 % of the bytes, and rounding.
+                    // A hundredth of the budget is a 25th of the way: 13 % of the number and 6 % of the
+                    // bytes, and rounding.
                     assert!(f64::from(before) <= 1.15 * f64::from(links) + 1.0, "{what}, before {before}");
                     before = links;
                 }

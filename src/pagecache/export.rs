@@ -1,8 +1,10 @@
-//! `export`: what a store holds, as a stream that any version can read. The stream is described in `format/export`.
+//! `export`: what a store holds, as a stream that any version can read. The stream is described in
+//! `format/export`.
 //!
-//! Pages are read one after the other, each under a guard of its own, which is let go before the stream is written: that may take
-//! its time. So nobody is held up, and each page is as of a moment of its own. Whether these are one moment is known at the end: if the
-//! log has not grown since all that was on its way had arrived.
+//! Pages are read one after the other, each under a guard of its own, which is let go before the stream is
+//! written: that may take its time. So nobody is held up, and each page is as of a moment of its own. Whether
+//! these are one moment is known at the end: if the log has not grown since all that was on its way had
+//! arrived.
 
 use std::io::Write;
 use std::ops::ControlFlow;
@@ -50,25 +52,29 @@ pub struct ExportReport {
     pub free_ids: u64,
     /// Bytes of the stream.
     pub bytes: u64,
-    /// Pages, and perhaps the named roots, that are left out because they can't be read. Only in an export of a store that was
-    /// [opened tolerantly](crate::Config::open_tolerantly); elsewhere that is an error.
+    /// Pages, and perhaps the named roots, that are left out because they can't be read. Only in an export of
+    /// a store that was [opened tolerantly](crate::Config::open_tolerantly); elsewhere that is an error.
     pub left_out: u64,
-    /// Whether it is the state of one moment: nobody wrote meanwhile, no batch was open, and nothing is known to be damaged.
+    /// Whether it is the state of one moment: nobody wrote meanwhile, no batch was open, and nothing is known
+    /// to be damaged.
     pub is_consistent: bool,
     /// How long it took.
     pub duration: Duration,
 }
 
 impl<F: Fragment> PageCache<F> {
-    /// Writes all pages, merged, with their ids and versions, the named roots, and a bound above all generated ids, as a stream that does not
-    /// depend on the format of the store's own files. [`Config::import`](crate::Config::import) makes a store of it, with any version of this library
-    /// from this one on. Ids and versions are the same there, so pages can hold them.
+    /// Writes all pages, merged, with their ids and versions, the named roots, and a bound above all
+    /// generated ids, as a stream that does not depend on the format of the store's own files.
+    /// [`Config::import`](crate::Config::import) makes a store of it, with any version of this library from
+    /// this one on. Ids and versions are the same there, so pages can hold them.
     ///
-    /// To read it one needs no more than [its description](crate::docs::format): each page's payload is what the codec made of it. If the same
-    /// version of this library is to go on with the copy, a [backup](Self::backup_to) is quicker.
+    /// To read it one needs no more than [its description](crate::docs::format): each page's payload is what
+    /// the codec made of it. If the same version of this library is to go on with the copy, a
+    /// [backup](Self::backup_to) is quicker.
     ///
-    /// Others go on meanwhile; but then pages are as of different moments, and [`ExportReport::is_consistent`] is false. For one moment of a
-    /// store in use, make a backup and export that. Works on read-only stores.
+    /// Others go on meanwhile; but then pages are as of different moments, and
+    /// [`ExportReport::is_consistent`] is false. For one moment of a store in use, make a backup and export
+    /// that. Works on read-only stores.
     ///
     /// `progress` is told how far it is, in page ids; `Break` ends it.
     ///
@@ -91,8 +97,9 @@ impl<F: Fragment> PageCache<F> {
     /// ```
     ///
     /// # Errors
-    /// [`Io`](Error::Io) if the stream can't be written; what can go wrong in reading pages; [`Encode`](Error::Encode);
-    /// [`Cancelled`](Error::Cancelled); [`Closed`](Error::Closed). What was written is no export then.
+    /// [`Io`](Error::Io) if the stream can't be written; what can go wrong in reading pages;
+    /// [`Encode`](Error::Encode); [`Cancelled`](Error::Cancelled); [`Closed`](Error::Closed). What was
+    /// written is no export then.
     pub fn export(
         &self,
         to: &mut impl Write,
@@ -183,7 +190,8 @@ impl<F: Fragment> Inner<F> {
         }
     }
 
-    /// Waits for what is on its way. Returns whether the state is one moment's then: nothing came meanwhile, and no batch is open.
+    /// Waits for what is on its way. Returns whether the state is one moment's then: nothing came meanwhile,
+    /// and no batch is open.
     fn settle_for_export(&self) -> Result<bool> {
         if !self.core.gate().is_read_only() && self.core.gate().check_poison().is_ok() {
             let ends = self.core.quiesce()?;

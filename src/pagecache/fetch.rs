@@ -1,11 +1,11 @@
 //! Reading the records of a page that are not in memory, and decoding them.
 //!
-//! Several are read together ([`LogCore::read_many`](crate::log::LogCore::read_many)), each from the place that its node named
-//! before the first was read. The bytes at a place stay what they are while the thread is pinned, also if the record is
-//! moved or dies meanwhile; so what was planned stays true to the end.
+//! Several are read together ([`LogCore::read_many`](crate::log::LogCore::read_many)), each from the place
+//! that its node named before the first was read. The bytes at a place stay what they are while the thread is
+//! pinned, also if the record is moved or dies meanwhile; so what was planned stays true to the end.
 //!
-//! A record that is dead when the reads are planned was superseded, and with it the page's head: then there is nothing to
-//! read, and the caller looks the page up again.
+//! A record that is dead when the reads are planned was superseded, and with it the page's head: then there
+//! is nothing to read, and the caller looks the page up again.
 
 use super::shared::{Inner, with_scratch};
 use crate::error::{Error, Result};
@@ -17,8 +17,8 @@ use crate::pages::{Codec, Fragment};
 use crate::stats::{Counter, Timed};
 
 impl<F: Fragment> Inner<F> {
-    /// Reads and decodes the fragments of nodes of one page, in that order. `None` if a record is dead by now: then the page
-    /// has changed since its head was looked up.
+    /// Reads and decodes the fragments of nodes of one page, in that order. `None` if a record is dead by
+    /// now: then the page has changed since its head was looked up.
     pub(super) fn fetch_all(
         &self,
         page_id: PageId,

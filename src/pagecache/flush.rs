@@ -7,8 +7,9 @@ use crate::log::Commit;
 use crate::pages::Fragment;
 
 impl<F: Fragment> PageCache<F> {
-    /// Returns when everything that was done before this call survives a power cut. Waits for the end of a batch that is open.
-    /// Threads that flush at the same time share one sync. Writes nothing if there is nothing to make durable.
+    /// Returns when everything that was done before this call survives a power cut. Waits for the end of a
+    /// batch that is open. Threads that flush at the same time share one sync. Writes nothing if there is
+    /// nothing to make durable.
     ///
     /// ```
     #[doc = include_str!("../docs/text_pages.txt")]
@@ -21,12 +22,14 @@ impl<F: Fragment> PageCache<F> {
     /// ```
     ///
     /// # Errors
-    /// [`BatchOpen`](crate::Error::BatchOpen) if the calling thread has the batch open. An I/O error poisons the instance.
+    /// [`BatchOpen`](crate::Error::BatchOpen) if the calling thread has the batch open. An I/O error poisons
+    /// the instance.
     pub fn flush(&self) -> Result<()> {
         self.make_stable(Lsn(u64::MAX))
     }
 
-    /// Returns when the change at `lsn`, and all before it, survive a power cut. An LSN behind the log's end means all of it.
+    /// Returns when the change at `lsn`, and all before it, survive a power cut. An LSN behind the log's end
+    /// means all of it.
     ///
     /// ```
     #[doc = include_str!("../docs/text_pages.txt")]
@@ -65,15 +68,16 @@ impl<F: Fragment> PageCache<F> {
     /// ```
     ///
     /// # Errors
-    /// [`ReadOnly`](crate::Error::ReadOnly), [`Poisoned`](crate::Error::Poisoned), [`Closed`](crate::Error::Closed). What the commit
-    /// itself meets with, it says itself.
+    /// [`ReadOnly`](crate::Error::ReadOnly), [`Poisoned`](crate::Error::Poisoned),
+    /// [`Closed`](crate::Error::Closed). What the commit itself meets with, it says itself.
     pub fn make_stable_later(&self, lsn: Lsn) -> Result<Commit> {
         let core = &self.inner.core;
         core.gate().admit_flush()?;
         Ok(Commit::new(core, Lsn(lsn.0.saturating_add(1)).min(core.tail())))
     }
 
-    /// As [`flush`](Self::flush), without waiting: a handle for everything that was done before this call. See [`Commit`].
+    /// As [`flush`](Self::flush), without waiting: a handle for everything that was done before this call.
+    /// See [`Commit`].
     ///
     /// ```
     #[doc = include_str!("../docs/text_pages.txt")]

@@ -1,4 +1,5 @@
-//! `follow`: what is done to the pages, in order, as it becomes stable. How, and why nothing is missed, is in `log/trail`.
+//! `follow`: what is done to the pages, in order, as it becomes stable. How, and why nothing is missed, is in
+//! `log/trail`.
 
 use std::fmt;
 use std::sync::Arc;
@@ -36,8 +37,8 @@ use crate::sync::epoch;
 pub enum Event<F> {
     /// A change of a page, or of the named roots.
     Change(Change<F>),
-    /// What follows, up to the end, is one [batch](crate::Batch), with what other threads did meanwhile. All of it is stable, so
-    /// it comes without a wait; it should be applied as a whole.
+    /// What follows, up to the end, is one [batch](crate::Batch), with what other threads did meanwhile. All
+    /// of it is stable, so it comes without a wait; it should be applied as a whole.
     BatchBegins,
     /// The end of the batch that began last.
     BatchEnds,
@@ -101,7 +102,8 @@ pub struct Change<F> {
 pub enum ChangeKind<F> {
     /// It was made, with this.
     Allocate(F),
-    /// It is this now. Also for a link that caused the page to be written as a whole: then this is all of it, with what was linked.
+    /// It is this now. Also for a link that caused the page to be written as a whole: then this is all of it,
+    /// with what was linked.
     Replace(F),
     /// This was put on top of it.
     Link(F),
@@ -109,13 +111,15 @@ pub enum ChangeKind<F> {
     Free,
     /// These are the named roots now, all of them.
     Roots(Roots),
-    /// It was allocated, replaced or linked to, with a [large value](crate::Config::inline_limit) that was removed before the follower
-    /// came to it, since it has been superseded. A later change says what the page is then, or that it is free; until that comes,
-    /// links to the page have nothing to stand on and can be skipped.
+    /// It was allocated, replaced or linked to, with a [large value](crate::Config::inline_limit) that was
+    /// removed before the follower came to it, since it has been superseded. A later change says what the
+    /// page is then, or that it is free; until that comes, links to the page have nothing to stand on and can
+    /// be skipped.
     Superseded,
 }
 
-/// Follows what is done to the pages of a store, in order, as it becomes stable. Got from [`PageCache::follow`].
+/// Follows what is done to the pages of a store, in order, as it becomes stable. Got from
+/// [`PageCache::follow`].
 ///
 /// It is bound to the instance, and does not keep it open.
 ///
@@ -139,19 +143,23 @@ pub struct Follower<F: Fragment> {
 }
 
 impl<F: Fragment> PageCache<F> {
-    /// Follows what is done to the pages from `lsn` on: every change at an LSN not below it, once it is stable, in order and without a gap.
-    /// An LSN behind what is stable now means: from there on.
+    /// Follows what is done to the pages from `lsn` on: every change at an LSN not below it, once it is
+    /// stable, in order and without a gap. An LSN behind what is stable now means: from there on.
     ///
-    /// Only what users do is a change: eviction and garbage collection are not. Nothing is made stable by following: see
-    /// [`Config::flush_every`](crate::Config::flush_every). [Generated ids](Self::generate_id) are not in the log.
+    /// Only what users do is a change: eviction and garbage collection are not. Nothing is made stable by
+    /// following: see [`Config::flush_every`](crate::Config::flush_every). [Generated ids](Self::generate_id)
+    /// are not in the log.
     ///
-    /// **How far back.** A segment is used again when nothing in it is live; the log reaches back as far as none was. So a
-    /// follower that has fallen behind can find a gap, and is told so by [`Truncated`](Error::Truncated); it then has to begin anew from a copy.
-    /// `keep` is how many bytes of log (whole segments) are kept from being used again until the follower has read them; the file is longer by
-    /// that much. If more would have to be kept, the follower loses its place, and the store goes on. With 0 nothing is kept. When a store is
-    /// opened, segments without live records are given up. A follower that had come to the end of the log by then can go on from there as long
-    /// as that opening lasts. After the next one, if something was written in between, it can be told `Truncated` though it has missed
-    /// nothing: when the last segment from before held nothing live, nothing says any more where it ended.
+    /// **How far back.** A segment is used again when nothing in it is live; the log reaches back as far as
+    /// none was. So a follower that has fallen behind can find a gap, and is told so by
+    /// [`Truncated`](Error::Truncated); it then has to begin anew from a copy. `keep` is how many bytes of
+    /// log (whole segments) are kept from being used again until the follower has read them; the file is
+    /// longer by that much. If more would have to be kept, the follower loses its place, and the store goes
+    /// on. With 0 nothing is kept. When a store is opened, segments without live records are given up. A
+    /// follower that had come to the end of the log by then can go on from there as long as that opening
+    /// lasts. After the next one, if something was written in between, it can be told `Truncated` though it
+    /// has missed nothing: when the last segment from before held nothing live, nothing says any more where
+    /// it ended.
     ///
     /// **A copy, and all that comes after it**: follow first, then copy, and skip what is in the copy.
     ///
@@ -205,8 +213,9 @@ impl<F: Fragment> Follower<F> {
     /// ```
     ///
     /// # Errors
-    /// [`Truncated`](Error::Truncated) if what comes next was used again; [`Decode`](Error::Decode), after which the follower is behind that
-    /// change; [`Closed`](Error::Closed), [`Corruption`](Error::Corruption), [`Io`](Error::Io).
+    /// [`Truncated`](Error::Truncated) if what comes next was used again; [`Decode`](Error::Decode), after
+    /// which the follower is behind that change; [`Closed`](Error::Closed),
+    /// [`Corruption`](Error::Corruption), [`Io`](Error::Io).
     pub fn try_next(&mut self) -> Result<Option<Event<F>>> {
         let step = self.trail.try_step()?;
         step.map(|step| self.event(&step)).transpose()
@@ -231,14 +240,15 @@ impl<F: Fragment> Follower<F> {
     /// ```
     ///
     /// # Errors
-    /// As [`try_next`](Self::try_next), and [`Poisoned`](Error::Poisoned) if nothing is left that is stable and nothing will be.
+    /// As [`try_next`](Self::try_next), and [`Poisoned`](Error::Poisoned) if nothing is left that is stable
+    /// and nothing will be.
     pub fn next_within(&mut self, patience: Duration) -> Result<Option<Event<F>>> {
         let step = self.trail.step(patience)?;
         step.map(|step| self.event(&step)).transpose()
     }
 
-    /// Where to [`follow`](PageCache::follow) on another time, without missing anything and without seeing anything twice. Inside
-    /// of a batch that is the batch's begin.
+    /// Where to [`follow`](PageCache::follow) on another time, without missing anything and without seeing
+    /// anything twice. Inside of a batch that is the batch's begin.
     ///
     /// ```
     #[doc = include_str!("../docs/text_pages.txt")]

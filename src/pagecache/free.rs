@@ -13,8 +13,8 @@ use crate::stats::Counter;
 use crate::sync::epoch;
 
 impl<F: Fragment> PageCache<F> {
-    /// Frees the page, if it still has that version. Its id will be used again, with higher versions, so a token of
-    /// this life will never pass for one of the next.
+    /// Frees the page, if it still has that version. Its id will be used again, with higher versions, so a
+    /// token of this life will never pass for one of the next.
     ///
     /// Works on a full disk too, as far as the log's reserve reaches.
     ///
@@ -34,8 +34,8 @@ impl<F: Fragment> PageCache<F> {
     /// ```
     ///
     /// # Errors
-    /// [`DiskFull`](crate::Error::DiskFull), [`ReservedPageId`](crate::Error::ReservedPageId), or what stopped writing. Nothing
-    /// was logged then.
+    /// [`DiskFull`](crate::Error::DiskFull), [`ReservedPageId`](crate::Error::ReservedPageId), or what
+    /// stopped writing. Nothing was logged then.
     pub fn free(&self, page_id: PageId, version: Version) -> Result<Cas<()>> {
         let inner = &*self.inner;
         inner.admit(page_id, Privilege::Free)?;

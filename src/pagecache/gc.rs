@@ -4,13 +4,15 @@
 //!
 //! # Pace
 //!
-//! Writers do the work. Whenever some log has been written, the next writer to come by sees whether the file would have to grow beyond what
-//! the live bytes justify. If so it cleans a stretch of a victim: twice as many bytes as were written since the last
-//! time, and up to twelve times as many if free segments are nearly used up. So nobody is held up for the length of
-//! a segment. A file that may become longer does so in the same steps. What takes a sync is looked after once for each segment that is begun.
+//! Writers do the work. Whenever some log has been written, the next writer to come by sees whether the file
+//! would have to grow beyond what the live bytes justify. If so it cleans a stretch of a victim: twice as
+//! many bytes as were written since the last time, and up to twelve times as many if free segments are nearly
+//! used up. So nobody is held up for the length of a segment. A file that may become longer does so in the
+//! same steps. What takes a sync is looked after once for each segment that is begun.
 //!
-//! While one writer is at it the others go on, unless they would use up the stock, or the file is far too long already. Then they wait for it,
-//! or for the sync that makes free what is empty, for [`MOMENT`] at most: one that is stopped stops nobody.
+//! While one writer is at it the others go on, unless they would use up the stock, or the file is far too
+//! long already. Then they wait for it, or for the sync that makes free what is empty, for [`MOMENT`] at
+//! most: one that is stopped stops nobody.
 
 use std::ops::ControlFlow;
 use std::time::Duration;
@@ -38,15 +40,17 @@ const GROWTH: usize = 2;
 const UNSTABLE_SEGMENTS: u64 = 2;
 /// A segment is worth cleaning if so large a share of it is dead.
 const DEAD_SHARE: f64 = 0.03;
-/// A segment is also worth cleaning if so little of it was ever used: its records can share a segment with others, whatever their size.
+/// A segment is also worth cleaning if so little of it was ever used: its records can share a segment with
+/// others, whatever their size.
 const LITTLE_SHARE: f64 = 0.25;
-/// A file of so many segments has its stock beside what the live bytes justify. Of a longer one, an eighth of what it has more is taken off
-/// that.
+/// A file of so many segments has its stock beside what the live bytes justify. Of a longer one, an eighth of
+/// what it has more is taken off that.
 const SMALL_FILE: u32 = 64;
 /// The most steps towards a shorter file that one writer takes when it begins a segment.
 const STEPS_OF_SHRINKING: u32 = 4;
 
-/// How long a writer that finds the stock used up waits for the one who cleans, or for a sync. If that takes longer the file grows.
+/// How long a writer that finds the stock used up waits for the one who cleans, or for a sync. If that takes
+/// longer the file grows.
 pub(super) const MOMENT: Duration = Duration::from_millis(20);
 
 /// How long whoever compacts waits for readers, if it is for them alone.
@@ -101,11 +105,13 @@ impl Collector {
 }
 
 impl<F: Fragment> PageCache<F> {
-    /// One step of garbage collection: cleans at most one segment, or makes the log file shorter if it has more free segments
-    /// than the store will soon need. Returns whether there was anything to do. The space of a segment that was cleaned can be used
-    /// again, or cut off, after the next flush: so `while cache.attempt_gc()? { cache.flush()? }` leaves a store that has nothing left to be cleaned, in
-    /// a file as long as [`Config::space_target`](crate::Config::space_target) lets it be, or shorter; [`compact`](Self::compact) leaves nothing beside it. While readers with older guards keep what was emptied from being used again, no further segment is cleaned: its copies
-    /// would make the file longer.
+    /// One step of garbage collection: cleans at most one segment, or makes the log file shorter if it has
+    /// more free segments than the store will soon need. Returns whether there was anything to do. The space
+    /// of a segment that was cleaned can be used again, or cut off, after the next flush: so
+    /// `while cache.attempt_gc()? { cache.flush()? }` leaves a store that has nothing left to be cleaned, in
+    /// a file as long as [`Config::space_target`](crate::Config::space_target) lets it be, or shorter;
+    /// [`compact`](Self::compact) leaves nothing beside it. While readers with older guards keep what was
+    /// emptied from being used again, no further segment is cleaned: its copies would make the file longer.
     ///
     /// ```
     #[doc = include_str!("../docs/text_pages.txt")]
@@ -121,21 +127,23 @@ impl<F: Fragment> PageCache<F> {
     /// ```
     ///
     /// # Errors
-    /// [`Corruption`](crate::Error::Corruption) if a live record is damaged; it stays where it is. I/O errors; one in
-    /// writing poisons the instance.
+    /// [`Corruption`](crate::Error::Corruption) if a live record is damaged; it stays where it is. I/O
+    /// errors; one in writing poisons the instance.
     pub fn attempt_gc(&self) -> Result<bool> {
         self.inner.collect_a_step(Haste::Asked)
     }
 }
 
 impl<F: Fragment> PageCache<F> {
-    /// Makes the log file about as short as it can be, by steps of [`attempt_gc`](Self::attempt_gc) and syncs, until these bring nothing more; and then by
-    /// moving what lies at its end to where there is room, so that no free segments remain but three, which are kept for making space on a full
-    /// disk. What the next writers need has to be added again. Others go on meanwhile. Readers are given a second to drop their guards; what one that stays keeps from being used again is left as
-    /// it is. Returns by how many bytes the file is shorter.
+    /// Makes the log file about as short as it can be, by steps of [`attempt_gc`](Self::attempt_gc) and
+    /// syncs, until these bring nothing more; and then by moving what lies at its end to where there is room,
+    /// so that no free segments remain but three, which are kept for making space on a full disk. What the
+    /// next writers need has to be added again. Others go on meanwhile. Readers are given a second to drop
+    /// their guards; what one that stays keeps from being used again is left as it is. Returns by how many
+    /// bytes the file is shorter.
     ///
-    /// `progress` is told after each step how many of the dead bytes that were there are gone; `Break` ends it, and what was done
-    /// until then stays.
+    /// `progress` is told after each step how many of the dead bytes that were there are gone; `Break` ends
+    /// it, and what was done until then stays.
     ///
     /// ```
     #[doc = include_str!("../docs/text_pages.txt")]
@@ -152,13 +160,15 @@ impl<F: Fragment> PageCache<F> {
     /// ```
     ///
     /// # Errors
-    /// As [`attempt_gc`](Self::attempt_gc) and [`flush`](Self::flush), and [`Cancelled`](crate::Error::Cancelled).
+    /// As [`attempt_gc`](Self::attempt_gc) and [`flush`](Self::flush), and
+    /// [`Cancelled`](crate::Error::Cancelled).
     pub fn compact(&self, mut progress: impl FnMut(Progress) -> ControlFlow<()>) -> Result<u64> {
         let mut reporter = Reporter::new(&mut progress);
         let live = self.inner.core.accountant().live_bytes();
         let (before, slots) = (self.size_on_disk(), self.inner.core.supply().figures().slots);
         reporter.begin(before.saturating_sub(live))?;
-        // Each step cleans a segment, or cuts some off. Others may make more to clean all the time, so it has a bound.
+        // Each step cleans a segment, or cuts some off. Others may make more to clean all the time, so it has
+        // a bound.
         for _ in 0..2 * u64::from(slots) + 8 {
             self.flush()?;
             if !self.inner.collect_a_step(Haste::Compacting)? && !self.inner.has_outlasted_readers() {
@@ -216,7 +226,8 @@ impl<F: Fragment> Inner<F> {
         self.spare_the_reserve()
     }
 
-    /// A writer leaves the work to whoever is at it, unless that is not enough: then it waits, and does its share afterwards.
+    /// A writer leaves the work to whoever is at it, unless that is not enough: then it waits, and does its
+    /// share afterwards.
     fn turn_of_a_writer(&self) -> Option<MutexGuard<'_, Turn>> {
         let hold = self.collector.try_hold();
         let is_too_much = || self.is_out_of_stock() || self.is_far_too_long();
@@ -264,8 +275,8 @@ impl<F: Fragment> Inner<F> {
         Ok(())
     }
 
-    /// Copies take free segments before those that they come from are free. When few are left, rather a sync, that makes those free
-    /// which are empty by now, than a larger file.
+    /// Copies take free segments before those that they come from are free. When few are left, rather a sync,
+    /// that makes those free which are empty by now, than a larger file.
     fn spare_the_reserve(&self) -> Result<()> {
         if self.has_few_left() && self.core.supply().harvest(&self.core) > 0 && self.has_few_left() {
             self.core.sync_within(MOMENT)?;
@@ -329,15 +340,17 @@ impl<F: Fragment> Inner<F> {
         survivors::heads_in_use(figures, self.core.geometry().heads(), self.collector.relocation_heads)
     }
 
-    /// Free segments, or such that will be, that cleaning keeps in stock: the reserve, the next claim, and one that a victim's copies take
-    /// before it is free itself. What they take beyond that a sync brings back in time.
+    /// Free segments, or such that will be, that cleaning keeps in stock: the reserve, the next claim, and
+    /// one that a victim's copies take before it is free itself. What they take beyond that a sync brings
+    /// back in time.
     pub(super) fn low_water(figures: &SupplyFigures) -> u32 {
         RESERVE as u32 + claimed_at_once(figures.slots) + 1
     }
 
-    /// Segments that the file may have beside those that its live bytes justify: one for each head, for these are filled in part, and one to round up.
-    /// A small file has its stock, too. A longer one has it out of what the target leaves to dead records. Whoever can't wait for
-    /// the stock makes the file longer all the same, but seldom by more than one segment.
+    /// Segments that the file may have beside those that its live bytes justify: one for each head, for these
+    /// are filled in part, and one to round up. A small file has its stock, too. A longer one has it out of
+    /// what the target leaves to dead records. Whoever can't wait for the stock makes the file longer all the
+    /// same, but seldom by more than one segment.
     pub(super) fn beside(&self, figures: &SupplyFigures) -> u32 {
         let stock = Self::low_water(figures).saturating_sub(figures.slots.saturating_sub(SMALL_FILE) / 8);
         u32::from(self.heads_in_use(figures)) + 1 + stock
@@ -352,8 +365,9 @@ impl<F: Fragment> Inner<F> {
         victim.is_some_and(|victim| self.begin_cleaning(&victim, &guard, turn))
     }
 
-    /// Cleans what is being cleaned to its end, or else the best victim, if there is one worth it. Not if its copies would make the file
-    /// longer while there are segments that are empty, and only wait for readers: as long as these stay, each victim would.
+    /// Cleans what is being cleaned to its end, or else the best victim, if there is one worth it. Not if its
+    /// copies would make the file longer while there are segments that are empty, and only wait for readers:
+    /// as long as these stay, each victim would.
     pub(super) fn clean_best(&self, turn: &mut Turn) -> Result<bool> {
         if turn.work.is_none() {
             self.spare_the_reserve()?;

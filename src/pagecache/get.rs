@@ -1,8 +1,8 @@
 //! `get`: reading a page.
 //!
-//! A hit is: the table's word, the node, its content. A page with links that were not merged yet is a hit too; it is merged
-//! when [`Page::merged`] is first asked for. A miss reads the records that are not in memory, merges, and installs the
-//! result at the newest node, where the next read finds it.
+//! A hit is: the table's word, the node, its content. A page with links that were not merged yet is a hit
+//! too; it is merged when [`Page::merged`] is first asked for. A miss reads the records that are not in
+//! memory, merges, and installs the result at the newest node, where the next read finds it.
 
 use super::guard::Guard;
 use super::page::{Contents, Page};
@@ -17,8 +17,8 @@ use crate::stats::Counter;
 use crate::sync::epoch;
 
 impl<F: Fragment> Guard<'_, F> {
-    /// The page, or `None` if there is none of that id. By reference: nothing is copied, and nothing is allocated if the page
-    /// is in memory and was not linked to since it was last read.
+    /// The page, or `None` if there is none of that id. By reference: nothing is copied, and nothing is
+    /// allocated if the page is in memory and was not linked to since it was last read.
     ///
     /// ```
     #[doc = include_str!("../docs/text_pages.txt")]
@@ -32,9 +32,10 @@ impl<F: Fragment> Guard<'_, F> {
     /// ```
     ///
     /// # Errors
-    /// [`ReservedPageId`](Error::ReservedPageId), [`Closed`](Error::Closed), and what can go wrong in reading records:
-    /// [`Io`](Error::Io), [`Corruption`](Error::Corruption), [`Decode`](Error::Decode).
-    // Always: what is returned is many words, most of which nobody looks at where this is inlined (see `Page`).
+    /// [`ReservedPageId`](Error::ReservedPageId), [`Closed`](Error::Closed), and what can go wrong in reading
+    /// records: [`Io`](Error::Io), [`Corruption`](Error::Corruption), [`Decode`](Error::Decode).
+    // Always: what is returned is many words, most of which nobody looks at where this is inlined (see
+    // `Page`).
     #[inline(always)]
     pub fn get(&self, page_id: PageId) -> Result<Option<Page<'_, F>>> {
         let inner = self.inner;
@@ -64,8 +65,8 @@ impl<F: Fragment> Guard<'_, F> {
                 return Ok(None);
             }
             if let Some(content) = seen.hit() {
-                // It was replaced since it was first looked up. A record that is not written yet has its contents in memory, and
-                // must not be read: its bytes may not be there.
+                // It was replaced since it was first looked up. A record that is not written yet has its
+                // contents in memory, and must not be read: its bytes may not be there.
                 inner.core.counters().one(Counter::Hit);
                 return Ok(Some((seen, Contents::Whole(content))));
             }
@@ -100,7 +101,8 @@ impl<F: Fragment> Guard<'_, F> {
 }
 
 impl<F: Fragment> PageCache<F> {
-    /// The page's version, or `None` if there is no page of that id. Does not touch its contents, nor the disk.
+    /// The page's version, or `None` if there is no page of that id. Does not touch its contents, nor the
+    /// disk.
     ///
     /// ```
     #[doc = include_str!("../docs/text_pages.txt")]
@@ -115,8 +117,9 @@ impl<F: Fragment> PageCache<F> {
     /// ```
     ///
     /// # Errors
-    /// [`ReservedPageId`](Error::ReservedPageId), [`Closed`](Error::Closed); [`Corruption`](Error::Corruption) if the store was
-    /// [opened tolerantly](crate::Config::open_tolerantly) and the page can't be read.
+    /// [`ReservedPageId`](Error::ReservedPageId), [`Closed`](Error::Closed);
+    /// [`Corruption`](Error::Corruption) if the store was [opened tolerantly](crate::Config::open_tolerantly)
+    /// and the page can't be read.
     pub fn version(&self, page_id: PageId) -> Result<Option<Version>> {
         self.inner.core.gate().admit_read()?;
         let guard = epoch::pin();
@@ -142,8 +145,8 @@ impl<F: Fragment> Inner<F> {
         self.check_absent(page_id)
     }
 
-    /// The page in one piece, with another fragment on top if there is one. `None` if a record is not needed by anyone
-    /// else any more and can't be found: then the page has changed since its head was looked up.
+    /// The page in one piece, with another fragment on top if there is one. `None` if a record is not needed
+    /// by anyone else any more and can't be found: then the page has changed since its head was looked up.
     pub(super) fn merge_chain(
         &self,
         page_id: PageId,

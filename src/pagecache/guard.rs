@@ -9,10 +9,11 @@ use crate::sync::epoch;
 
 /// Keeps what was read through it in memory. Got from [`PageCache::pin`], and good for that instance only.
 ///
-/// A guard does not lock anything: pages change, are evicted and freed while it is held, but what it has handed out stays.
-/// The memory and the log segments that were given up meanwhile can't be used again before the guard is dropped, in all
-/// stores of the process; so hold it for one operation, not for a session. When that makes a store exceed its memory budget, each write
-/// to it waits for up to 2 ms. Writing needs no guard.
+/// A guard does not lock anything: pages change, are evicted and freed while it is held, but what it has
+/// handed out stays. The memory and the log segments that were given up meanwhile can't be used again before
+/// the guard is dropped, in all stores of the process; so hold it for one operation, not for a session. When
+/// that makes a store exceed its memory budget, each write to it waits for up to 2 ms. Writing needs no
+/// guard.
 ///
 /// ```
 #[doc = include_str!("../docs/text_pages.txt")]
@@ -41,8 +42,8 @@ impl<F: Fragment> fmt::Debug for Guard<'_, F> {
 }
 
 impl<F: Fragment> PageCache<F> {
-    /// A guard to read through. Takes a few nanoseconds; more if this thread read pages from the disk while much memory waited for
-    /// readers, for then it helps to free that first.
+    /// A guard to read through. Takes a few nanoseconds; more if this thread read pages from the disk while
+    /// much memory waited for readers, for then it helps to free that first.
     ///
     /// ```
     #[doc = include_str!("../docs/text_pages.txt")]

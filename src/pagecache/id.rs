@@ -1,8 +1,8 @@
 //! `generate_id`: numbers that never come twice.
 //!
-//! The manifest holds a bound that is above all ids ever handed out. It is moved up, and synced, before the first id of a
-//! stretch is handed out; after a crash the rest of the stretch is skipped. The log is no place for it: with a batch open
-//! nothing in the log can be made durable.
+//! The manifest holds a bound that is above all ids ever handed out. It is moved up, and synced, before the
+//! first id of a stretch is handed out; after a crash the rest of the stretch is skipped. The log is no place
+//! for it: with a batch open nothing in the log can be made durable.
 
 use super::shared::PageCache;
 use crate::error::Result;
@@ -49,8 +49,8 @@ impl IdGenerator {
 }
 
 impl<F: Fragment> PageCache<F> {
-    /// A number that was never returned before by this store, higher than all before it in each thread, over crashes too.
-    /// Not contiguous. Mostly one atomic addition; one call in 65 536 syncs.
+    /// A number that was never returned before by this store, higher than all before it in each thread, over
+    /// crashes too. Not contiguous. Mostly one atomic addition; one call in 65 536 syncs.
     ///
     /// ```
     #[doc = include_str!("../docs/text_pages.txt")]

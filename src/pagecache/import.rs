@@ -5,12 +5,12 @@
 //!  close it ─► the manifest gets its name ─► note away
 //! ```
 //!
-//! - **(A) It is no store until it is complete**, see `storage/staged`: whenever the work ends, the directory says that it is unfinished, or holds all of
-//!   it. What fails is cleared away.
-//! - **(B) Nothing is taken unchecked.** Each block is verified before anything of it is used, and no page is decoded: its bytes go from the stream to the log
-//!   as they are.
-//! - **(C) Ids and versions stay**, of freed pages too. So a token of an earlier life is as old as it was, and a page that names
-//!   another one names the same.
+//! - **(A) It is no store until it is complete**, see `storage/staged`: whenever the work ends, the directory
+//!   says that it is unfinished, or holds all of it. What fails is cleared away.
+//! - **(B) Nothing is taken unchecked.** Each block is verified before anything of it is used, and no page is
+//!   decoded: its bytes go from the stream to the log as they are.
+//! - **(C) Ids and versions stay**, of freed pages too. So a token of an earlier life is as old as it was,
+//!   and a page that names another one names the same.
 
 use std::io::{ErrorKind, Read};
 use std::ops::ControlFlow;
@@ -63,12 +63,14 @@ pub struct ImportReport {
 }
 
 impl Config {
-    /// Makes a store of an [export](PageCache::export), in a place that is empty or not there yet. Ids and versions of pages are those of the
-    /// store that was exported, and so are the named roots; [generated ids](PageCache::generate_id) go on above all that were.
+    /// Makes a store of an [export](PageCache::export), in a place that is empty or not there yet. Ids and
+    /// versions of pages are those of the store that was exported, and so are the named roots;
+    /// [generated ids](PageCache::generate_id) go on above all that were.
     ///
-    /// Options count as in opening; the segment size is the new store's own. Each page is as long as it was, so
-    /// [`max_value_size`](Self::max_value_size) must allow for it. The store is durable, and closed, when this returns. If it is interrupted, what is
-    /// there is no store, and opening it says so; if it fails, what was written is removed as far as that goes, and so are directories that were made for it.
+    /// Options count as in opening; the segment size is the new store's own. Each page is as long as it was,
+    /// so [`max_value_size`](Self::max_value_size) must allow for it. The store is durable, and closed, when
+    /// this returns. If it is interrupted, what is there is no store, and opening it says so; if it fails,
+    /// what was written is removed as far as that goes, and so are directories that were made for it.
     ///
     /// `progress` is told how far it is, in page ids; `Break` ends it.
     ///
@@ -90,10 +92,12 @@ impl Config {
     /// ```
     ///
     /// # Errors
-    /// [`Corruption`](Error::Corruption) if the stream is damaged, not complete, or no export; [`UnsupportedFormat`](Error::UnsupportedFormat) if it was made by a
-    /// newer version; [`BackupTarget`](Error::BackupTarget) if there is anything in the place, [`Locked`](Error::Locked) if somebody is at it;
-    /// [`InvalidConfig`](Error::InvalidConfig), also with [`read_only`](Self::read_only) or [`temporary`](Self::temporary); [`Io`](Error::Io);
-    /// [`DiskFull`](Error::DiskFull); [`ValueTooLarge`](Error::ValueTooLarge); [`Cancelled`](Error::Cancelled).
+    /// [`Corruption`](Error::Corruption) if the stream is damaged, not complete, or no export;
+    /// [`UnsupportedFormat`](Error::UnsupportedFormat) if it was made by a newer version;
+    /// [`BackupTarget`](Error::BackupTarget) if there is anything in the place, [`Locked`](Error::Locked) if
+    /// somebody is at it; [`InvalidConfig`](Error::InvalidConfig), also with [`read_only`](Self::read_only)
+    /// or [`temporary`](Self::temporary); [`Io`](Error::Io); [`DiskFull`](Error::DiskFull);
+    /// [`ValueTooLarge`](Error::ValueTooLarge); [`Cancelled`](Error::Cancelled).
     pub fn import(
         self,
         from: &mut impl Read,

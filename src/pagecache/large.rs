@@ -1,10 +1,11 @@
-//! Large values, as the verbs see them: what is logged of one, and how it is read back. The files and their rules are in
-//! `log/large`.
+//! Large values, as the verbs see them: what is logged of one, and how it is read back. The files and their
+//! rules are in `log/large`.
 //!
 //! A value is compressed first, if that is wanted and pays, and then compared with the limit.
 //!
-//! The file is written under the writer's guard. That keeps memory of all stores from being given back for as long as a write
-//! and two syncs take; to let go of the guard in between would mean to look everything up again, in every verb.
+//! The file is written under the writer's guard. That keeps memory of all stores from being given back for as
+//! long as a write and two syncs take; to let go of the guard in between would mean to look everything up
+//! again, in every verb.
 
 use super::shared::Inner;
 use crate::config::Config;
@@ -52,8 +53,8 @@ pub(super) fn bulk_of(file: Option<&LargeFile<'_>>) -> Bulk {
 }
 
 impl<F: Fragment> Inner<F> {
-    /// Writes a payload to a file of its own, if it is too long to be logged. Then the record carries the file's payload, and the file
-    /// is to be published after the record.
+    /// Writes a payload to a file of its own, if it is too long to be logged. Then the record carries the
+    /// file's payload, and the file is to be published after the record.
     ///
     /// # Errors
     /// What can go wrong in writing the file. Nothing is left of it then.
@@ -101,7 +102,8 @@ impl<F: Fragment> Inner<F> {
         self.core.large().read(name, &pointer, payload.compressed).map_err(ReadFault::Error)
     }
 
-    /// Checks the value of a live record: its file, and if `decode` says so its contents. While files are held.
+    /// Checks the value of a live record: its file, and if `decode` says so its contents. While files are
+    /// held.
     pub(super) fn check_outside(
         &self,
         page_id: PageId,
@@ -123,7 +125,8 @@ impl<F: Fragment> Inner<F> {
         Ok(pointer.file_length())
     }
 
-    /// Removes files that nobody needs any more, as far as that is known without a sync; or with one, if they are many.
+    /// Removes files that nobody needs any more, as far as that is known without a sync; or with one, if they
+    /// are many.
     #[cold]
     pub(super) fn reap_in_passing(&self) {
         let large = self.core.large();

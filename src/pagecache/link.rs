@@ -13,12 +13,13 @@ use crate::stats::Counter;
 use crate::sync::epoch;
 
 impl<F: Fragment> PageCache<F> {
-    /// Puts `fragment` on top of the page, if the page still has that version. Does not read the page: neither from memory
-    /// nor from disk.
+    /// Puts `fragment` on top of the page, if the page still has that version. Does not read the page:
+    /// neither from memory nor from disk.
     ///
-    /// When a page has collected many links, or large ones ([`Config::max_chain_length`](crate::Config::max_chain_length),
-    /// [`Config::max_chain_ratio`](crate::Config::max_chain_ratio)), the next one writes the whole merged page, which
-    /// reads what of it is not in memory.
+    /// When a page has collected many links, or large ones
+    /// ([`Config::max_chain_length`](crate::Config::max_chain_length),
+    /// [`Config::max_chain_ratio`](crate::Config::max_chain_ratio)), the next one writes the whole merged
+    /// page, which reads what of it is not in memory.
     ///
     /// ```
     #[doc = include_str!("../docs/text_pages.txt")]
@@ -37,9 +38,9 @@ impl<F: Fragment> PageCache<F> {
     ///
     /// # Errors
     /// [`Encode`](crate::Error::Encode), [`ValueTooLarge`](crate::Error::ValueTooLarge),
-    /// [`DiskFull`](crate::Error::DiskFull), [`ReservedPageId`](crate::Error::ReservedPageId), or what stopped writing; with
-    /// a whole page to be written also what can go wrong in reading it. Nothing was logged then, and the fragment is
-    /// dropped.
+    /// [`DiskFull`](crate::Error::DiskFull), [`ReservedPageId`](crate::Error::ReservedPageId), or what
+    /// stopped writing; with a whole page to be written also what can go wrong in reading it. Nothing was
+    /// logged then, and the fragment is dropped.
     pub fn link(&self, page_id: PageId, version: Version, fragment: F) -> Result<Cas<F>> {
         let inner = &*self.inner;
         inner.admit(page_id, Privilege::Ordinary)?;

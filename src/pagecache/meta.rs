@@ -1,8 +1,8 @@
 //! Named roots: a small durable map from names to pages.
 //!
-//! It is a page like any other in the log (page 0, always a whole `Replace`), so snapshots, recovery and garbage
-//! collection need to know nothing of it. In memory it is a map under a lock: it changes when a tree is created or
-//! grows a new root, and is read when one is opened.
+//! It is a page like any other in the log (page 0, always a whole `Replace`), so snapshots, recovery and
+//! garbage collection need to know nothing of it. In memory it is a map under a lock: it changes when a tree
+//! is created or grows a new root, and is read when one is opened.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -117,9 +117,9 @@ impl<F: Fragment> PageCache<F> {
         Ok(self.meta()?.get(name).copied())
     }
 
-    /// Makes `name` point to `new` if it points to `old`. `None` stands for no such name: as `old` it makes sure that the name is new, as `new` it
-    /// removes the name. Durable once its LSN is stable; in a batch, with the batch. Does not look whether there is such a page; removing a name
-    /// frees none.
+    /// Makes `name` point to `new` if it points to `old`. `None` stands for no such name: as `old` it makes
+    /// sure that the name is new, as `new` it removes the name. Durable once its LSN is stable; in a batch,
+    /// with the batch. Does not look whether there is such a page; removing a name frees none.
     ///
     /// ```
     #[doc = include_str!("../docs/text_pages.txt")]
@@ -166,7 +166,8 @@ impl<F: Fragment> Inner<F> {
         Ok(RootCas::Done { lsn })
     }
 
-    /// Logs the roots as the next version of their page. Only under the lock, so the page does not change meanwhile.
+    /// Logs the roots as the next version of their page. Only under the lock, so the page does not change
+    /// meanwhile.
     pub(super) fn log_roots(&self, payload: &[u8]) -> Result<Lsn> {
         let (page_id, guard) = (PageId::META, epoch::pin());
         let entry = self.table.entry(page_id, &guard).ok_or(crate::error::Error::TooManyPages)?;

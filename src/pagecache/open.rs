@@ -27,8 +27,8 @@ use crate::sync::atomic::AtomicU64;
 impl Config {
     /// Opens the store in the configured place, or creates it there.
     ///
-    /// After a crash this finds where the log ends: everything that was acknowledged as stable is there, and of the rest the
-    /// longest prefix that is intact.
+    /// After a crash this finds where the log ends: everything that was acknowledged as stable is there, and
+    /// of the rest the longest prefix that is intact.
     ///
     /// ```
     #[doc = include_str!("../docs/text_pages.txt")]
@@ -44,15 +44,16 @@ impl Config {
     ///
     /// # Errors
     /// [`InvalidConfig`](Error::InvalidConfig), [`Locked`](Error::Locked), [`NotAStore`](Error::NotAStore),
-    /// [`UnsupportedFormat`](Error::UnsupportedFormat), [`Corruption`](Error::Corruption), [`Io`](Error::Io). What was
-    /// there is unchanged then.
+    /// [`UnsupportedFormat`](Error::UnsupportedFormat), [`Corruption`](Error::Corruption), [`Io`](Error::Io).
+    /// What was there is unchanged then.
     pub fn open<F: Fragment>(self) -> Result<PageCache<F>> {
         self.open_with_progress(|_| ControlFlow::Continue(()))
     }
 
-    /// As [`open`](Self::open), and tells `progress` how far it is: how many bytes of the log have been read, of those that have to be.
-    /// If a snapshot turns out to be of no use, it begins anew. `Break` ends it as long as nothing was changed; after the last report, what is left
-    /// is done in any case. A store that is new has nothing to report.
+    /// As [`open`](Self::open), and tells `progress` how far it is: how many bytes of the log have been read,
+    /// of those that have to be. If a snapshot turns out to be of no use, it begins anew. `Break` ends it as
+    /// long as nothing was changed; after the last report, what is left is done in any case. A store that is
+    /// new has nothing to report.
     ///
     /// ```
     #[doc = include_str!("../docs/text_pages.txt")]
@@ -84,18 +85,22 @@ impl Config {
         assemble(&config, recovered, None)
     }
 
-    /// Opens what can be read of a store that [`open`](Self::open) refuses because it is damaged, or of which a check has found that something is, and
-    /// says what is damaged and what that means for each page. To save what there is, [export](PageCache::export) it, which leaves out
-    /// what can't be read, or copy page by page.
+    /// Opens what can be read of a store that [`open`](Self::open) refuses because it is damaged, or of which
+    /// a check has found that something is, and says what is damaged and what that means for each page. To
+    /// save what there is, [export](PageCache::export) it, which leaves out what can't be read, or copy page
+    /// by page.
     ///
-    /// The store is opened [read-only](Self::read_only), whatever is configured: nothing of it is changed, however often this is tried. Opening it for
-    /// writing would make the damage final: the log would be cut and used again, and what can't be understood removed. It reads all of the log and all
-    /// large values, so it takes longer than `open`.
+    /// The store is opened [read-only](Self::read_only), whatever is configured: nothing of it is changed,
+    /// however often this is tried. Opening it for writing would make the damage final: the log would be cut
+    /// and used again, and what can't be understood removed. It reads all of the log and all large values, so
+    /// it takes longer than `open`.
     ///
-    /// A page is [certain](crate::Condition::Certain), [lost](crate::Condition::Lost), or [in doubt](crate::Condition::InDoubt): it can be read, but whether what is read is
-    /// the newest can't be known, since the log is damaged where a newer record of it may have been. `doubtful` says whether such pages are
-    /// handed out; look at [`Damage::condition`] then. A page that is lost never is: what is left of it may be an old state, or have
-    /// gaps. What is [promised](crate::docs::durability#damage) beyond single pages, batches above all, is not for pages in doubt.
+    /// A page is [certain](crate::Condition::Certain), [lost](crate::Condition::Lost), or
+    /// [in doubt](crate::Condition::InDoubt): it can be read, but whether what is read is the newest can't be
+    /// known, since the log is damaged where a newer record of it may have been. `doubtful` says whether such
+    /// pages are handed out; look at [`Damage::condition`] then. A page that is lost never is: what is left
+    /// of it may be an old state, or have gaps. What is [promised](crate::docs::durability#damage) beyond
+    /// single pages, batches above all, is not for pages in doubt.
     ///
     /// A store without damage is opened as it is, with a [report](Damage::is_none) that says so.
     ///
@@ -121,8 +126,9 @@ impl Config {
     /// ```
     ///
     /// # Errors
-    /// As [`open`](Self::open), but [`Corruption`](Error::Corruption) only if nothing can be read: the file of the log is gone.
-    /// [`NotAStore`](Error::NotAStore) also if neither a manifest nor a segment of a log can be recognised.
+    /// As [`open`](Self::open), but [`Corruption`](Error::Corruption) only if nothing can be read: the file
+    /// of the log is gone. [`NotAStore`](Error::NotAStore) also if neither a manifest nor a segment of a log
+    /// can be recognised.
     pub fn open_tolerantly<F: Fragment>(self, doubtful: Doubtful) -> Result<(PageCache<F>, Damage)> {
         let config = self.read_only(true).of_an_instance();
         let (recovered, damage) = rescue(&config, doubtful)?;

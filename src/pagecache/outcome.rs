@@ -2,7 +2,8 @@
 
 use crate::ids::{Lsn, PageId, Version};
 
-/// The outcome of a compare-and-swap on a page. Who lost a race gets the fragment back, to try again or to give up.
+/// The outcome of a compare-and-swap on a page. Who lost a race gets the fragment back, to try again or to
+/// give up.
 ///
 /// ```
 #[doc = include_str!("../docs/text_pages.txt")]

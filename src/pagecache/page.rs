@@ -29,8 +29,9 @@ use crate::pages::node_ref::NodeRef;
 /// # }
 /// ```
 pub struct Page<'g, F: Fragment> {
-    // It is returned by value from the quickest of all calls. So what is inlined where it is used hands no reference to it to what is not:
-    // then it stays in registers, and the next read need not wait for stores that wait for this one.
+    // It is returned by value from the quickest of all calls. So what is inlined where it is used hands no
+    // reference to it to what is not: then it stays in registers, and the next read need not wait for stores
+    // that wait for this one.
     guard: &'g Guard<'g, F>,
     seen: Seen<'g, F>,
     contents: Contents<'g, F>,
@@ -75,8 +76,8 @@ impl<'g, F: Fragment> Page<'g, F> {
         self.seen.head(&self.guard.inner.table, &self.guard.epoch)
     }
 
-    /// The whole page. If it was linked to since it was last merged, this merges it, and leaves the result for later
-    /// readers.
+    /// The whole page. If it was linked to since it was last merged, this merges it, and leaves the result
+    /// for later readers.
     ///
     /// ```
     #[doc = include_str!("../docs/text_pages.txt")]
@@ -103,8 +104,8 @@ impl<'g, F: Fragment> Page<'g, F> {
         }
     }
 
-    /// The fragments that the page is made of, unmerged, the newest first. The oldest of them may itself be the merger of
-    /// older ones.
+    /// The fragments that the page is made of, unmerged, the newest first. The oldest of them may itself be
+    /// the merger of older ones.
     ///
     /// ```
     #[doc = include_str!("../docs/text_pages.txt")]
@@ -154,7 +155,8 @@ impl<'g, F: Fragment> Page<'g, F> {
         let large = self.inner().core.large();
         let size = |node: NodeRef<'g, F>| {
             let outside = match node.bulk().is_some() {
-                // Not there any more if the page has changed and somebody has tidied up already; or not yet known.
+                // Not there any more if the page has changed and somebody has tidied up already; or not yet
+                // known.
                 true => large.bytes_of(node.page_id(), node.version()).unwrap_or(node.bulk().bytes().into()),
                 false => 0,
             };

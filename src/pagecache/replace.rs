@@ -32,8 +32,8 @@ impl<F: Fragment> PageCache<F> {
     ///
     /// # Errors
     /// [`Encode`](crate::Error::Encode), [`ValueTooLarge`](crate::Error::ValueTooLarge),
-    /// [`DiskFull`](crate::Error::DiskFull), [`ReservedPageId`](crate::Error::ReservedPageId), or what stopped writing. Nothing
-    /// was logged then, and the fragment is dropped.
+    /// [`DiskFull`](crate::Error::DiskFull), [`ReservedPageId`](crate::Error::ReservedPageId), or what
+    /// stopped writing. Nothing was logged then, and the fragment is dropped.
     pub fn replace(&self, page_id: PageId, version: Version, fragment: F) -> Result<Cas<F>> {
         let inner = &*self.inner;
         inner.admit(page_id, Privilege::Ordinary)?;
@@ -55,9 +55,9 @@ impl<F: Fragment> Inner<F> {
         }
     }
 
-    /// Logs the contents as the page's next version and puts them in place of the head. If the head has changed, the
-    /// contents come back as [`Cas::Changed`], with the version that was asked for. `handed_in` is how many of the encoded
-    /// bytes came from the user, if not all.
+    /// Logs the contents as the page's next version and puts them in place of the head. If the head has
+    /// changed, the contents come back as [`Cas::Changed`], with the version that was asked for. `handed_in`
+    /// is how many of the encoded bytes came from the user, if not all.
     pub(super) fn put(
         &self,
         page_id: PageId,

@@ -32,8 +32,9 @@ use super::large::{LargeLimits, ReadFault};
 use super::meta::Meta;
 use super::snapshot::Snapshots;
 
-/// A page cache over a log: pages of fragments of type `F`, in memory as far as they fit, durable as far as they were
-/// made stable. A cheap handle; clones share one instance, which closes when the last of them is dropped.
+/// A page cache over a log: pages of fragments of type `F`, in memory as far as they fit, durable as far as
+/// they were made stable. A cheap handle; clones share one instance, which closes when the last of them is
+/// dropped.
 ///
 /// ```
 /// use std::sync::Arc;
@@ -147,7 +148,8 @@ thread_local! {
 /// The largest scratch buffer that a thread keeps.
 const KEPT_SCRATCH: usize = 1 << 20;
 
-/// Lends the thread's scratch buffer, empty. User code that runs meanwhile and gets here again finds a new one.
+/// Lends the thread's scratch buffer, empty. User code that runs meanwhile and gets here again finds a new
+/// one.
 pub(super) fn with_scratch<R>(work: impl FnOnce(&mut Vec<u8>) -> R) -> R {
     let mut scratch = SCRATCH.try_with(RefCell::take).unwrap_or_default();
     scratch.clear();
@@ -241,7 +243,8 @@ impl<F: Fragment> Inner<F> {
     pub(super) fn lost_to(&self, page_id: PageId, version: Version, guard: &epoch::Guard) -> Stale {
         match self.at_version(page_id, version, guard) {
             Err(stale) => stale,
-            // Versions only rise, so this can't be; the honest answer to a caller who would try again is to let it.
+            // Versions only rise, so this can't be; the honest answer to a caller who would try again is to
+            // let it.
             Ok(head) => Stale::Changed(head.version()),
         }
     }
@@ -257,10 +260,11 @@ impl<F: Fragment> Inner<F> {
         });
     }
 
-    /// Reads the record of a node and hands its payload to `use_it`. `None` if the record is dead by now: then the page has
-    /// changed since its head was looked up.
+    /// Reads the record of a node and hands its payload to `use_it`. `None` if the record is dead by now:
+    /// then the page has changed since its head was looked up.
     ///
-    /// The bytes at a place stay what they are while the thread is pinned, also if the record is moved or dies meanwhile.
+    /// The bytes at a place stay what they are while the thread is pinned, also if the record is moved or
+    /// dies meanwhile.
     pub(super) fn read_node<R>(
         &self,
         page_id: PageId,
@@ -395,8 +399,8 @@ impl<F: Fragment> Inner<F> {
         corruption.at_offset(offset).at_lsn(self.core.lsn_of(place)).of_page(page_id).into()
     }
 
-    /// What every writing verb does last, without a guard or a reservation: keep the budget, and do a share of the
-    /// housekeeping if it is due.
+    /// What every writing verb does last, without a guard or a reservation: keep the budget, and do a share
+    /// of the housekeeping if it is due.
     #[inline]
     pub(super) fn after_write(&self) {
         self.keep_budget();
@@ -431,7 +435,8 @@ impl<F: Fragment> Inner<F> {
         self.reap_in_passing();
         let work = self.pace_collection(due).and_then(|()| self.pace_snapshots());
         if let Err(error) = work {
-            // The verb that happened to come here has done its own work; what stops writing stops the next one.
+            // The verb that happened to come here has done its own work; what stops writing stops the next
+            // one.
             ::log::warn!("housekeeping of {}: {error}", self.core.log_path());
         }
     }

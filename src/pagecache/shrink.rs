@@ -1,19 +1,22 @@
 //! Giving space back: making the log file shorter.
 //!
-//! The file has a *fitting* length: what its live bytes justify, and a stock of free segments for the next claims and for
-//! collection. A store that holds little has a small stock. A file that is longer than fits is made shorter, a step at a time:
+//! The file has a *fitting* length: what its live bytes justify, and a stock of free segments for the next
+//! claims and for collection. A store that holds little has a small stock. A file that is longer than fits is
+//! made shorter, a step at a time:
 //!
 //! 1. Free segments at its end are cut off, if that is a good piece or all there is to do.
 //! 2. If the live bytes are scattered over more segments than fit, the best victims are cleaned.
-//! 3. Otherwise there is room further down, and what lies behind the fitting length moves there: the last segments are cleaned,
-//!    even if all of them is live. A head that is in the middle of such a segment leaves it.
+//! 3. Otherwise there is room further down, and what lies behind the fitting length moves there: the last
+//!    segments are cleaned, even if all of them is live. A head that is in the middle of such a segment
+//!    leaves it.
 //!
-//! A file seldom swings between growing, which means writing zeros, and shrinking: as long as it fits, collection keeps a stock, and
-//! writers wait a moment for it rather than make the file longer (see `gc`). Closing cuts off only what is free at the end already. Who
-//! compacts wants no stock, nor what else would fit: then all that lies behind what is in use moves, when nothing is worth cleaning any more.
+//! A file seldom swings between growing, which means writing zeros, and shrinking: as long as it fits,
+//! collection keeps a stock, and writers wait a moment for it rather than make the file longer (see `gc`).
+//! Closing cuts off only what is free at the end already. Who compacts wants no stock, nor what else would
+//! fit: then all that lies behind what is in use moves, when nothing is worth cleaning any more.
 //!
-//! No step makes the file longer: copies go to the lowest free segments, and there are some, for whatever lies behind the
-//! fitting length leaves as much free before it.
+//! No step makes the file longer: copies go to the lowest free segments, and there are some, for whatever
+//! lies behind the fitting length leaves as much free before it.
 
 use super::gc::Turn;
 use super::shared::Inner;
@@ -57,8 +60,8 @@ impl Fitting {
 }
 
 impl<F: Fragment> Inner<F> {
-    /// So many segments stay beside those in use: the reserve, and while there are writers one for the next claim, lest the file grow by what
-    /// was cut off.
+    /// So many segments stay beside those in use: the reserve, and while there are writers one for the next
+    /// claim, lest the file grow by what was cut off.
     const fn left_by(haste: Haste) -> u32 {
         match haste {
             Haste::Paced => RESERVE as u32 + 1,
@@ -156,8 +159,8 @@ impl<F: Fragment> Inner<F> {
         Ok(accountant.state(slot) != SegmentState::Active || ring.newest_segment() > newest)
     }
 
-    /// Cuts off what is free at the end of the file when the store is closed, unless nothing was written: then the file stays as
-    /// it was found.
+    /// Cuts off what is free at the end of the file when the store is closed, unless nothing was written:
+    /// then the file stays as it was found.
     pub(super) fn shrink_at_last(&self) -> Result<()> {
         if self.core.counters().read().segments_opened == 0 {
             return Ok(());

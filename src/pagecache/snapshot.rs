@@ -1,25 +1,28 @@
 //! Snapshots of the page table, taken while writers run.
 //!
-//! 1. Wait until every reservation made so far has been completed or aborted, and no relocation is under way; where each head
-//!    ended then is the snapshot's *begin*. Whatever was logged below it is in the page table by now. (Without the wait, a
-//!    writer that reserved below the begin and changed the table behind the walk would be in neither.)
-//! 2. Take the marks of the ranges that have changed since the snapshot before, and walk those. Why that misses nothing is in
-//!    `pages/changes`. What is logged meanwhile lies at or above the begin, so it does not matter whether the walk sees it:
-//!    replay from the begin repeats it, and replay is idempotent.
-//! 3. Wait until all that the walk can have seen is stable, then publish. Of the ranges that were not walked, the blocks in older
-//!    files count.
+//! 1. Wait until every reservation made so far has been completed or aborted, and no relocation is under way;
+//!    where each head ended then is the snapshot's *begin*. Whatever was logged below it is in the page table
+//!    by now. (Without the wait, a writer that reserved below the begin and changed the table behind the walk
+//!    would be in neither.)
+//! 2. Take the marks of the ranges that have changed since the snapshot before, and walk those. Why that
+//!    misses nothing is in `pages/changes`. What is logged meanwhile lies at or above the begin, so it does
+//!    not matter whether the walk sees it: replay from the begin repeats it, and replay is idempotent.
+//! 3. Wait until all that the walk can have seen is stable, then publish. Of the ranges that were not walked,
+//!    the blocks in older files count.
 //!
-//! So a snapshot costs in proportion to what has changed. When the files come to more than twice what a single one would take, all
-//! ranges are written in one: all in all, that is at most one more byte for each byte of increments.
+//! So a snapshot costs in proportion to what has changed. When the files come to more than twice what a
+//! single one would take, all ranges are written in one: all in all, that is at most one more byte for each
+//! byte of increments.
 //!
 //! A snapshot that comes to nothing gives its marks back, so that the next one walks its ranges.
 //!
-//! A writer that takes a snapshot in passing waits for nobody, neither for a writer that was stopped in its reservation nor for
-//! somebody's batch. Its begin is where each head is *written* to: all below has been completed already. And if the walk's
-//! end can't be made stable at once, the snapshot lies ready until a later look finds it stable. Published late it is
-//! no worse than an old one: what was logged since its begin is replayed. Nor does it walk the whole table at once, which would
-//! hold it up for as long as that takes: each writer that comes by goes on with a few pages. The walk takes a part of the
-//! interval between two snapshots, and what is logged meanwhile is replayed.
+//! A writer that takes a snapshot in passing waits for nobody, neither for a writer that was stopped in its
+//! reservation nor for somebody's batch. Its begin is where each head is *written* to: all below has been
+//! completed already. And if the walk's end can't be made stable at once, the snapshot lies ready until a
+//! later look finds it stable. Published late it is no worse than an old one: what was logged since its begin
+//! is replayed. Nor does it walk the whole table at once, which would hold it up for as long as that takes:
+//! each writer that comes by goes on with a few pages. The walk takes a part of the interval between two
+//! snapshots, and what is logged meanwhile is replayed.
 
 use super::shared::{Inner, PageCache};
 use crate::config::Config;
@@ -38,8 +41,9 @@ use crate::sync::{Moment, Mutex, epoch};
 const AHEAD: u64 = 8;
 /// Even the walk of a small table takes so many steps: nothing must depend on its being done at once.
 const STEPS: u64 = 4;
-/// How many nodes a writer looks at in passing at the most, every 64 KiB of log. So a walk is over well before the next one is due: in a
-/// snapshot, a node takes some ten bytes, and [`PACE`] times as much log comes between two.
+/// How many nodes a writer looks at in passing at the most, every 64 KiB of log. So a walk is over well
+/// before the next one is due: in a snapshot, a node takes some ten bytes, and [`PACE`] times as much log
+/// comes between two.
 const NODES_PER_STEP: usize = 2048;
 /// To copy a range that nobody has used takes as long as to look at so many nodes.
 const NODES_PER_COPY: usize = 32;
@@ -149,8 +153,8 @@ impl Snapshots {
 }
 
 impl<F: Fragment> PageCache<F> {
-    /// Writes a snapshot of the page table now, which makes the next opening quicker: of what has changed in it since the last one.
-    /// Waits for an open batch.
+    /// Writes a snapshot of the page table now, which makes the next opening quicker: of what has changed in
+    /// it since the last one. Waits for an open batch.
     ///
     /// ```
     #[doc = include_str!("../docs/text_pages.txt")]
@@ -163,8 +167,8 @@ impl<F: Fragment> PageCache<F> {
     /// ```
     ///
     /// # Errors
-    /// [`BatchOpen`](crate::Error::BatchOpen) if the calling thread has a batch open; I/O errors. An error in writing the
-    /// snapshot itself does no harm.
+    /// [`BatchOpen`](crate::Error::BatchOpen) if the calling thread has a batch open; I/O errors. An error in
+    /// writing the snapshot itself does no harm.
     pub fn snapshot(&self) -> Result<()> {
         let inner = &*self.inner;
         inner.core.gate().admit_flush()?;
@@ -244,7 +248,8 @@ impl<F: Fragment> Inner<F> {
         changed.iter().for_each(|range| self.table.mark_changed(*range));
     }
 
-    /// Begins a snapshot of the ranges that have changed. All that was logged below the begin is in the table.
+    /// Begins a snapshot of the ranges that have changed. All that was logged below the begin is in the
+    /// table.
     fn begin_walk(&self, last: &mut Last, begun: (HeadLsns, Vec<RangeId>)) -> Result<()> {
         let began = Moment::now();
         let (begin, changed) = begun;
@@ -333,7 +338,8 @@ impl<F: Fragment> Inner<F> {
         sweep(self.core.storage().as_ref(), last.files.insert(files))
     }
 
-    /// Writes down pages, each as it is at some moment during the walk, until so many nodes were looked at or all ranges.
+    /// Writes down pages, each as it is at some moment during the walk, until so many nodes were looked at or
+    /// all ranges.
     fn walk(&self, walk: &mut Walk, nodes: usize) -> Result<()> {
         let (mut records, mut packed, mut seen) = (Vec::new(), Vec::new(), 0);
         while let Some(range) = walk.ranges.get(walk.done).copied()

@@ -7,9 +7,11 @@ use crate::stats::{Latencies, figures};
 use crate::sync::atomic::Ordering;
 
 figures! {
-    /// Figures of an instance. Counters count since it was opened; gauges are of the moment, each read on its own.
+    /// Figures of an instance. Counters count since it was opened; gauges are of the moment, each read on its
+    /// own.
     ///
-    /// [`metrics`](Self::metrics) lists them all, and [`to_openmetrics`](Self::to_openmetrics) is for monitoring systems:
+    /// [`metrics`](Self::metrics) lists them all, and [`to_openmetrics`](Self::to_openmetrics) is for
+    /// monitoring systems:
     ///
     /// ```
     #[doc = include_str!("../docs/text_pages.txt")]
@@ -29,7 +31,8 @@ figures! {
         cache_capacity: u64, and "_bytes";
         /// Bytes of page contents in memory.
         resident_bytes: u64;
-        /// Bytes of the nodes of pages that were used since the store was opened, and of their links, with or without contents.
+        /// Bytes of the nodes of pages that were used since the store was opened, and of their links, with or
+        /// without contents.
         node_bytes: u64;
         /// Bytes of memory that is given up and waits for readers.
         dead_bytes: u64;
@@ -100,7 +103,8 @@ impl Stats {
         if live == 0 { 1.0 } else { self.size_on_disk() as f64 / live as f64 }
     }
 
-    /// Bytes written to the log, and to the files of large values, for each byte of payload that was handed in; 0.0 if there was none.
+    /// Bytes written to the log, and to the files of large values, for each byte of payload that was handed
+    /// in; 0.0 if there was none.
     ///
     /// ```
     #[doc = include_str!("../docs/text_pages.txt")]
@@ -126,7 +130,8 @@ impl Stats {
 }
 
 impl<F: Fragment> PageCache<F> {
-    /// Figures of this instance. Cheap, but not free: some figures are summed up, which takes some microseconds.
+    /// Figures of this instance. Cheap, but not free: some figures are summed up, which takes some
+    /// microseconds.
     ///
     /// ```
     #[doc = include_str!("../docs/text_pages.txt")]

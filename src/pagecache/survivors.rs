@@ -1,22 +1,26 @@
 //! Which head a record goes to that survives cleaning.
 //!
-//! What dies at about the same time should lie together: then segments empty by themselves, and cleaning has less to move. All records of
-//! a page die when it is replaced, so what counts is how soon that will be. Two things tell something of it, and both are there without
-//! remembering anything:
+//! What dies at about the same time should lie together: then segments empty by themselves, and cleaning has
+//! less to move. All records of a page die when it is replaced, so what counts is how soon that will be. Two
+//! things tell something of it, and both are there without remembering anything:
 //!
-//! * *How many versions the page's life has had* (`version - birth`): what was written often will be written again.
+//! * *How many versions the page's life has had* (`version - birth`): what was written often will be written
+//!   again.
 //! * *How long its chain is*: users cut chains back when they have grown, so the longer it is, the sooner.
 //!
-//! A record's *score* is the first, times the square of the second. `benches/heads` simulates what it is worth beside other rules, among
-//! them that of how fast the victim's bytes died, and beside one head for all.
+//! A record's *score* is the first, times the square of the second. `benches/heads` simulates what it is
+//! worth beside other rules, among them that of how fast the victim's bytes died, and beside one head for
+//! all.
 //!
-//! The heads for survivors share what is moved in equal numbers of records, by score: the first gets the lowest, which is what
-//! lives longest.
+//! The heads for survivors share what is moved in equal numbers of records, by score: the first gets the
+//! lowest, which is what lives longest.
 //!
-//! - **(A)** The bounds follow what was moved lately: scores are counted on a logarithmic scale, and all counts are halved when there are
-//!   many. So a load that changes is followed, and one whose records all score alike has one head.
-//! - **(B)** Each head has a segment that is being filled, so sorting is for stores of many segments, or for those who ask for it. A store whose disk
-//!   is full, or nearly so, has one head for all. So has an old one, which was created with two heads: its marks have no room for more.
+//! - **(A)** The bounds follow what was moved lately: scores are counted on a logarithmic scale, and all
+//!   counts are halved when there are many. So a load that changes is followed, and one whose records all
+//!   score alike has one head.
+//! - **(B)** Each head has a segment that is being filled, so sorting is for stores of many segments, or for
+//!   those who ask for it. A store whose disk is full, or nearly so, has one head for all. So has an old one,
+//!   which was created with two heads: its marks have no room for more.
 
 use crate::ids::HeadId;
 use crate::log::{RESERVE, SupplyFigures};
@@ -30,7 +34,8 @@ const BUCKETS: usize = (u64::BITS << FINE_BITS) as usize;
 /// When so many were counted, all counts are halved (A).
 const REMEMBERED: u32 = 1 << 14;
 
-/// The heads that a store of so many heads writes now, what users write included (B). `wanted` are those for survivors.
+/// The heads that a store of so many heads writes now, what users write included (B). `wanted` are those for
+/// survivors.
 pub(super) fn heads_in_use(figures: &SupplyFigures, heads: u8, wanted: Option<u8>) -> u8 {
     let survivors = match wanted {
         _ if figures.full => 1,
@@ -41,8 +46,8 @@ pub(super) fn heads_in_use(figures: &SupplyFigures, heads: u8, wanted: Option<u8
     heads.min(1 + survivors)
 }
 
-/// The heads that the next stretch may go to, of those in use. When free segments are few, each that is begun may be missed: then one for
-/// all survivors.
+/// The heads that the next stretch may go to, of those in use. When free segments are few, each that is begun
+/// may be missed: then one for all survivors.
 pub(super) fn heads_for_copies(figures: &SupplyFigures, in_use: u8) -> u8 {
     if figures.free > RESERVE as u32 { in_use } else { in_use.min(2) }
 }

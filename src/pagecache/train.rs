@@ -13,12 +13,14 @@ const SAMPLED: usize = 100;
 const PAGES: u64 = 100_000;
 
 impl<F: Fragment> PageCache<F> {
-    /// Learns from the store's pages what they have in common, and from now on compresses new records with that: a dictionary
-    /// of at most `size` bytes (100 KiB is a good start). It is worth most for records below a few KiB.
+    /// Learns from the store's pages what they have in common, and from now on compresses new records with
+    /// that: a dictionary of at most `size` bytes (100 KiB is a good start). It is worth most for records
+    /// below a few KiB.
     ///
-    /// Reads records of pages all over the store, some hundred times `size` bytes, and takes time and memory in proportion. The
-    /// dictionary is durable when this returns; a store keeps all that it ever had, up to 255, since old
-    /// records need them. False if there was too little to learn from; then nothing has changed.
+    /// Reads records of pages all over the store, some hundred times `size` bytes, and takes time and memory
+    /// in proportion. The dictionary is durable when this returns; a store keeps all that it ever had, up to
+    /// 255, since old records need them. False if there was too little to learn from; then nothing has
+    /// changed.
     ///
     /// Does not turn compression on: [`Config::compression`](crate::Config::compression) does, also later.
     ///
@@ -58,7 +60,8 @@ fn spread(step: u64, count: u64) -> u64 {
 }
 
 impl<F: Fragment> Inner<F> {
-    /// Payloads of records, of pages that are spread evenly over all ids: each page's newest record, and its oldest.
+    /// Payloads of records, of pages that are spread evenly over all ids: each page's newest record, and its
+    /// oldest.
     fn sample_records(&self, wanted: usize) -> Result<Vec<Vec<u8>>> {
         let first = PageId::FIRST.0;
         let count = self.next_page_id.load(Ordering::Acquire).saturating_sub(first);

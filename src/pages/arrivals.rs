@@ -1,22 +1,27 @@
 //! Which pages have contents in memory, and the news of those that have come in.
 //!
-//! The evictor keeps queues of page ids under a mutex, which whoever puts contents in must neither wait for nor take. So
-//! that thread only *announces* the page, and the evictor, when it is at work, takes over all announcements at once.
+//! The evictor keeps queues of page ids under a mutex, which whoever puts contents in must neither wait for
+//! nor take. So that thread only *announces* the page, and the evictor, when it is at work, takes over all
+//! announcements at once.
 //!
-//! Pages with consecutive ids share a [`Stride`]: a word of bits for pages that may have contents, a word for those that were
-//! announced, and a link that makes the stride an element of a stack. Nothing is allocated.
+//! Pages with consecutive ids share a [`Stride`]: a word of bits for pages that may have contents, a word for
+//! those that were announced, and a link that makes the stride an element of a stack. Nothing is allocated.
 //!
-//! - **(A) A resident bit has one owner.** Who sets a page's bit announces the page; who finds it set does nothing more. Only the
-//!   evictor clears it, and only of a page that it has taken out of its queues. So a page is announced *or* in one queue, once.
-//! - **(B) No contents stay behind unseen.** Who puts contents in (sequentially consistent) then looks at the bit, and sets it if it
-//!   is clear. The evictor clears the bit, *then* looks at the page, and sets the bit again if something stays. Of the two at
-//!   least one sees the other. So a page with contents has its bit set, and with (A) it is in a queue, was announced, or is being
-//!   announced by a thread that is between the two steps.
-//! - **(C) A stride is on the stack once.** Who makes its announcements non-zero pushes it. The evictor takes the whole stack,
-//!   reads a stride's link, and only then takes its announcements; so nobody pushes a stride whose link is still needed. That
-//!   the top is the same stride again says nothing to a pusher but what it needs to know, so there is no ABA.
-//! - **(D) Nobody waits.** Pushing is lock-free and taking is one swap. A thread that is stopped between announcing and pushing
-//!   hides the announcements of one stride until it goes on; the evictor then finds other pages.
+//! - **(A) A resident bit has one owner.** Who sets a page's bit announces the page; who finds it set does
+//!   nothing more. Only the evictor clears it, and only of a page that it has taken out of its queues. So a
+//!   page is announced *or* in one queue, once.
+//! - **(B) No contents stay behind unseen.** Who puts contents in (sequentially consistent) then looks at the
+//!   bit, and sets it if it is clear. The evictor clears the bit, *then* looks at the page, and sets the bit
+//!   again if something stays. Of the two at least one sees the other. So a page with contents has its bit
+//!   set, and with (A) it is in a queue, was announced, or is being announced by a thread that is between the
+//!   two steps.
+//! - **(C) A stride is on the stack once.** Who makes its announcements non-zero pushes it. The evictor takes
+//!   the whole stack, reads a stride's link, and only then takes its announcements; so nobody pushes a stride
+//!   whose link is still needed. That the top is the same stride again says nothing to a pusher but what it
+//!   needs to know, so there is no ABA.
+//! - **(D) Nobody waits.** Pushing is lock-free and taking is one swap. A thread that is stopped between
+//!   announcing and pushing hides the announcements of one stride until it goes on; the evictor then finds
+//!   other pages.
 
 use crate::ids::PageId;
 use crate::sync::atomic::{AtomicU32, AtomicU64, Ordering, fence};
@@ -32,10 +37,12 @@ mod order {
         if cfg!(weakened = "push_order") { Ordering::Relaxed } else { Ordering::Release };
 }
 
-/// How many pages share a stride: as many as a leaf of the page table has, when the model checker shrinks that.
+/// How many pages share a stride: as many as a leaf of the page table has, when the model checker shrinks
+/// that.
 pub(super) const STRIDE: usize = if cfg!(loom) { 4 } else { 64 };
 /// With so many strides on the stack, they should be taken over though there is no need to evict: so that the
-/// first eviction of a large cache does not have to take over everything that has come in since it was opened.
+/// first eviction of a large cache does not have to take over everything that has come in since it was
+/// opened.
 const MANY: u32 = if cfg!(loom) { u32::MAX } else { 16 };
 
 /// Names a stride; one more than its number, so that zero is none.
@@ -140,14 +147,16 @@ impl Stride {
     /// To be called after contents were put in (B).
     pub(super) fn announce_resident(&self, page_id: PageId, arrivals: &Arrivals) {
         if self.set_resident(page_id) {
-            // Acquires what the evictor did when it last took the announcements (C), and releases to it the page.
+            // Acquires what the evictor did when it last took the announcements (C), and releases to it the
+            // page.
             if self.announced.fetch_or(Self::bit(page_id), Ordering::AcqRel) == 0 {
                 arrivals.push(StrideName::of(page_id), &self.next);
             }
         }
     }
 
-    /// Sets a page's bit. True if it was clear: then the caller has to see to it that the page is announced, or in a queue (A).
+    /// Sets a page's bit. True if it was clear: then the caller has to see to it that the page is announced,
+    /// or in a queue (A).
     pub(super) fn set_resident(&self, page_id: PageId) -> bool {
         let bit = Self::bit(page_id);
         // Most bits are set, and a load does not take the line from others.
@@ -171,7 +180,8 @@ impl Stride {
         self.next.store(StrideName::word(next), Ordering::Relaxed);
     }
 
-    /// Takes the announcements, and says which stride is the next (C). From here on the stride can be pushed again.
+    /// Takes the announcements, and says which stride is the next (C). From here on the stride can be pushed
+    /// again.
     pub(super) fn take(&self, name: StrideName) -> (impl Iterator<Item = PageId>, Option<StrideName>) {
         let early = self.next();
         let mut bits = self.announced.swap(0, Ordering::AcqRel);

@@ -58,7 +58,8 @@ struct FullBase<F> {
 
 /// `Base::state`: a slim base.
 const SLIM: u8 = 0;
-/// `Base::state`: of a full base whose value has been dropped (H); `DROPPED` as long as that is still to come.
+/// `Base::state`: of a full base whose value has been dropped (H); `DROPPED` as long as that is still to
+/// come.
 const HOLLOW: u8 = 3;
 /// `Base::state`: of a full base that is to be freed by whoever drops its value.
 const ORPHANED: u8 = 4;
@@ -153,8 +154,8 @@ impl<F> Base<F> {
     /// The caller holds a guard from before it reached the base, for as long as it uses the result.
     #[inline]
     pub(super) unsafe fn value<'g>(this: NonNull<Self>) -> Option<&'g F> {
-        // SAFETY: a reachable base is alive (A). If its value is present it is a full one, and dropped by a deferral only (H), which waits for
-        // the caller's guard.
+        // SAFETY: a reachable base is alive (A). If its value is present it is a full one, and dropped by a
+        // deferral only (H), which waits for the caller's guard.
         unsafe {
             if !this.as_ref().is_present() {
                 return None;
@@ -173,7 +174,8 @@ impl<F> Base<F> {
         unsafe { (*this.cast::<FullBase<F>>().as_ptr()).value.with(|value| &*value.cast::<F>()) }
     }
 
-    /// What the base weighs, as far as its value is not dropped. Nobody else changes it, or an estimate will do.
+    /// What the base weighs, as far as its value is not dropped. Nobody else changes it, or an estimate will
+    /// do.
     ///
     /// # Safety
     /// It is alive.
@@ -198,17 +200,21 @@ impl<F> Base<F> {
         unsafe { (*this.cast::<FullBase<F>>().as_ptr()).heap }
     }
 
-    /// Takes away the value (H). If the answer is true, it is the caller's to drop, by [`drop_value`](Self::drop_value) in a deferral.
+    /// Takes away the value (H). If the answer is true, it is the caller's to drop, by
+    /// [`drop_value`](Self::drop_value) in a deferral.
     pub(super) fn begin_drop(&self) -> bool {
         self.state.compare_exchange(PRESENT, DROPPED, Ordering::AcqRel, Ordering::Relaxed).is_ok()
     }
 
-    /// Drops the value, and frees the base if its chain has been freed (H). Returns what that gave back beside the value.
+    /// Drops the value, and frees the base if its chain has been freed (H). Returns what that gave back
+    /// beside the value.
     ///
     /// # Safety
-    /// The caller's [`begin_drop`](Self::begin_drop) took the value, and no reader is left that may look at it.
+    /// The caller's [`begin_drop`](Self::begin_drop) took the value, and no reader is left that may look at
+    /// it.
     pub(super) unsafe fn drop_value(this: NonNull<Self>) -> u64 {
-        // SAFETY: by the contract. The memory is there until both this and the freeing of the chain have swapped the state.
+        // SAFETY: by the contract. The memory is there until both this and the freeing of the chain have
+        // swapped the state.
         unsafe {
             Self::drop_in_place(this);
             if this.as_ref().state.swap(HOLLOW, Ordering::AcqRel) != ORPHANED {
@@ -219,11 +225,12 @@ impl<F> Base<F> {
         Self::SIZE + Self::ROOM
     }
 
-    /// Frees the base with its value, unless that is about to be dropped: then who drops it does that. Returns the bytes that were given
-    /// back.
+    /// Frees the base with its value, unless that is about to be dropped: then who drops it does that.
+    /// Returns the bytes that were given back.
     ///
     /// # Safety
-    /// The base came from [`allocate`](Self::allocate) or one of its sisters, and nobody can reach it any more, but for a drop of its value.
+    /// The base came from [`allocate`](Self::allocate) or one of its sisters, and nobody can reach it any
+    /// more, but for a drop of its value.
     pub(super) unsafe fn free(this: NonNull<Self>) -> u64 {
         // SAFETY: by the contract; see `drop_value`.
         unsafe {

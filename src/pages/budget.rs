@@ -1,22 +1,23 @@
-//! How many bytes the cache holds: contents of pages, the nodes that they hang in, and memory that is dead but that readers may
-//! still look at.
+//! How many bytes the cache holds: contents of pages, the nodes that they hang in, and memory that is dead
+//! but that readers may still look at.
 //!
-//! Every link and every eviction changes the figure, so one counter for all would be the most contended word of the
-//! store. Instead each thread has an *account* of its own, which passes its balance on to the totals when it has
-//! become worth it. The batch follows the capacity, so the totals are never off by more than 1/64 of it, and with a tiny
-//! capacity they are exact.
+//! Every link and every eviction changes the figure, so one counter for all would be the most contended word
+//! of the store. Instead each thread has an *account* of its own, which passes its balance on to the totals
+//! when it has become worth it. The batch follows the capacity, so the totals are never off by more than 1/64
+//! of it, and with a tiny capacity they are exact.
 //!
-//! - **(A)** `used` counts a content or a node from its publication until its memory really is freed, wherever it was in between.
-//!   What frees it runs later, on any thread, perhaps after the instance is gone: so a deferred closure holds its
-//!   account by a counted reference, and accounts hold the totals. Sharing one count among all would contend
-//!   again; the account's is mostly used by one thread.
-//! - **(B)** `dead` is the part of `used` that waits for readers. It is an estimate (taken when a chain is retired,
-//!   without looking at each content), but what is added is later subtracted, so it does not drift.
-//! - **(C)** A thread keeps what it deferred in a bag that may hold many megabytes of pages. Bags are handed over by bytes,
-//!   not by number: [`Account::bury`] says when.
-//! - **(D)** `nodes` is the part of `used` that are nodes of chains in the table: from their publication until they are taken out,
-//!   and then they are dead. So what is neither dead nor a node is a content that can be evicted. A link charges a node only if it
-//!   had to begin a chunk, and together with its fragment, so nodes cost a link no update of their own.
+//! - **(A)** `used` counts a content or a node from its publication until its memory really is freed,
+//!   wherever it was in between. What frees it runs later, on any thread, perhaps after the instance is gone:
+//!   so a deferred closure holds its account by a counted reference, and accounts hold the totals. Sharing
+//!   one count among all would contend again; the account's is mostly used by one thread.
+//! - **(B)** `dead` is the part of `used` that waits for readers. It is an estimate (taken when a chain is
+//!   retired, without looking at each content), but what is added is later subtracted, so it does not drift.
+//! - **(C)** A thread keeps what it deferred in a bag that may hold many megabytes of pages. Bags are handed
+//!   over by bytes, not by number: [`Account::bury`] says when.
+//! - **(D)** `nodes` is the part of `used` that are nodes of chains in the table: from their publication
+//!   until they are taken out, and then they are dead. So what is neither dead nor a node is a content that
+//!   can be evicted. A link charges a node only if it had to begin a chunk, and together with its fragment,
+//!   so nodes cost a link no update of their own.
 
 use std::ops::AddAssign;
 use std::sync::Arc;
@@ -94,7 +95,8 @@ impl Account {
         self.change(&self.balance.nodes, &self.totals.nodes, signed(weight.nodes));
     }
 
-    /// Takes back what [`charge`](Self::charge) added, for what is out of the table without having waited for readers.
+    /// Takes back what [`charge`](Self::charge) added, for what is out of the table without having waited for
+    /// readers.
     pub(super) fn refund(&self, weight: Weight) {
         self.unlink(weight);
         self.discharge(weight.sum());
@@ -110,7 +112,8 @@ impl Account {
         self.change(&self.balance.nodes, &self.totals.nodes, -signed(weight.nodes));
     }
 
-    /// Memory was taken out of reach and now waits for readers. True if the thread should hand over what it has deferred (C).
+    /// Memory was taken out of reach and now waits for readers. True if the thread should hand over what it
+    /// has deferred (C).
     #[must_use]
     pub(super) fn bury(&self, weight: Weight) -> bool {
         let bytes = signed(weight.sum());
@@ -177,7 +180,8 @@ impl Budget {
         self.capacity
     }
 
-    /// The bytes in use, dead ones included, but for what accounts have not passed on: one load, for hot paths.
+    /// The bytes in use, dead ones included, but for what accounts have not passed on: one load, for hot
+    /// paths.
     #[inline]
     pub(crate) fn used(&self) -> u64 {
         unsigned(self.totals.used.load(Ordering::Relaxed))

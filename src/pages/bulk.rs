@@ -1,8 +1,9 @@
 //! How much of a record lies outside of the log, in a byte.
 //!
-//! A record that points to a file is short, and the page that it holds is not. Whoever weighs a page (when to write it as a whole,
-//! what to evict) must know; and whoever declares such a record dead must know that there is a file, without asking anybody. Nodes
-//! have a byte to spare, so the size is rounded up to a power of two.
+//! A record that points to a file is short, and the page that it holds is not. Whoever weighs a page (when to
+//! write it as a whole, what to evict) must know; and whoever declares such a record dead must know that
+//! there is a file, without asking anybody. Nodes have a byte to spare, so the size is rounded up to a power
+//! of two.
 
 use std::collections::BTreeMap;
 

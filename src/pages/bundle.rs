@@ -1,8 +1,9 @@
 //! A page with links as recovery found it: one block, without room for contents.
 //!
-//! Most pages of a large store are not in memory, and what stays of each is what its nodes take. A link that was made here keeps
-//! the slot in which its fragment was (`node`), as long as its page is what it is. Recovery brings no fragments, so it makes no slots: a bundle has
-//! the page's base, and of each link what a slot can't do without: 16 bytes instead of 32 and the size of a fragment.
+//! Most pages of a large store are not in memory, and what stays of each is what its nodes take. A link that
+//! was made here keeps the slot in which its fragment was (`node`), as long as its page is what it is.
+//! Recovery brings no fragments, so it makes no slots: a bundle has the page's base, and of each link what a
+//! slot can't do without: 16 bytes instead of 32 and the size of a fragment.
 //!
 //! ```text
 //!  table word ──► ┌─ Bundle ────────────────────────────────────────────────────────────────────────────┐
@@ -10,12 +11,14 @@
 //!                 └──────────────────────────────────────────────────────────────────────────────────────┘
 //! ```
 //!
-//! - **(A) The newest link is the way in.** Only it was ever a head, or is below one. So it alone is named by words, and it alone
-//!   has a home for a merged page.
-//! - **(B) The base comes first.** A pointer to a bundle is one to its base, which chunks above may have, and which is a node like
-//!   any other but is freed with the bundle. It is no head as long as the bundle is reachable, and holds no content of its own.
-//! - **(C) It is frozen** (`node`, B) but for the cells, the merged page and the base's `touched`, which serves the newest link.
-//!   It has no fragments that an eviction could hold on to, so it needs no count of references.
+//! - **(A) The newest link is the way in.** Only it was ever a head, or is below one. So it alone is named by
+//!   words, and it alone has a home for a merged page.
+//! - **(B) The base comes first.** A pointer to a bundle is one to its base, which chunks above may have, and
+//!   which is a node like any other but is freed with the bundle. It is no head as long as the bundle is
+//!   reachable, and holds no content of its own.
+//! - **(C) It is frozen** (`node`, B) but for the cells, the merged page and the base's `touched`, which
+//!   serves the newest link. It has no fragments that an eviction could hold on to, so it needs no count of
+//!   references.
 
 use std::alloc::{Layout, alloc, dealloc, handle_alloc_error};
 use std::ptr::{self, NonNull};
@@ -81,7 +84,8 @@ impl<F> Bundle<F> {
         // A chain has fewer links than the log has bytes, and its depth has 32 bits everywhere.
         let count = links.len() as u32;
         let header = Self { base, merged: AtomicPtr::new(ptr::null_mut()), chain_bytes, count };
-        // SAFETY: fresh memory with room for the header and, behind it, for `count` links, of which there are not more.
+        // SAFETY: fresh memory with room for the header and, behind it, for `count` links, of which there are
+        // not more.
         unsafe {
             this.write(header);
             for (index, link) in links.take(count as usize).enumerate() {

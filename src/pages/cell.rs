@@ -1,25 +1,28 @@
 //! The one home of a record's location, and the race between moving a record and its death.
 //!
-//! Every record that is live has one node in memory, and that node has one [`LocationCell`]. Three parties meet at
-//! it: readers, who want to know where to read; garbage collection, which copies the record elsewhere and then moves
-//! the cell; and the writer that superseded the record, who declares it dead. The live bytes of a record are on the
-//! account of exactly one segment at any time, and must leave it exactly once:
+//! Every record that is live has one node in memory, and that node has one [`LocationCell`]. Three parties
+//! meet at it: readers, who want to know where to read; garbage collection, which copies the record elsewhere
+//! and then moves the cell; and the writer that superseded the record, who declares it dead. The live bytes
+//! of a record are on the account of exactly one segment at any time, and must leave it exactly once:
 //!
 //! - **(A)** A cell holds a place or the tombstone. The tombstone is final.
-//! - **(B)** A move is one compare-exchange from the place that was copied. If it succeeds, the mover, and nobody else,
-//!   subtracts the record from the *old* place's segment; if it fails, the mover gives up its own copy.
-//! - **(C)** Death is one swap of the tombstone into the cell. Whoever gets a place out of the swap, and nobody else,
-//!   subtracts the record from *that* place's segment.
+//! - **(B)** A move is one compare-exchange from the place that was copied. If it succeeds, the mover, and
+//!   nobody else, subtracts the record from the *old* place's segment; if it fails, the mover gives up its
+//!   own copy.
+//! - **(C)** Death is one swap of the tombstone into the cell. Whoever gets a place out of the swap, and
+//!   nobody else, subtracts the record from *that* place's segment.
 //!
-//! - **(E)** A node can be copied, to be exchanged for its copy, if its cell is *frozen* meanwhile: a frozen cell can be read, and die, but a
-//!   move (B) fails, so the copy's place is right. One freezes it. It stays so for good once the copy is in the node's place, for then the copy has
-//!   the live cell; else whoever froze it thaws it. What a mover does about it is in `exchange`.
+//! - **(E)** A node can be copied, to be exchanged for its copy, if its cell is *frozen* meanwhile: a frozen
+//!   cell can be read, and die, but a move (B) fails, so the copy's place is right. One freezes it. It stays
+//!   so for good once the copy is in the node's place, for then the copy has the live cell; else whoever
+//!   froze it thaws it. What a mover does about it is in `exchange`.
 //!
-//! All updates of one cell form one order. In it, each place that was ever current is left by exactly one update,
-//! either a move (B) or the death (C), so it is subtracted exactly once; and since the swap returns what the last
-//! move wrote, no move is lost.
+//! All updates of one cell form one order. In it, each place that was ever current is left by exactly one
+//! update, either a move (B) or the death (C), so it is subtracted exactly once; and since the swap returns
+//! what the last move wrote, no move is lost.
 //!
-//! - **(D)** A move is a release, and a read an acquire: who sees the new place sees the bytes that were copied there.
+//! - **(D)** A move is a release, and a read an acquire: who sees the new place sees the bytes that were
+//!   copied there.
 
 use crate::location::Place;
 use crate::sync::atomic::{AtomicU64, Ordering};
@@ -56,7 +59,8 @@ impl LocationCell {
         Self(AtomicU64::new(place.pack()))
     }
 
-    /// Sets the first place. Only for a node that no other thread can see: publishing the node publishes the place.
+    /// Sets the first place. Only for a node that no other thread can see: publishing the node publishes the
+    /// place.
     pub(crate) fn set(&self, place: Place) {
         self.0.store(place.pack(), Ordering::Relaxed);
     }
@@ -90,7 +94,8 @@ impl LocationCell {
         Self::place(self.0.swap(Self::DEAD, Ordering::AcqRel))
     }
 
-    /// Freezes the cell (E), and says where the record is. `None` if another has frozen it, or the record is dead.
+    /// Freezes the cell (E), and says where the record is. `None` if another has frozen it, or the record is
+    /// dead.
     pub(super) fn freeze(&self) -> Option<Place> {
         let word = self.0.load(Ordering::Relaxed);
         let place = Self::place(word).filter(|_| word & Self::FROZEN == 0)?;

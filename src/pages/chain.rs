@@ -1,9 +1,11 @@
 //! Reading a page: from its head along the chain of its nodes.
 //!
-//! A page is *merged* at a node if the node has the contents of the whole page up to its version: a base's own content, or
-//! one that was merged from a link and what lies below. A read takes the newest of these and what was linked since.
+//! A page is *merged* at a node if the node has the contents of the whole page up to its version: a base's
+//! own content, or one that was merged from a link and what lies below. A read takes the newest of these and
+//! what was linked since.
 //!
-//! A reader sees one version of the page for as long as it likes: all that is here borrows from its guard (`node_ref`).
+//! A reader sees one version of the page for as long as it likes: all that is here borrows from its guard
+//! (`node_ref`).
 
 use std::ptr::NonNull;
 
@@ -173,8 +175,8 @@ impl<'g, F: Fragment> Head<'g, F> {
         unsafe { hit(self.0.target()) }
     }
 
-    /// What the page weighs for the evictor: the bytes of its records, whether or not they are in memory now. So a page keeps its
-    /// weight when it is read back, and nothing but the newest node has to be looked at.
+    /// What the page weighs for the evictor: the bytes of its records, whether or not they are in memory now.
+    /// So a page keeps its weight when it is read back, and nothing but the newest node has to be looked at.
     pub(super) fn weight(self) -> u32 {
         let records = self.base_bytes().saturating_add(self.chain_bytes());
         records.saturating_add(u32::try_from(size_of::<F>()).unwrap_or(u32::MAX))
@@ -223,7 +225,8 @@ impl<'g, F: Fragment> Head<'g, F> {
         }
     }
 
-    /// Begins to look for the node whose record made that version. `None` if it is older than the page's base.
+    /// Begins to look for the node whose record made that version. `None` if it is older than the page's
+    /// base.
     pub(crate) fn seek(self, version: Version) -> Option<Seek<'g, F>> {
         let sought = version.0.checked_sub(self.base_version().0)?;
         Some(Seek { node: self.0, depth: self.depth(), sought: u32::try_from(sought).ok()? })
@@ -243,8 +246,8 @@ impl<'g, F: Fragment> Head<'g, F> {
     }
 }
 
-/// A search for a node, chunk by chunk. Each step looks at one chunk and asks for the memory of the next, so who has many
-/// searches does best to take a step of each in turn.
+/// A search for a node, chunk by chunk. Each step looks at one chunk and asks for the memory of the next, so
+/// who has many searches does best to take a step of each in turn.
 #[derive(Debug)]
 pub(crate) struct Seek<'g, F: Fragment> {
     /// At or above what is sought,
@@ -285,8 +288,9 @@ impl<'g, F: Fragment> Seek<'g, F> {
             return Sought::Further;
         };
         let node = if self.depth - header.first_depth == index.into() {
-            // Each step down the chain takes one off the depth and at least one off the index. Both differ by the same from
-            // slot 0's, so no slot between was wasted, and all of them are in the chain. So this is below the index.
+            // Each step down the chain takes one off the depth and at least one off the index. Both differ by
+            // the same from slot 0's, so no slot between was wasted, and all of them are in the chain. So
+            // this is below the index.
             Some(NodeRef::new(self.node.site(), Target::Slot(chunk, above as u8)))
         } else {
             Nodes { next: Some(self.node) }.find(|node| node.depth() <= self.sought)
@@ -344,8 +348,8 @@ impl<'g, F: Fragment> ChainRead<'g, F> {
         })
     }
 
-    /// The page in one piece, with one more fragment on top if there is one. `fetched` are the contents of the
-    /// [`missing`](Self::missing) nodes, in that order. `None` if their number is wrong.
+    /// The page in one piece, with one more fragment on top if there is one. `fetched` are the contents of
+    /// the [`missing`](Self::missing) nodes, in that order. `None` if their number is wrong.
     pub(crate) fn merge(&self, mut fetched: Vec<Content<F>>, on_top: Option<&F>) -> Option<Content<F>> {
         if fetched.len() != self.missing().count() {
             return None;

@@ -1,21 +1,24 @@
 //! Which ranges of the table have changed since the last snapshot: one mark for each.
 //!
-//! A snapshot writes down only ranges that are marked. It must not miss a change that replay would not bring back. So:
+//! A snapshot writes down only ranges that are marked. It must not miss a change that replay would not bring
+//! back. So:
 //!
-//! - **(A) Marked after publishing, before completing.** Whoever changes a page publishes the change in the table, *then* marks the
-//!   range, and *then* completes the reservation of its record. Whoever moves a record exchanges its cell, then marks, and then lets go of
-//!   the collector's turn.
-//! - **(B) Begin first.** A snapshot first determines its begin: all reservations below it are completed and no relocation is under way.
-//!   *Then* it takes the marks away, *then* it walks the ranges that were marked.
+//! - **(A) Marked after publishing, before completing.** Whoever changes a page publishes the change in the
+//!   table, *then* marks the range, and *then* completes the reservation of its record. Whoever moves a
+//!   record exchanges its cell, then marks, and then lets go of the collector's turn.
+//! - **(B) Begin first.** A snapshot first determines its begin: all reservations below it are completed and
+//!   no relocation is under way. *Then* it takes the marks away, *then* it walks the ranges that were marked.
 //!
-//! So take the record of a change. If it lies below the begin, its range was marked before the marks were taken: it is in this
-//! snapshot. If it lies at or above the begin, and its mark was taken, then it had been published before, and the walk sees it. If it was
-//! marked later, the mark is there for the next snapshot, and until then replay from this one's begin covers it.
+//! So take the record of a change. If it lies below the begin, its range was marked before the marks were
+//! taken: it is in this snapshot. If it lies at or above the begin, and its mark was taken, then it had been
+//! published before, and the walk sees it. If it was marked later, the mark is there for the next snapshot,
+//! and until then replay from this one's begin covers it.
 //!
-//! - **(C) One of the two sees the other.** A mark that is there is not set again, for that would be a write to a shared cache line with
-//!   each change. So a writer may find a mark that is just being taken, and leave it at that. Then the walk must see the change. The
-//!   writer publishes, then loads the mark; the snapshot takes the mark, then loads the page. All four are sequentially consistent,
-//!   or have a fence between, so not both loads can miss.
+//! - **(C) One of the two sees the other.** A mark that is there is not set again, for that would be a write
+//!   to a shared cache line with each change. So a writer may find a mark that is just being taken, and leave
+//!   it at that. Then the walk must see the change. The writer publishes, then loads the mark; the snapshot
+//!   takes the mark, then loads the page. All four are sequentially consistent, or have a fence between, so
+//!   not both loads can miss.
 //! - **(D) Given back.** A snapshot that comes to nothing marks its ranges again.
 
 use crate::ids::RangeId;
@@ -37,7 +40,8 @@ impl ChangeMark {
     /// To be called after a page of the range was changed by a sequentially consistent exchange (A, C).
     #[inline]
     pub(super) fn set(&self) {
-        // The model checker takes sequentially consistent accesses for weaker ones; there, a fence stands between.
+        // The model checker takes sequentially consistent accesses for weaker ones; there, a fence stands
+        // between.
         #[cfg(all(loom, not(weakened = "mark_fence")))]
         fence(Ordering::SeqCst);
         if self.0.load(Ordering::SeqCst) == 0 {
@@ -58,8 +62,8 @@ impl ChangeMark {
 }
 
 impl<F: Fragment> PageTable<F> {
-    /// The beginning of a snapshot: settles what its begin is, and then takes the marks (B). Returns the ranges that were marked, by
-    /// rising numbers.
+    /// The beginning of a snapshot: settles what its begin is, and then takes the marks (B). Returns the
+    /// ranges that were marked, by rising numbers.
     pub(crate) fn take_changes<T, E>(
         &self,
         settle: impl FnOnce() -> Result<T, E>,
@@ -79,7 +83,8 @@ impl<F: Fragment> PageTable<F> {
         marked
     }
 
-    /// Marks a range: it changed while nobody else had the table, or a snapshot that has its changes came to nothing (D).
+    /// Marks a range: it changed while nobody else had the table, or a snapshot that has its changes came to
+    /// nothing (D).
     pub(crate) fn mark_changed(&self, range: RangeId) {
         if let Some(leaf) = self.leaf(range.first()) {
             leaf.mark(range).set_after_fence();

@@ -7,7 +7,8 @@ use crate::pages::fragment::{Fragment, heap_bytes};
 use crate::pages::slabs::{self, Purpose};
 use crate::pages::spare;
 
-/// Every block of a node or a content is aligned to this, so that the words that name nodes have bits to spare.
+/// Every block of a node or a content is aligned to this, so that the words that name nodes have bits to
+/// spare.
 pub(super) const ALIGN: usize = 16;
 
 pub(super) const fn layout(size: usize, align: usize) -> Layout {
@@ -30,7 +31,8 @@ impl<F: Fragment> Content<F> {
     /// What one takes of memory, without what its value owns.
     pub(super) const SIZE: u64 = slabs::footprint(Self::LAYOUT);
 
-    /// `encoded` is the length of the encoded form: the best guess of the heap bytes of a type that does not tell.
+    /// `encoded` is the length of the encoded form: the best guess of the heap bytes of a type that does not
+    /// tell.
     pub(crate) fn new(value: F, encoded: u64) -> Self {
         let weight = Self::SIZE + heap_bytes(&value, encoded);
         Self { value, weight }

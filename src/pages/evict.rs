@@ -1,12 +1,12 @@
 //! Dropping contents from memory, while others read, link to, replace or free the page.
 //!
-//! Nodes stay, but for a base that is all there is of its page: that is exchanged for a slim one (`exchange`). No version changes, so
-//! an eviction can't fail anybody's compare-and-swap. What may go, and when, is (G) of
-//! `node`: merged pages always, a node's own content only if its record can be read back. A reader that took
-//! references before keeps them; one that comes later finds nothing and reads the record.
+//! Nodes stay, but for a base that is all there is of its page: that is exchanged for a slim one
+//! (`exchange`). No version changes, so an eviction can't fail anybody's compare-and-swap. What may go, and
+//! when, is (G) of `node`: merged pages always, a node's own content only if its record can be read back. A
+//! reader that took references before keeps them; one that comes later finds nothing and reads the record.
 //!
-//! The place that was found written may be left at once by a relocation; so whoever asks for a record at a place must also
-//! find it there while it is still in a write buffer.
+//! The place that was found written may be left at once by a relocation; so whoever asks for a record at a
+//! place must also find it there while it is still in a write buffer.
 
 use std::ptr::{self, NonNull};
 use std::sync::Arc;
@@ -43,7 +43,8 @@ impl<'g, F: Fragment> Head<'g, F> {
         eviction.finish()
     }
 
-    /// Drops what lies at and below the newest merged page, but for that page itself: nobody needs it to read the page.
+    /// Drops what lies at and below the newest merged page, but for that page itself: nobody needs it to read
+    /// the page.
     pub(crate) fn shed(self, is_written: impl Fn(Place, u32) -> bool) -> Evicted {
         let mut eviction = Eviction::new(self);
         let mut nodes = self.nodes().skip_while(|node| node.merged().is_none());
@@ -70,7 +71,8 @@ impl<F: Fragment> NodeRef<'_, F> {
         let bytes = unsafe { (*content).weight };
         let account = Arc::clone(site.account());
         let full = account.bury(Weight::of_contents(bytes));
-        // SAFETY: no reader comes to it after the swap, and those who have it hold guards. It owns all that it uses.
+        // SAFETY: no reader comes to it after the swap, and those who have it hold guards. It owns all that
+        // it uses.
         unsafe {
             site.guard().defer_unchecked(move || {
                 drop(Content::from_raw(content));
@@ -158,7 +160,8 @@ impl<'g, F: Fragment> Eviction<'g, F> {
         self.outcome.bytes += bytes;
         let account = Arc::clone(self.site.account());
         let full = account.bury(Weight::of_contents(bytes));
-        // SAFETY: the value is ours to drop (node, H); readers that saw it hold guards. The base stays until this has run.
+        // SAFETY: the value is ours to drop (node, H); readers that saw it hold guards. The base stays until
+        // this has run.
         unsafe {
             self.site.guard().defer_unchecked(move || {
                 let bytes = Base::heap(base);
@@ -189,9 +192,9 @@ impl<'g, F: Fragment> Eviction<'g, F> {
         unsafe { chunk.as_ref() }.retain();
         let account = Arc::clone(self.site.account());
         let full = account.bury(Weight::of_contents(bytes));
-        // SAFETY: the exchanges of `state` made these fragments ours to drop (node, D); readers that saw them present
-        // hold guards. The reference keeps the chunk alive (node, E). The closure adds the bytes up again instead of
-        // capturing them: with three words the collector stores it without an allocation.
+        // SAFETY: the exchanges of `state` made these fragments ours to drop (node, D); readers that saw them
+        // present hold guards. The reference keeps the chunk alive (node, E). The closure adds the bytes up
+        // again instead of capturing them: with three words the collector stores it without an allocation.
         unsafe {
             self.site.guard().defer_unchecked(move || {
                 let mut bytes = 0;

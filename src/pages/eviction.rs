@@ -1,19 +1,23 @@
 //! Whose contents to drop next, and dropping them.
 //!
-//! The policy is in `queues`. It is told of pages that came in by announcements (`arrivals`), and of hits by a few bits in
-//! each page's newest node ([`NodeRef::touch`](crate::pages::node_ref::NodeRef::touch)); so neither readers nor writers come here.
+//! The policy is in `queues`. It is told of pages that came in by announcements (`arrivals`), and of hits by
+//! a few bits in each page's newest node ([`NodeRef::touch`](crate::pages::node_ref::NodeRef::touch)); so
+//! neither readers nor writers come here.
 //!
-//! - **(A)** Who evicts holds the queues' mutex, and no other path takes it. Others that find it taken go on with what they were
-//!   doing, at once or after a bounded time, as they choose. So a thread that is stopped while it evicts stops nobody; and a
-//!   user's `drop`, which may run under the mutex (for the collector runs wherever memory is handed to it), can't deadlock.
-//! - **(B)** A page with contents is in a queue, or announced, or being announced (`arrivals`, B). The evictor takes a page out of
-//!   its queue, and then either puts it into one again without having touched its bit, or clears the bit, looks at it, drops
-//!   what it can, and puts it into a queue again exactly if something stays *and* nobody else has announced it since.
-//! - **(C)** Pages leave the queues when their turn comes, not before. One that was freed, or whose contents went by another way,
-//!   is found empty then and forgotten. So the queues hold at most as many entries as there are bits set. A page
-//!   that takes the id of a freed one over while that is in a queue takes its turn over too.
-//! - **(D)** A page that keeps contents because their records are not written goes to the end of its queue and is found again after
-//!   the others of that queue.
+//! - **(A)** Who evicts holds the queues' mutex, and no other path takes it. Others that find it taken go on
+//!   with what they were doing, at once or after a bounded time, as they choose. So a thread that is stopped
+//!   while it evicts stops nobody; and a user's `drop`, which may run under the mutex (for the collector runs
+//!   wherever memory is handed to it), can't deadlock.
+//! - **(B)** A page with contents is in a queue, or announced, or being announced (`arrivals`, B). The
+//!   evictor takes a page out of its queue, and then either puts it into one again without having touched its
+//!   bit, or clears the bit, looks at it, drops what it can, and puts it into a queue again exactly if
+//!   something stays *and* nobody else has announced it since.
+//! - **(C)** Pages leave the queues when their turn comes, not before. One that was freed, or whose contents
+//!   went by another way, is found empty then and forgotten. So the queues hold at most as many entries as
+//!   there are bits set. A page that takes the id of a freed one over while that is in a queue takes its turn
+//!   over too.
+//! - **(D)** A page that keeps contents because their records are not written goes to the end of its queue
+//!   and is found again after the others of that queue.
 
 use std::time::Duration;
 
@@ -41,8 +45,8 @@ pub(crate) struct Swept {
 pub(crate) struct Want {
     /// So many bytes, if they can be had.
     pub(crate) bytes: u64,
-    /// Whether to have them from pages that should stay, rather than to come back short because those that should go are
-    /// not written yet.
+    /// Whether to have them from pages that should stay, rather than to come back short because those that
+    /// should go are not written yet.
     pub(crate) insist: bool,
     /// So long another thread that is at it may be waited for.
     pub(crate) patience: Duration,
@@ -60,8 +64,8 @@ impl Evictor {
         Self { queues: Mutex::new(Queues::new(capacity)) }
     }
 
-    /// Drops contents until so many bytes were dropped, or until there is nothing left that can be. `None` if another
-    /// thread is at it for longer than was to be waited.
+    /// Drops contents until so many bytes were dropped, or until there is nothing left that can be. `None` if
+    /// another thread is at it for longer than was to be waited.
     pub(crate) fn sweep<F: Fragment>(
         &self,
         table: &PageTable<F>,

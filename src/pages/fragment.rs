@@ -7,8 +7,8 @@ use std::fmt;
 ///
 /// One type stands for both, so it is often an enum. It needs no `Clone`: fragments are merged by reference.
 ///
-/// A fragment may be dropped on any thread that uses a store of this process, some time after it was replaced,
-/// evicted or freed. Its `drop` must not panic and must not call into the store.
+/// A fragment may be dropped on any thread that uses a store of this process, some time after it was
+/// replaced, evicted or freed. Its `drop` must not panic and must not call into the store.
 ///
 /// ```
 /// use pagelog::{Codec, CodecError, Fragment};
@@ -46,14 +46,15 @@ use std::fmt;
 /// assert!(merged.heap_size() >= Some(2));
 /// ```
 pub trait Fragment: Sized + Send + Sync + 'static {
-    /// How fragments become bytes and come back. `Bincode`, of the feature of that name, for types that implement serde's traits.
+    /// How fragments become bytes and come back. `Bincode`, of the feature of that name, for types that
+    /// implement serde's traits.
     type Codec: Codec<Self>;
 
-    /// Makes one fragment that stands for the whole page out of the page's contents and all that was linked to them,
-    /// the oldest first. Never called with an empty slice.
+    /// Makes one fragment that stands for the whole page out of the page's contents and all that was linked
+    /// to them, the oldest first. Never called with an empty slice.
     ///
-    /// The cache may merge any oldest part of a chain first and the rest on top of the result later, so merging must
-    /// be associative from the left.
+    /// The cache may merge any oldest part of a chain first and the rest on top of the result later, so
+    /// merging must be associative from the left.
     ///
     /// ```
     #[doc = include_str!("../docs/text_pages.txt")]
@@ -65,7 +66,8 @@ pub trait Fragment: Sized + Send + Sync + 'static {
     fn merge(oldest_to_newest: &[&Self]) -> Self;
 
     /// The bytes of heap memory that this fragment owns, for the cache's budget. With `None`, the length of
-    /// the encoded form is used as an estimate. Asked once, when the cache takes the fragment in; it should be quick.
+    /// the encoded form is used as an estimate. Asked once, when the cache takes the fragment in; it should
+    /// be quick.
     fn heap_size(&self) -> Option<usize> {
         None
     }
@@ -106,7 +108,8 @@ pub trait Codec<F> {
     /// The inverse of [`encode`](Self::encode). Gets exactly the bytes that one call to `encode` appended.
     ///
     /// # Errors
-    /// If the bytes are no encoded fragment. They have passed a checksum, so most likely another codec wrote them.
+    /// If the bytes are no encoded fragment. They have passed a checksum, so most likely another codec wrote
+    /// them.
     fn decode(bytes: &[u8]) -> Result<F, CodecError>;
 }
 
@@ -145,8 +148,9 @@ impl From<Box<dyn error::Error + Send + Sync>> for CodecError {
     }
 }
 
-/// The codec for types that implement serde's `Serialize` and `DeserializeOwned`: bincode 1.3 with variable-length
-/// integers. Trailing bytes are refused, and a length inside the bytes can't claim more than the bytes hold.
+/// The codec for types that implement serde's `Serialize` and `DeserializeOwned`: bincode 1.3 with
+/// variable-length integers. Trailing bytes are refused, and a length inside the bytes can't claim more than
+/// the bytes hold.
 ///
 /// ```
 /// use pagelog::{Bincode, Codec, Fragment};

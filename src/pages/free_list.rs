@@ -1,19 +1,20 @@
 //! Ids of freed pages, to be used again, the lowest first: a bitmap with summaries, without locks.
 //!
-//! A bit in level 0 stands for an id, a bit in a level above for a word below that is not zero. A block has three
-//! levels over 2¹⁸ ids and is made when the first of its ids is freed; two more levels lie over the blocks.
-//! Pushing sets a bit and goes up while a word was zero before; popping goes down along lowest bits, takes one, and goes
-//! up while a word became zero.
+//! A bit in level 0 stands for an id, a bit in a level above for a word below that is not zero. A block has
+//! three levels over 2¹⁸ ids and is made when the first of its ids is freed; two more levels lie over the
+//! blocks. Pushing sets a bit and goes up while a word was zero before; popping goes down along lowest bits,
+//! takes one, and goes up while a word became zero.
 //!
-//! - **(A)** An id belongs to whoever cleared its bit in level 0, by an atomic and that found it set. So it is handed out
-//!   once for each time that it was pushed.
-//! - **(B)** No id is lost: when all calls have returned, every non-zero word has its bit in the level above. For the last
-//!   change of that bit can't have been a clearing one: who clears it looks at the word *afterwards*, and sets it again if the
-//!   word is not zero; if the word became non-zero only after that look, then by somebody who found it zero, and who
-//!   therefore sets the bit, later. (All of this is sequentially consistent.)
-//! - **(C)** While calls are under way, a bit above may be set over a zero word (a search turns back and clears it) or clear
-//!   over a non-zero one (a search may miss an id; it is found next time). So "lowest first" and "none" are exact
-//!   only when nobody else is at work.
+//! - **(A)** An id belongs to whoever cleared its bit in level 0, by an atomic and that found it set. So it
+//!   is handed out once for each time that it was pushed.
+//! - **(B)** No id is lost: when all calls have returned, every non-zero word has its bit in the level above.
+//!   For the last change of that bit can't have been a clearing one: who clears it looks at the word
+//!   *afterwards*, and sets it again if the word is not zero; if the word became non-zero only after that
+//!   look, then by somebody who found it zero, and who therefore sets the bit, later. (All of this is
+//!   sequentially consistent.)
+//! - **(C)** While calls are under way, a bit above may be set over a zero word (a search turns back and
+//!   clears it) or clear over a non-zero one (a search may miss an id; it is found next time). So "lowest
+//!   first" and "none" are exact only when nobody else is at work.
 
 use std::ptr;
 
@@ -142,7 +143,8 @@ impl FreeList {
         }
     }
 
-    /// Goes down in a block. `None` if the way ended at a word that was zero, whose bits above are then cleared (C).
+    /// Goes down in a block. `None` if the way ended at a word that was zero, whose bits above are then
+    /// cleared (C).
     fn pop_from(&self, index: usize, block: &Block) -> Option<usize> {
         let Some(group) = lowest(&block.groups) else {
             self.lower_block(index, block);
@@ -176,7 +178,8 @@ impl FreeList {
         }
     }
 
-    // Going up. `raise` follows a word that was zero and is not any more; `lower` one that may have become zero (B).
+    // Going up. `raise` follows a word that was zero and is not any more; `lower` one that may have become
+    // zero (B).
 
     fn raise_word(&self, index: usize, block: &Block, word: usize) {
         if set(&block.words[word / WORD], word % WORD) {

@@ -1,11 +1,12 @@
 //! Ids of pages that were evicted lately without having been in use: who returns soon, was evicted too soon.
 //!
-//! A first-in-first-out queue of which only one question is asked, whether a page is in it. So it is a table: sets of a cache
-//! line each, chosen by a hash of the id, whose entries say *when* they came. An entry older than the limit counts for
-//! nothing and is overwritten; nobody has to take it away. A set that is full loses its oldest entry a little early.
+//! A first-in-first-out queue of which only one question is asked, whether a page is in it. So it is a table:
+//! sets of a cache line each, chosen by a hash of the id, whose entries say *when* they came. An entry older
+//! than the limit counts for nothing and is overwritten; nobody has to take it away. A set that is full loses
+//! its oldest entry a little early.
 //!
-//! Times are counted in entries, and wrap after 2³²; a page that returns just then is taken for one that returns soon, which
-//! is a wrong guess and nothing worse.
+//! Times are counted in entries, and wrap after 2³²; a page that returns just then is taken for one that
+//! returns soon, which is a wrong guess and nothing worse.
 
 use crate::ids::PageId;
 

@@ -1,7 +1,8 @@
 //! The nodes of a page in memory: how they lie, who owns them, and who may touch what.
 //!
-//! The speed of `link` is decided here. One allocation per linked fragment would cost a malloc, and later a free of cold
-//! memory by another thread; so fragments are written *in place* into chunks of up to 3, 7 or 14 slots. A page is
+//! The speed of `link` is decided here. One allocation per linked fragment would cost a malloc, and later a
+//! free of cold memory by another thread; so fragments are written *in place* into chunks of up to 3, 7 or 14
+//! slots. A page is
 //!
 //! ```text
 //!  table word ──► slot 2 of ┌─ Chunk ───────────────┐ older   ┌─ Chunk ─────────┐ older   ┌─ Base ─────────┐
@@ -10,43 +11,50 @@
 //!                                                                                         └────────────────┘
 //! ```
 //!
-//! A base is *full*, with the page's contents behind it in the same memory, or *slim*, without. So to read a page that is one record takes one
-//! look at memory after the table's word, and what has been evicted takes no more than it must.
+//! A base is *full*, with the page's contents behind it in the same memory, or *slim*, without. So to read a
+//! page that is one record takes one look at memory after the table's word, and what has been evicted takes
+//! no more than it must.
 //!
-//! A [`Word`] names a node: a 16-aligned pointer whose low 4 bits are 0 for a [`Base`], `index + 1` for a slot of
-//! a [`Chunk`], and 15 for the newest link of a [`Bundle`], which is what recovery makes of a page with links. It stays a pointer all
-//! the way (never an integer), so that its provenance covers the whole allocation.
+//! A [`Word`] names a node: a 16-aligned pointer whose low 4 bits are 0 for a [`Base`], `index + 1` for a
+//! slot of a [`Chunk`], and 15 for the newest link of a [`Bundle`], which is what recovery makes of a page
+//! with links. It stays a pointer all the way (never an integer), so that its provenance covers the whole
+//! allocation.
 //!
 //! # Invariants
 //!
-//! - **(A) Reachable means alive.** A node that was reachable from its table word while a guard was held is not freed
-//!   before that guard is dropped. Nodes are freed by epoch deferrals only, queued after the chain they belong to was
-//!   unlinked by a compare-exchange of the table word; or at once if they never were published, or by the
-//!   exclusive owner of the table.
-//! - **(B) Published means frozen.** `version`, `birth`, `length`, `bulk`, `steps`, `chain_bytes`, `older` … are written before the
-//!   compare-exchange that publishes the node (a release) and never again. What changes later is atomic: the
-//!   location cell, the content pointers, `state`, `touched`, and the chunk's two counters.
-//!   Which is full and which is slim never changes either: a base that is the head is *exchanged* for its copy of the other kind when the page is
-//!   evicted or read back. While that is done its cell is frozen (`cell`, E). So a head's word says which version it is, but a version may
-//!   have one word after the other; who publishes on top of a base looks again if the word is another one.
-//! - **(C) A slot has one claimer.** A slot's index comes from `used`, which hands out each index to one thread at a time. Until
-//!   the slot is published, its memory is that thread's alone; nobody forms a reference to it. A claimer that loses
-//!   takes its fragment out again and may give the index back, if it is still the last one; a published slot is never given
-//!   back. So a table word never means two different states while a guard is held, and there is no ABA.
-//! - **(D) A fragment in a slot is dropped once.** `state` goes from `PRESENT` to `DROPPED` once, by a compare-exchange; whoever
-//!   did it drops the fragment in place by a deferral (a reader that saw `PRESENT` holds a guard from before). The
-//!   deferral that frees the whole chain drops what is still `PRESENT`.
-//! - **(E) A chunk is freed by whoever brings its `references` to zero.** The chain holds one; every eviction that
-//!   deferred drops in the chunk holds one, because two deferrals of one epoch run in no order. Who frees it also takes it off the
-//!   budget.
-//! - **(F) A content pointer owns its content.** Null → content by compare-exchange; content → null by a swap, after which the swapper
-//!   alone owns it and drops it by a deferral. It says what it was charged to the budget, so that the same is taken off.
-//! - **(G) A merged content is never the only copy.** It was made from what lies at and below its node, and each of those is
-//!   still present or has a written record. So merged contents may be dropped at any time, while a node's *own*
-//!   content (a slot's fragment, a base's content) may be dropped only once its record can be read back.
-//! - **(H) The value of a base below links is dropped where it is.** Nothing exchanges it there. `state` goes from `PRESENT` to `DROPPED`, by a
-//!   compare-exchange, and a deferral drops it, as (D); then the memory behind the base is left unused. That deferral and the one that
-//!   frees the chain run in no order: the one that comes last, as a swap of `state` tells it, frees the base.
+//! - **(A) Reachable means alive.** A node that was reachable from its table word while a guard was held is
+//!   not freed before that guard is dropped. Nodes are freed by epoch deferrals only, queued after the chain
+//!   they belong to was unlinked by a compare-exchange of the table word; or at once if they never were
+//!   published, or by the exclusive owner of the table.
+//! - **(B) Published means frozen.** `version`, `birth`, `length`, `bulk`, `steps`, `chain_bytes`, `older` …
+//!   are written before the compare-exchange that publishes the node (a release) and never again. What
+//!   changes later is atomic: the location cell, the content pointers, `state`, `touched`, and the chunk's
+//!   two counters. Which is full and which is slim never changes either: a base that is the head is
+//!   *exchanged* for its copy of the other kind when the page is evicted or read back. While that is done its
+//!   cell is frozen (`cell`, E). So a head's word says which version it is, but a version may have one word
+//!   after the other; who publishes on top of a base looks again if the word is another one.
+//! - **(C) A slot has one claimer.** A slot's index comes from `used`, which hands out each index to one
+//!   thread at a time. Until the slot is published, its memory is that thread's alone; nobody forms a
+//!   reference to it. A claimer that loses takes its fragment out again and may give the index back, if it is
+//!   still the last one; a published slot is never given back. So a table word never means two different
+//!   states while a guard is held, and there is no ABA.
+//! - **(D) A fragment in a slot is dropped once.** `state` goes from `PRESENT` to `DROPPED` once, by a
+//!   compare-exchange; whoever did it drops the fragment in place by a deferral (a reader that saw `PRESENT`
+//!   holds a guard from before). The deferral that frees the whole chain drops what is still `PRESENT`.
+//! - **(E) A chunk is freed by whoever brings its `references` to zero.** The chain holds one; every eviction
+//!   that deferred drops in the chunk holds one, because two deferrals of one epoch run in no order. Who
+//!   frees it also takes it off the budget.
+//! - **(F) A content pointer owns its content.** Null → content by compare-exchange; content → null by a
+//!   swap, after which the swapper alone owns it and drops it by a deferral. It says what it was charged to
+//!   the budget, so that the same is taken off.
+//! - **(G) A merged content is never the only copy.** It was made from what lies at and below its node, and
+//!   each of those is still present or has a written record. So merged contents may be dropped at any time,
+//!   while a node's *own* content (a slot's fragment, a base's content) may be dropped only once its record
+//!   can be read back.
+//! - **(H) The value of a base below links is dropped where it is.** Nothing exchanges it there. `state` goes
+//!   from `PRESENT` to `DROPPED`, by a compare-exchange, and a deferral drops it, as (D); then the memory
+//!   behind the base is left unused. That deferral and the one that frees the chain run in no order: the one
+//!   that comes last, as a swap of `state` tells it, frees the base.
 
 use std::alloc::Layout;
 use std::marker::PhantomData;
@@ -161,7 +169,8 @@ impl<F> Name<F> {
     #[inline]
     pub(super) fn target(self) -> Target<F> {
         let tag = self.0.addr().get() & TAG;
-        // SAFETY: a word that is not null is the address of a block with a tag added, and no block lies at null.
+        // SAFETY: a word that is not null is the address of a block with a tag added, and no block lies at
+        // null.
         let block = unsafe { NonNull::new_unchecked(self.0.as_ptr().map_addr(|address| address & !TAG)) };
         match tag {
             0 => Target::Base(block.cast()),
@@ -173,7 +182,8 @@ impl<F> Name<F> {
 }
 
 impl<F> Target<F> {
-    /// How often the page was in use, as a node says that is or was a head. Of a bundle's newest link, the base says it (bundle, C).
+    /// How often the page was in use, as a node says that is or was a head. Of a bundle's newest link, the
+    /// base says it (bundle, C).
     ///
     /// # Safety
     /// The node is alive for `'g`.
@@ -217,7 +227,8 @@ impl<F> Target<F> {
     /// The node was reached under a guard that lasts for `'g`.
     #[inline]
     pub(super) unsafe fn merged<'g>(self) -> Option<&'g F> {
-        // SAFETY: the guard keeps the node alive. A content, or a base's value, is dropped by a deferral only (F, H), which waits for it too.
+        // SAFETY: the guard keeps the node alive. A content, or a base's value, is dropped by a deferral only
+        // (F, H), which waits for it too.
         unsafe {
             match self {
                 Self::Base(base) => Base::value(base),
@@ -267,7 +278,8 @@ pub(super) struct Slot<F> {
     pub(super) cell: LocationCell,
     /// Of the record.
     pub(super) length: u32,
-    /// The lengths of this and all older links' records, with their files. Stops at the top instead of wrapping.
+    /// The lengths of this and all older links' records, with their files. Stops at the top instead of
+    /// wrapping.
     pub(super) chain_bytes: u32,
     /// The fragment's heap bytes, on the budget while it is present.
     pub(super) charged: u32,
@@ -320,11 +332,13 @@ pub(super) struct Chunk<F> {
     pub(super) base: NonNull<Base<F>>,
     pub(super) base_version: u64,
     pub(super) birth: u64,
-    /// The depth of slot 0: how many versions above the base. With it a search passes a chunk by without a look at its slots, which are on other lines.
+    /// The depth of slot 0: how many versions above the base. With it a search passes a chunk by without a
+    /// look at its slots, which are on other lines.
     pub(super) first_depth: u32,
     references: AtomicU32,
     used: AtomicU32,
-    /// The length of the base's record. A link asks for it, and must not have to look at the base, which is cold.
+    /// The length of the base's record. A link asks for it, and must not have to look at the base, which is
+    /// cold.
     pub(super) base_length: u32,
     pub(super) base_bulk: Bulk,
     capacity: u8,
@@ -376,8 +390,8 @@ impl<F> Chunk<F> {
         }
     }
 
-    /// Takes memory for a chunk that nobody else knows yet, with slot 0 claimed, which will have that depth. The chain will hold
-    /// the reference.
+    /// Takes memory for a chunk that nobody else knows yet, with slot 0 claimed, which will have that depth.
+    /// The chain will hold the reference.
     pub(super) fn allocate(
         capacity: usize,
         older: Word<F>,
@@ -402,7 +416,8 @@ impl<F> Chunk<F> {
             base_bulk,
             capacity,
         };
-        // SAFETY: fresh memory; the header is its beginning. The slots stay uninitialised until they are claimed.
+        // SAFETY: fresh memory; the header is its beginning. The slots stay uninitialised until they are
+        // claimed.
         unsafe { memory.write(header) };
         memory
     }
@@ -429,7 +444,8 @@ impl<F> Chunk<F> {
         (index < capacity).then_some(index as u8)
     }
 
-    /// Gives back a claimed slot that was not published and that holds no fragment, if no later one was claimed.
+    /// Gives back a claimed slot that was not published and that holds no fragment, if no later one was
+    /// claimed.
     pub(super) fn unclaim(&self, index: u8) {
         let (claimed, free) = (u32::from(index) + 1, u32::from(index));
         // If it fails, the slot is wasted, and freed with the chunk.
@@ -458,13 +474,14 @@ impl<F> Chunk<F> {
         self.references.fetch_add(1, Ordering::Relaxed);
     }
 
-    /// Gives up a reference, and the memory with the last one (E). Returns what was freed. Fragments are another's business.
+    /// Gives up a reference, and the memory with the last one (E). Returns what was freed. Fragments are
+    /// another's business.
     ///
     /// # Safety
     /// The caller owns a reference, and uses the chunk no more.
     pub(super) unsafe fn release(this: NonNull<Self>) -> u64 {
-        // SAFETY: the reference keeps the chunk alive until here. Release, and acquire by the last one, order all that
-        // was done in the chunk before its end.
+        // SAFETY: the reference keeps the chunk alive until here. Release, and acquire by the last one, order
+        // all that was done in the chunk before its end.
         let (before, capacity) = unsafe {
             let header = this.as_ref();
             (header.references.fetch_sub(1, Ordering::AcqRel), header.capacity)
@@ -486,8 +503,8 @@ impl<F> Slot<F> {
     /// The caller holds a guard from before it reached the slot, for as long as it uses the result.
     #[inline]
     pub(super) unsafe fn fragment<'g>(this: NonNull<Self>) -> Option<&'g F> {
-        // SAFETY: a reachable slot is alive (A) and its state atomic. If the fragment is present, it is only dropped by a
-        // deferral that waits for the caller's guard (D).
+        // SAFETY: a reachable slot is alive (A) and its state atomic. If the fragment is present, it is only
+        // dropped by a deferral that waits for the caller's guard (D).
         unsafe {
             if this.as_ref().state.load(Ordering::Acquire) != PRESENT {
                 return None;

@@ -1,7 +1,8 @@
 //! One node of a chain, whatever it is made of: a base, a slot of a chunk, a link of a bundle.
 //!
-//! Everything here borrows for `'g`, the lifetime of a guard that was pinned before the head was loaded; so whatever was
-//! reachable then stays alive (see `node`, A and D), also while others replace, evict or free the page.
+//! Everything here borrows for `'g`, the lifetime of a guard that was pinned before the head was loaded; so
+//! whatever was reachable then stays alive (see `node`, A and D), also while others replace, evict or free
+//! the page.
 
 use std::fmt;
 use std::ptr::{self, NonNull};
@@ -179,8 +180,8 @@ impl<'g, F: Fragment> NodeRef<'g, F> {
         }
     }
 
-    /// The lengths of the records of all links at and below this node, with their files, up to `u32::MAX`. Of nodes that are or
-    /// were heads.
+    /// The lengths of the records of all links at and below this node, with their files, up to `u32::MAX`. Of
+    /// nodes that are or were heads.
     #[inline]
     pub(crate) fn chain_bytes(self) -> u32 {
         match (self.slot(), self.bundled()) {
@@ -227,8 +228,8 @@ impl<'g, F: Fragment> NodeRef<'g, F> {
         self.cell().load()
     }
 
-    /// Tells the node that its record was copied. If it returns true, the record no longer lives at `from`, and the caller
-    /// subtracts it there; if not, the copy is void.
+    /// Tells the node that its record was copied. If it returns true, the record no longer lives at `from`,
+    /// and the caller subtracts it there; if not, the copy is void.
     #[must_use]
     pub(crate) fn relocate(self, from: Place, to: Place) -> bool {
         let moved = self.cell().relocate(from, to) || self.relocate_exchanged(from, to);
@@ -268,7 +269,8 @@ impl<'g, F: Fragment> NodeRef<'g, F> {
             // SAFETY: a base that has a value is a full one, and alive (`base`).
             (Target::Base(base), _) => unsafe { Base::heap(base) },
             (_, Some(home)) => {
-                // SAFETY: null, or a content that is dropped by a deferral only (node, F), which waits for the site's guard.
+                // SAFETY: null, or a content that is dropped by a deferral only (node, F), which waits for
+                // the site's guard.
                 unsafe { home.load(Ordering::Acquire).as_ref() }?.heap()
             }
             _ => return None,
@@ -295,7 +297,8 @@ impl<'g, F: Fragment> NodeRef<'g, F> {
         note_use(self.touched());
     }
 
-    /// How often the page was in use since this was last set, up to [`MOST_TOUCHES`]. Touches of the same moment may count as one.
+    /// How often the page was in use since this was last set, up to [`MOST_TOUCHES`]. Touches of the same
+    /// moment may count as one.
     #[inline]
     pub(super) fn touches(self) -> u8 {
         self.touched().load(Ordering::Relaxed)
@@ -306,8 +309,9 @@ impl<'g, F: Fragment> NodeRef<'g, F> {
         self.touched().store(touches, Ordering::Relaxed);
     }
 
-    /// Puts the page as of this node, which is or was a head, in memory: a base's content as it was read from its record, or a page merged from
-    /// this node and all below. If another thread was quicker, this content is dropped and the other's is returned.
+    /// Puts the page as of this node, which is or was a head, in memory: a base's content as it was read from
+    /// its record, or a page merged from this node and all below. If another thread was quicker, this content
+    /// is dropped and the other's is returned.
     pub(crate) fn install(self, content: Content<F>) -> &'g F {
         match (self.target, self.merged_home()) {
             (Target::Base(base), _) => self.refill(base, content),
@@ -334,7 +338,8 @@ impl<'g, F: Fragment> NodeRef<'g, F> {
         let account = Arc::clone(site.account());
         account.charge(weight);
         let full = account.bury(weight);
-        // SAFETY: nobody else has it; the deferral waits for the site's guard, which lasts for 'g. It owns all that it uses.
+        // SAFETY: nobody else has it; the deferral waits for the site's guard, which lasts for 'g. It owns
+        // all that it uses.
         unsafe {
             site.guard().defer_unchecked(move || {
                 drop(Content::from_raw(fresh));
@@ -356,7 +361,8 @@ impl<'g, F: Fragment> NodeRef<'g, F> {
             Ok(_) => {
                 self.site.mark_resident();
                 self.drop_superseded();
-                // SAFETY: an eviction may have taken it out by now, but a deferral waits for the site's guard.
+                // SAFETY: an eviction may have taken it out by now, but a deferral waits for the site's
+                // guard.
                 unsafe { &(*fresh).value }
             }
             Err(other) => {
@@ -370,8 +376,8 @@ impl<'g, F: Fragment> NodeRef<'g, F> {
         }
     }
 
-    /// Drops the newest merged page below a link: with a newer one above, nobody needs it. At most one is there, but for
-    /// races, since each installation drops the one before.
+    /// Drops the newest merged page below a link: with a newer one above, nobody needs it. At most one is
+    /// there, but for races, since each installation drops the one before.
     fn drop_superseded(self) {
         let superseded = Nodes { next: self.older() }
             .take_while(|node| node.is_link())
@@ -396,7 +402,8 @@ impl<'g, F: Fragment> NodeRef<'g, F> {
     }
 }
 
-/// Counts one use more. Writes nothing if that was noted often enough, so hits of a hot page share its memory without writing to it.
+/// Counts one use more. Writes nothing if that was noted often enough, so hits of a hot page share its memory
+/// without writing to it.
 #[inline]
 pub(super) fn note_use(touched: &AtomicU8) {
     let touches = touched.load(Ordering::Relaxed);

@@ -1,23 +1,27 @@
 //! Ranges of the table as recovery found them: encoded, until one of their pages is used.
 //!
-//! A store that was opened has not made a node for any page. For each range ([`RangeId`]) it has what a snapshot holds of it, some ten
-//! bytes for each page. The first who looks up a page of the range makes nodes of it; so opening takes a time that does not grow by an
-//! allocation for each page, what is never used takes little memory, and still no look-up reads the disk.
+//! A store that was opened has not made a node for any page. For each range ([`RangeId`]) it has what a
+//! snapshot holds of it, some ten bytes for each page. The first who looks up a page of the range makes nodes
+//! of it; so opening takes a time that does not grow by an allocation for each page, what is never used takes
+//! little memory, and still no look-up reads the disk.
 //!
 //! # Invariants
 //!
-//! - **(A) Packed means that all words are null.** Whoever changes a word has looked it up before, and so unpacked its range. So whoever
-//!   unpacks is alone with the words, stores them, and nobody has published one in between.
-//! - **(B) Words first.** The words of a range are stored (releases) before its packed bytes are taken away (a release). Whoever finds a
-//!   word null looks whether the range is packed (an acquire), and if it is not, at the word *again*: by then it is what
-//!   unpacking has made of it. A word that is not null needs no second look, and costs nothing more than it did.
-//! - **(C) One unpacks.** Under a lock, which also whoever reads the packed bytes takes. Nothing but memory is done under it: no I/O, no
-//!   user code. So whoever is stopped there holds up only those who want a range that is still packed under the same lock.
-//! - **(D) What is packed is possible.** Recovery has read all of it, and has seen that each record lies in a segment that the store has.
-//!   What is live in a segment keeps it from being reused, so the segments that recovery found stay where they were as long as a
-//!   packed record names them.
-//! - **(E) Packed means unchanged.** Also moving a record looks up its page first. So the packed bytes of a range say all that a
-//!   snapshot has to say about it, and it copies them as they are.
+//! - **(A) Packed means that all words are null.** Whoever changes a word has looked it up before, and so
+//!   unpacked its range. So whoever unpacks is alone with the words, stores them, and nobody has published
+//!   one in between.
+//! - **(B) Words first.** The words of a range are stored (releases) before its packed bytes are taken away
+//!   (a release). Whoever finds a word null looks whether the range is packed (an acquire), and if it is not,
+//!   at the word *again*: by then it is what unpacking has made of it. A word that is not null needs no
+//!   second look, and costs nothing more than it did.
+//! - **(C) One unpacks.** Under a lock, which also whoever reads the packed bytes takes. Nothing but memory
+//!   is done under it: no I/O, no user code. So whoever is stopped there holds up only those who want a range
+//!   that is still packed under the same lock.
+//! - **(D) What is packed is possible.** Recovery has read all of it, and has seen that each record lies in a
+//!   segment that the store has. What is live in a segment keeps it from being reused, so the segments that
+//!   recovery found stay where they were as long as a packed record names them.
+//! - **(E) Packed means unchanged.** Also moving a record looks up its page first. So the packed bytes of a
+//!   range say all that a snapshot has to say about it, and it copies them as they are.
 
 use std::ptr;
 
@@ -62,8 +66,8 @@ impl Homes {
         Self { geometry, slots, bulks: Bulks::new() }
     }
 
-    /// The same, with these records in files of their own. A page that has changed since is not packed any more, so what
-    /// is said here of packed pages stays true.
+    /// The same, with these records in files of their own. A page that has changed since is not packed any
+    /// more, so what is said here of packed pages stays true.
     #[must_use]
     pub(crate) fn with_bulks(mut self, bulks: Bulks) -> Self {
         self.bulks = bulks;
@@ -88,8 +92,8 @@ impl Unpacker {
 }
 
 impl<F: Fragment> PageTable<F> {
-    /// Puts what recovery found of a range in its place. Only before anybody else has the table. False if there can't be such a
-    /// range.
+    /// Puts what recovery found of a range in its place. Only before anybody else has the table. False if
+    /// there can't be such a range.
     #[must_use]
     pub(crate) fn restore_range(&self, range: RangeId, pages: RangeBytes) -> bool {
         let Some(leaf) = self.leaf_or_new(range.first()) else { return false };
@@ -168,7 +172,8 @@ impl<F: Fragment> PageTable<F> {
 /// Frees packed bytes.
 ///
 /// # Safety
-/// It is null, or came from [`PageTable::restore_range`] and was taken out of its place, and nobody looks at it.
+/// It is null, or came from [`PageTable::restore_range`] and was taken out of its place, and nobody looks at
+/// it.
 pub(super) unsafe fn drop_packed(packed: *mut Packed) {
     if !packed.is_null() {
         // SAFETY: by the contract.

@@ -1,13 +1,14 @@
 //! Asking the processor to load memory before it is needed.
 //!
-//! Pages lie all over memory, and a load that misses all caches takes longer than everything else that a link does. Who
-//! knows the next address early says so here, and does something else meanwhile.
+//! Pages lie all over memory, and a load that misses all caches takes longer than everything else that a link
+//! does. Who knows the next address early says so here, and does something else meanwhile.
 
 use std::mem::size_of;
 
 /// What is loaded at once.
 const LINE: usize = 64;
-/// Of something larger, only so many lines: the rest is found by the processor's own guess, or is not worth it.
+/// Of something larger, only so many lines: the rest is found by the processor's own guess, or is not worth
+/// it.
 const LINES: usize = 3;
 
 /// Asks for the memory behind a pointer. A hint without any other effect, also if nothing lies there.

@@ -1,9 +1,10 @@
 //! The two ways of making a new head: a link on top of the old one, and a new base in place of all.
 //!
-//! Both are prepared first, outside of any log reservation: memory is taken and the fragment moved to where it will stay.
-//! Publishing then only fills in where the record lies and exchanges the table word. A head's word means one version
-//! (`node`, C), so if the exchange fails, the version has changed, and the fragment goes back to the caller. Unless it was a base that
-//! was exchanged for its copy (`exchange`): then it is tried again on top of that.
+//! Both are prepared first, outside of any log reservation: memory is taken and the fragment moved to where
+//! it will stay. Publishing then only fills in where the record lies and exchanges the table word. A head's
+//! word means one version (`node`, C), so if the exchange fails, the version has changed, and the fragment
+//! goes back to the caller. Unless it was a base that was exchanged for its copy (`exchange`): then it is
+//! tried again on top of that.
 
 use std::mem::ManuallyDrop;
 use std::ptr::{self, NonNull};
@@ -34,8 +35,8 @@ pub(crate) struct PreparedLink<'g, F: Fragment> {
 }
 
 impl<'g, F: Fragment> Head<'g, F> {
-    /// Puts a fragment in a slot above this head. `encoded` is its length in encoded form. If there is no slot left, at most as
-    /// many are made as links are `expected`, this one included.
+    /// Puts a fragment in a slot above this head. `encoded` is its length in encoded form. If there is no
+    /// slot left, at most as many are made as links are `expected`, this one included.
     pub(crate) fn prepare_link(self, fragment: F, encoded: usize, expected: u32) -> PreparedLink<'g, F> {
         debug_assert!(!self.is_freed());
         let (chunk, index) = claim_slot(self.newest(), expected);
@@ -99,8 +100,8 @@ impl<F: Fragment> PreparedLink<'_, F> {
         unsafe { (*self.slot().as_ptr()).fragment.with(|fragment| &*fragment.cast::<F>()) }
     }
 
-    /// Makes the link the page's head, with its record at `place`. If the page has changed meanwhile, the fragment comes
-    /// back and nothing was changed.
+    /// Makes the link the page's head, with its record at `place`. If the page has changed meanwhile, the
+    /// fragment comes back and nothing was changed.
     pub(crate) fn publish(self, place: Place, length: u32) -> Result<Version, F> {
         let mut this = ManuallyDrop::new(self);
         let head = this.head;
@@ -153,8 +154,8 @@ impl<F: Fragment> PreparedLink<'_, F> {
 
     /// Gives back the memory of a slot without a fragment.
     fn give_back(&self) {
-        // SAFETY: the head's chunk is alive under its guard. A chunk of our own was never published, so the reference
-        // that it was made with is ours.
+        // SAFETY: the head's chunk is alive under its guard. A chunk of our own was never published, so the
+        // reference that it was made with is ours.
         unsafe {
             if self.is_in_heads_chunk() {
                 self.chunk.as_ref().unclaim(self.index);
@@ -223,8 +224,8 @@ impl<F: Fragment> PreparedBase<F> {
         base.length = length;
     }
 
-    /// Makes the base the page's head, with its record at `place`, if the entry still is what it was. What it takes the place
-    /// of comes back, to be killed and freed.
+    /// Makes the base the page's head, with its record at `place`, if the entry still is what it was. What it
+    /// takes the place of comes back, to be killed and freed.
     pub(crate) fn publish<'g>(
         mut self,
         entry: &Entry<'g, F>,

@@ -1,5 +1,5 @@
-//! The policy of eviction, S3-FIFO (Yang, Zhang, Qiu, Yue, Rashmi: *FIFO queues are all you need for cache eviction*, SOSP 2023),
-//! for pages of different sizes.
+//! The policy of eviction, S3-FIFO (Yang, Zhang, Qiu, Yue, Rashmi: *FIFO queues are all you need for cache
+//! eviction*, SOSP 2023), for pages of different sizes.
 //!
 //! ```text
 //!                    in use again and again                      not in use: evicted
@@ -13,22 +13,26 @@
 //! ```
 //!
 //! Most pages that come in are not in use again before they go. They pass through a small queue and leave the
-//! main one alone: that is why a scan does no harm. What was evicted from the small queue and returns while it is remembered goes to
-//! the main queue at once: that is how a page gets in whose uses are too far apart for the small queue.
+//! main one alone: that is why a scan does no harm. What was evicted from the small queue and returns while
+//! it is remembered goes to the main queue at once: that is how a page gets in whose uses are too far apart
+//! for the small queue.
 //!
-//! *Why not SIEVE*, which is simpler still, one queue and one hand, and as good where popularity does not change? It learns
-//! that a page is worth keeping only from a second use while the page is in the cache. When other pages become hot, the
-//! cache is full of those that were, and the hand spares each of them once more while the new ones come and go; many are gone
-//! before their second use, again and again. Here the ghosts remember them. (In `benches/cache` SIEVE is up to 0.8 points ahead in
-//! caches for a hundredth of the pages, no different in larger ones, and up to 1.4 points behind after a shift.)
-//! *Why not LRU?* A hit would have to move the page in a list that all threads share; and one scan would empty the cache.
+//! *Why not SIEVE*, which is simpler still, one queue and one hand, and as good where popularity does not
+//! change? It learns that a page is worth keeping only from a second use while the page is in the cache. When
+//! other pages become hot, the cache is full of those that were, and the hand spares each of them once more
+//! while the new ones come and go; many are gone before their second use, again and again. Here the ghosts
+//! remember them. (In `benches/cache` SIEVE is up to 0.8 points ahead in caches for a hundredth of the pages,
+//! no different in larger ones, and up to 1.4 points behind after a shift.) *Why not LRU?* A hit would have
+//! to move the page in a list that all threads share; and one scan would empty the cache.
 //!
 //! # What differs from the paper
 //!
-//! - Queues are measured in bytes, not in pages. The small queue has its share of what *is* in the cache; so write buffers and
-//!   other memory that the budget covers need not be known here.
-//! - A page is weighed when it comes in and each time it is looked at, to a sixteenth. In between, links may have made it heavier.
-//! - There are as many ghosts as the main queue has pages when the shares are kept, and a bounded part of the capacity.
+//! - Queues are measured in bytes, not in pages. The small queue has its share of what *is* in the cache; so
+//!   write buffers and other memory that the budget covers need not be known here.
+//! - A page is weighed when it comes in and each time it is looked at, to a sixteenth. In between, links may
+//!   have made it heavier.
+//! - There are as many ghosts as the main queue has pages when the shares are kept, and a bounded part of the
+//!   capacity.
 //! - What can't be evicted, because it is not in the file yet, goes to the end of its queue.
 //!
 //! This is plain data; `eviction` ties it to pages. All operations take constant time, but for growing.
@@ -38,11 +42,13 @@ use std::collections::VecDeque;
 use crate::ids::PageId;
 use crate::pages::ghosts::Ghosts;
 
-/// As often as this a page's use is noted, and no further (see [`touch`](crate::pages::node_ref::NodeRef::touch)). Measured with
-/// `benches/cache`: one bit instead of two costs half a point to a point of the hit ratio; three bits would give a fifth of a
-/// point where popularity does not change, for twice as many writes to a hot page.
+/// As often as this a page's use is noted, and no further (see
+/// [`touch`](crate::pages::node_ref::NodeRef::touch)). Measured with `benches/cache`: one bit instead of two
+/// costs half a point to a point of the hit ratio; three bits would give a fifth of a point where popularity
+/// does not change, for twice as many writes to a hot page.
 pub(super) const MOST_TOUCHES: u8 = 3;
-/// So often a page must have been in use in the small queue, beside the use that brought it in, to go on to the main one.
+/// So often a page must have been in use in the small queue, beside the use that brought it in, to go on to
+/// the main one.
 const WORTH_KEEPING: u8 = 2;
 /// The share of the bytes that the small queue has: one part in so many.
 const SMALL_SHARE: u64 = 10;
@@ -174,9 +180,9 @@ impl Queues {
         Patience { small: self.small.entries.len(), main: laps * self.len() }
     }
 
-    /// The page whose turn it is: of the small queue if that has more than its share, else of the main queue. `None` if there
-    /// is none, or no patience left. With `insist`, the other queue has to help out; else the small queue is not
-    /// spared at the expense of the main one because its pages are not in the file yet.
+    /// The page whose turn it is: of the small queue if that has more than its share, else of the main queue.
+    /// `None` if there is none, or no patience left. With `insist`, the other queue has to help out; else the
+    /// small queue is not spared at the expense of the main one because its pages are not in the file yet.
     pub(super) fn next(&mut self, patience: &mut Patience, insist: bool) -> Option<Turn> {
         let small_is_due = self.small.weight * SMALL_SHARE > self.small.weight + self.main.weight;
         let wanted = if small_is_due || self.main.entries.is_empty() { Rank::Small } else { Rank::Main };

@@ -1,14 +1,15 @@
 //! Memory for the pages that recovery finds, in encoded form.
 //!
-//! Each range has some KiB, until one of its pages is used ([`packed`](super::packed)). Nobody knows what the general allocator would do with
-//! the holes that they leave when they go, one here and one there: in a store whose cache is small it has no use for them and keeps
-//! them. So what was found is put into regions of its own, one range behind the other, and a region goes back to the system
-//! when the last range in it went.
+//! Each range has some KiB, until one of its pages is used ([`packed`](super::packed)). Nobody knows what the
+//! general allocator would do with the holes that they leave when they go, one here and one there: in a store
+//! whose cache is small it has no use for them and keeps them. So what was found is put into regions of its
+//! own, one range behind the other, and a region goes back to the system when the last range in it went.
 //!
 //! - **(A)** Bytes in a region are written once, before anybody else can see them, and never again.
 //! - **(B)** A region lives as long as a range that has bytes in it, or the [`RangeMemory`] that fills it.
 //!
-//! A small store has none: the first few bytes are the general allocator's, and so are ranges that would fill much of a region.
+//! A small store has none: the first few bytes are the general allocator's, and so are ranges that would fill
+//! much of a region.
 
 use std::fmt;
 use std::ops::Deref;
@@ -68,7 +69,8 @@ impl Deref for RangeBytes {
     fn deref(&self) -> &[u8] {
         match &self.0 {
             Home::Own(bytes) => bytes,
-            // SAFETY: `put` has written so many bytes there, inside of the region, and they do not change (A) as long as it lives (B).
+            // SAFETY: `put` has written so many bytes there, inside of the region, and they do not change (A)
+            // as long as it lives (B).
             Home::Shared { region, offset, length } => unsafe {
                 NonNull::slice_from_raw_parts(region.0.add(*offset as usize), *length as usize).as_ref()
             },

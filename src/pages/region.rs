@@ -1,11 +1,13 @@
-//! Memory straight from the system: 2 MiB each, aligned to their size, of which the system can make huge pages.
+//! Memory straight from the system: 2 MiB each, aligned to their size, of which the system can make huge
+//! pages.
 //!
-//! That is three calls of the system's library on 64-bit Linux. Elsewhere, and in the interpreter that checks our pointers, the
-//! general allocator does it.
+//! That is three calls of the system's library on 64-bit Linux. Elsewhere, and in the interpreter that checks
+//! our pointers, the general allocator does it.
 
 use std::ptr::NonNull;
 
-/// The size of a region, and what it is aligned to. The interpreter would take too long to go through larger ones.
+/// The size of a region, and what it is aligned to. The interpreter would take too long to go through larger
+/// ones.
 pub(super) const REGION: usize = if cfg!(miri) { 256 << 10 } else { 2 << 20 };
 
 pub(super) use system::{map, map_huge, unmap};
@@ -48,8 +50,9 @@ mod system {
             handle_alloc_error(Layout::new::<[u8; REGION]>())
         };
         let before = all.addr().get().next_multiple_of(REGION) - all.addr().get();
-        // SAFETY: the region is inside of what was mapped, and so is what lies before and behind it, which nobody knows of. Memory
-        // is mapped in pages of which a region is a multiple. Should the rest not go back, it is never touched, and costs addresses.
+        // SAFETY: the region is inside of what was mapped, and so is what lies before and behind it, which
+        // nobody knows of. Memory is mapped in pages of which a region is a multiple. Should the rest not go
+        // back, it is never touched, and costs addresses.
         unsafe {
             let region = all.add(before);
             if before > 0 {
@@ -60,10 +63,12 @@ mod system {
         }
     }
 
-    /// The same, in one huge page if the system has one: for what is read all over. It is all there at the first touch.
+    /// The same, in one huge page if the system has one: for what is read all over. It is all there at the
+    /// first touch.
     pub(in super::super) fn map_huge() -> NonNull<u8> {
         let region = map();
-        // SAFETY: the region is ours. The advice changes nothing of what is there; without huge pages all is slower.
+        // SAFETY: the region is ours. The advice changes nothing of what is there; without huge pages all is
+        // slower.
         let _ = unsafe { madvise(region.as_ptr().cast(), REGION, MADV_HUGEPAGE) };
         region
     }

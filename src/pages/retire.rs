@@ -1,9 +1,9 @@
 //! Freeing a chain that was replaced: one deferral for all of it.
 //!
-//! The walk that frees runs when no guard is left that could have reached the chain (`node`, A). Evictions that were
-//! under way when the chain was unlinked held such guards, so by then all their exchanges are done; only their own
-//! deferred drops may still be outstanding, and those hold references to their chunks (`node`, E). So the walk finds a
-//! chain that nobody changes any more, and takes what is still there.
+//! The walk that frees runs when no guard is left that could have reached the chain (`node`, A). Evictions
+//! that were under way when the chain was unlinked held such guards, so by then all their exchanges are done;
+//! only their own deferred drops may still be outstanding, and those hold references to their chunks (`node`,
+//! E). So the walk finds a chain that nobody changes any more, and takes what is still there.
 //!
 //! The closure has three words, which the collector stores without an allocation.
 
@@ -22,8 +22,9 @@ use crate::pages::node::{Chunk, Slot, Target, Word};
 use crate::pages::node_ref::NodeRef;
 use crate::sync::atomic::Ordering;
 
-/// A chain that was taken out of the table. Its records are to be declared dead and its memory to be freed, both by
-/// [`retire`](Self::retire). If it is merely dropped, the memory is freed, but the live bytes of its segments stay too high.
+/// A chain that was taken out of the table. Its records are to be declared dead and its memory to be freed,
+/// both by [`retire`](Self::retire). If it is merely dropped, the memory is freed, but the live bytes of its
+/// segments stay too high.
 #[must_use = "its records are still counted as live"]
 pub(crate) struct RetiredChain<'g, F: Fragment> {
     head: Head<'g, F>,
@@ -59,8 +60,8 @@ impl<'g, F: Fragment> RetiredChain<'g, F> {
         let weight = weigh(self.head);
         let (account, buried) = (Arc::clone(site.account()), weight.sum());
         let full = account.bury(weight);
-        // SAFETY: the chain was unlinked, once, before; so when this runs, nobody can reach it (module essay). It borrows
-        // nothing, and what it drops is `Send`.
+        // SAFETY: the chain was unlinked, once, before; so when this runs, nobody can reach it (module
+        // essay). It borrows nothing, and what it drops is `Send`.
         unsafe {
             site.guard().defer_unchecked(move || {
                 account.discharge(free_chain::<F>(word).bytes());
@@ -82,7 +83,8 @@ impl<F: Fragment> Drop for RetiredChain<'_, F> {
 pub(super) struct Freed {
     /// What the chain weighed.
     pub(super) weight: Weight,
-    /// Of that, chunks and bases that wait for an eviction to drop what is its own in them (`node`, E and H). It discharges them.
+    /// Of that, chunks and bases that wait for an eviction to drop what is its own in them (`node`, E and H).
+    /// It discharges them.
     held: u64,
 }
 
@@ -127,8 +129,8 @@ pub(super) unsafe fn free_chain<F: Fragment>(head: Word<F>) -> Freed {
     let mut freed = Freed::default();
     let weight = &mut freed.weight;
     let mut word = head;
-    // SAFETY: the chain is ours. A chunk is released after the last use of it, which is when the next older node lies in
-    // another one; the base comes last.
+    // SAFETY: the chain is ours. A chunk is released after the last use of it, which is when the next older
+    // node lies in another one; the base comes last.
     unsafe {
         while let Some(target) = word.target() {
             word = match target {
@@ -169,7 +171,8 @@ pub(super) unsafe fn free_chain<F: Fragment>(head: Word<F>) -> Freed {
 /// # Safety
 /// As for [`free_chain`].
 unsafe fn free_slot<F: Fragment>(slot: NonNull<Slot<F>>) -> u64 {
-    // SAFETY: the chain is ours, its slots are initialised; a fragment that is present was not evicted (node, D).
+    // SAFETY: the chain is ours, its slots are initialised; a fragment that is present was not evicted (node,
+    // D).
     unsafe {
         let this = slot.as_ref();
         let mut bytes = free_content(this.merged.load(Ordering::Acquire));

@@ -1,7 +1,9 @@
-//! Segment id → a value, for a set of segments that does not change: what recovery asks for each record that it meets.
+//! Segment id → a value, for a set of segments that does not change: what recovery asks for each record that
+//! it meets.
 //!
-//! Ids of segments in use are mostly close together, so they are spread over buckets by their upper bits, about one to a bucket. Where
-//! they are not, a bucket is searched by halves: so there is no set of ids, whoever chose them, for which this is slow.
+//! Ids of segments in use are mostly close together, so they are spread over buckets by their upper bits,
+//! about one to a bucket. Where they are not, a bucket is searched by halves: so there is no set of ids,
+//! whoever chose them, for which this is slow.
 
 use crate::ids::SegmentId;
 

@@ -1,17 +1,20 @@
 //! Memory of nodes and contents that were freed, kept for the next ones.
 //!
-//! A page that was replaced frees its chunks, its base and its contents, and what comes next takes some of the same few sizes. So each
-//! thread keeps what it frees, up to [`KEPT`] bytes, and takes from there first, without a lock. The last block freed is the first
-//! taken, while its lines are still in the nearest caches. What a thread does not have comes from [`slabs`](super::slabs), some
-//! blocks at a time.
+//! A page that was replaced frees its chunks, its base and its contents, and what comes next takes some of
+//! the same few sizes. So each thread keeps what it frees, up to [`KEPT`] bytes, and takes from there first,
+//! without a lock. The last block freed is the first taken, while its lines are still in the nearest caches.
+//! What a thread does not have comes from [`slabs`](super::slabs), some blocks at a time.
 //!
-//! - **(A)** A block is with its user *or* in one thread's stock. It is put there by whoever owns it, and nobody else comes to it.
-//! - **(B)** A stock holds blocks of one layout and purpose per shelf, so what is taken is what was asked for.
-//! - **(C)** A stock is bounded in bytes, and given back when its thread ends. It is no part of the cache's budget: a
-//!   constant for each thread that writes or reclaims. Only a block that can't be given back just now is kept beyond the bound.
+//! - **(A)** A block is with its user *or* in one thread's stock. It is put there by whoever owns it, and
+//!   nobody else comes to it.
+//! - **(B)** A stock holds blocks of one layout and purpose per shelf, so what is taken is what was asked
+//!   for.
+//! - **(C)** A stock is bounded in bytes, and given back when its thread ends. It is no part of the cache's
+//!   budget: a constant for each thread that writes or reclaims. Only a block that can't be given back just
+//!   now is kept beyond the bound.
 //!
-//! Recycled memory hides a use after its end from those who look for that. With `--cfg sanitized`, and in the interpreter
-//! that checks our pointers, nothing is kept.
+//! Recycled memory hides a use after its end from those who look for that. With `--cfg sanitized`, and in the
+//! interpreter that checks our pointers, nothing is kept.
 
 use std::alloc::Layout;
 use std::cell::RefCell;
@@ -27,7 +30,8 @@ const SHELVES: usize = 7;
 /// How many bytes a thread takes at once that has no block of a size.
 const TAKEN: usize = if KEPT > 0 { 4 << 10 } else { 0 };
 
-/// A block that is not in use: its first bytes name the one that was put there before it. So to keep a block takes no memory.
+/// A block that is not in use: its first bytes name the one that was put there before it. So to keep a block
+/// takes no memory.
 struct Unused {
     below: Option<NonNull<Self>>,
 }
@@ -209,7 +213,8 @@ mod tests {
         let blocks: Vec<_> = (0..KEPT / TAKEN + 10).map(|_| allocate(layout(TAKEN))).collect();
         // SAFETY: from above.
         blocks.into_iter().for_each(|block| unsafe { free(block, layout(TAKEN)) });
-        // Tests beside this one are in the arenas now and then; what can't be given back to them stays until the next try.
+        // Tests beside this one are in the arenas now and then; what can't be given back to them stays until
+        // the next try.
         let is_bounded = (0..1_000_000).any(|_| {
             let there = in_stock().0;
             if there > KEPT {

@@ -1,15 +1,17 @@
 //! Page id → head of the page's chain: two levels of 2¹⁶ entries, filled in as ids are used, never shrunk.
 //!
-//! - **(A)** A leaf is installed once, by a compare-exchange from null, and lives as long as the table. So a reference to a leaf
-//!   lives as long as a reference to the table.
-//! - **(B)** Everything that is handed out about a page carries the lifetime `'g` of both the table and a guard. So no chain
-//!   is freed while somebody looks at it (see `node`, A), and when the table is dropped nobody looks at any.
-//! - **(C)** Beside the heads lie the bits of the pages that *may* have contents in memory, and the announcements of those that
-//!   have come in (`arrivals`). Whoever puts contents in comes here, by [`Site::mark_resident`], and the evictor takes the
-//!   announcements from here.
-//! - **(D)** A small store is closed and looked through in a time that goes by what it holds, not by what the table has room for: leaves
-//!   are counted, and ranges flagged, *before* a leaf is installed or a word of the range is stored. So whoever knows of a leaf or a word,
-//!   by acquiring it or by having the table alone, finds it below the count, or behind the flag.
+//! - **(A)** A leaf is installed once, by a compare-exchange from null, and lives as long as the table. So a
+//!   reference to a leaf lives as long as a reference to the table.
+//! - **(B)** Everything that is handed out about a page carries the lifetime `'g` of both the table and a
+//!   guard. So no chain is freed while somebody looks at it (see `node`, A), and when the table is dropped
+//!   nobody looks at any.
+//! - **(C)** Beside the heads lie the bits of the pages that *may* have contents in memory, and the
+//!   announcements of those that have come in (`arrivals`). Whoever puts contents in comes here, by
+//!   [`Site::mark_resident`], and the evictor takes the announcements from here.
+//! - **(D)** A small store is closed and looked through in a time that goes by what it holds, not by what the
+//!   table has room for: leaves are counted, and ranges flagged, *before* a leaf is installed or a word of
+//!   the range is stored. So whoever knows of a leaf or a word, by acquiring it or by having the table alone,
+//!   finds it below the count, or behind the flag.
 
 use std::fmt;
 use std::marker::PhantomData;
@@ -42,8 +44,8 @@ mod order {
         if cfg!(weakened = "publish_order") { Ordering::Relaxed } else { Ordering::SeqCst };
 }
 
-/// Bits of a page id that choose inside one level. The model checker gets a table of 16 pages, and the interpreter
-/// that checks our pointers, which is slow, one of 2¹⁶.
+/// Bits of a page id that choose inside one level. The model checker gets a table of 16 pages, and the
+/// interpreter that checks our pointers, which is slow, one of 2¹⁶.
 const LEVEL_BITS: u32 = if cfg!(loom) {
     2
 } else if cfg!(miri) {
@@ -148,15 +150,16 @@ pub(crate) struct PageTable<F: Fragment> {
 }
 
 impl<F: Fragment> PageTable<F> {
-    /// An empty table, whose pages are on that budget. Ranges that are restored have their records in the segments
-    /// that `homes` knows.
+    /// An empty table, whose pages are on that budget. Ranges that are restored have their records in the
+    /// segments that `homes` knows.
     pub(crate) fn new(budget: Arc<Budget>, homes: Option<Homes>) -> Self {
         let arrivals = CachePadded::new(Arrivals::new());
         let (leaves, unpacker) = (AtomicUsize::new(0), Unpacker::new(homes));
         Self { root: Root::new(), leaves, arrivals, budget, unpacker, pages: PhantomData }
     }
 
-    /// The newest node of a page; `None` if the id was never used (or can't be). A freed page has a head, too.
+    /// The newest node of a page; `None` if the id was never used (or can't be). A freed page has a head,
+    /// too.
     #[inline]
     pub(crate) fn head<'g>(&'g self, page_id: PageId, guard: &'g Guard) -> Option<Head<'g, F>> {
         Some(self.look_up(page_id, guard)?.head(self, guard))
@@ -188,7 +191,8 @@ impl<F: Fragment> PageTable<F> {
         Some(Entry::Vacant(site))
     }
 
-    /// Whether so many pages have come in that they should be taken over, though there may be no need to evict.
+    /// Whether so many pages have come in that they should be taken over, though there may be no need to
+    /// evict.
     #[inline]
     pub(crate) fn has_many_arrivals(&self) -> bool {
         self.arrivals.are_many()
@@ -211,8 +215,9 @@ impl<F: Fragment> PageTable<F> {
         }
     }
 
-    /// Lets the evictor look at a page that it has taken out of its queue, and drop what it can. If `look` says that
-    /// something stays, and nobody has announced the page meanwhile, the answer is true: the page is to be in a queue.
+    /// Lets the evictor look at a page that it has taken out of its queue, and drop what it can. If `look`
+    /// says that something stays, and nobody has announced the page meanwhile, the answer is true: the page
+    /// is to be in a queue.
     pub(super) fn look_at<'g>(
         &'g self,
         page_id: PageId,
@@ -420,7 +425,8 @@ impl<'g, F: Fragment> Site<'g, F> {
         Head::new(NodeRef::new(self, name.target()))
     }
 
-    /// Publishes a new head over the one that was seen, if it still is the head. The only place where a page's version changes.
+    /// Publishes a new head over the one that was seen, if it still is the head. The only place where a
+    /// page's version changes.
     pub(super) fn exchange(self, seen: Word<F>, new: Word<F>) -> bool {
         if cfg!(weakened = "mark_before_publishing") {
             self.leaf.mark(self.range()).set();

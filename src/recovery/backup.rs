@@ -6,21 +6,25 @@
 //!                                              note away ◄─ manifest (temp, sync, rename, sync) ◄──────────┘
 //! ```
 //!
-//! - **(A) All that was done before the call is in it**, since it begins with a sync; but not a batch that is open. What others log
-//!   meanwhile is in it or not, as a prefix: the log is cut at a moment's stable LSN (see `log/copy`), which is never in a batch.
-//! - **(B) It is no store until it is complete.** The manifest comes last, when the log and its name are durable. Until then a
-//!   file says that the backup is unfinished, which is durable before there is anything else. It is removed last; one that is left
-//!   beside a manifest means nothing, and the next opening removes it.
-//! - **(C) The store below is not harmed.** It is only read. Its segments and files are held until they are copied, so it may grow.
-//!   Large values are copied as they are: damage in one of them does not spread to others, and stays detectable.
+//! - **(A) All that was done before the call is in it**, since it begins with a sync; but not a batch that is
+//!   open. What others log meanwhile is in it or not, as a prefix: the log is cut at a moment's stable LSN
+//!   (see `log/copy`), which is never in a batch.
+//! - **(B) It is no store until it is complete.** The manifest comes last, when the log and its name are
+//!   durable. Until then a file says that the backup is unfinished, which is durable before there is anything
+//!   else. It is removed last; one that is left beside a manifest means nothing, and the next opening removes
+//!   it.
+//! - **(C) The store below is not harmed.** It is only read. Its segments and files are held until they are
+//!   copied, so it may grow. Large values are copied as they are: damage in one of them does not spread to
+//!   others, and stays detectable.
 //!
 //! # Identity
 //!
-//! The copy keeps the store's id. Checksums of records begin from it, so another id would mean to compute them all anew, and a
-//! record that rots on the way would get a valid one. The id says which files belong together, and the files of the copy do: they
-//! are in a directory of their own. It is not meant to tell stores from one another, and nothing uses it for that. What follows
-//! is for the user to know: original and copy go different ways from the cut on, with the same LSNs and generated ids for different
-//! things, so files of the one are not to be put among those of the other.
+//! The copy keeps the store's id. Checksums of records begin from it, so another id would mean to compute
+//! them all anew, and a record that rots on the way would get a valid one. The id says which files belong
+//! together, and the files of the copy do: they are in a directory of their own. It is not meant to tell
+//! stores from one another, and nothing uses it for that. What follows is for the user to know: original and
+//! copy go different ways from the cut on, with the same LSNs and generated ids for different things, so
+//! files of the one are not to be put among those of the other.
 //!
 //! The copy has no snapshot, so its first opening reads the whole log.
 
@@ -135,9 +139,9 @@ fn copy_log(
     Ok((report, claims))
 }
 
-/// The files of large values, durable when this returns. They are held, so all that are needed as of the cut are there; those that are
-/// not, for instance since they were written later, are orphans in the copy, and its first opening removes them. Returns how many
-/// bytes it was.
+/// The files of large values, durable when this returns. They are held, so all that are needed as of the cut
+/// are there; those that are not, for instance since they were written later, are orphans in the copy, and
+/// its first opening removes them. Returns how many bytes it was.
 fn copy_large_values(core: &LogCore, target: &dyn Storage, reporter: &mut Reporter<'_>) -> Result<u64> {
     let source = core.storage().as_ref();
     let mut copied = 0;
@@ -173,8 +177,8 @@ fn copy_file(source: &dyn Storage, target: &dyn Storage, name: &str) -> Result<O
     Ok(Some(length))
 }
 
-/// What compressed records refer to, as it is, and durable when this returns. A dictionary that a copied record needs was
-/// there before the record. Returns how many bytes it was.
+/// What compressed records refer to, as it is, and durable when this returns. A dictionary that a copied
+/// record needs was there before the record. Returns how many bytes it was.
 fn copy_dictionaries(source: &dyn Storage, target: &dyn Storage) -> Result<u64> {
     let mut copied = 0;
     let names = source.list().map_err(|error| failed(source, "list", "", error))?;
@@ -212,7 +216,8 @@ impl Place {
         Ok(Self { lock, had_lock })
     }
 
-    /// Removes the lock file and the directories that were not there before. Whatever else was written has to be gone.
+    /// Removes the lock file and the directories that were not there before. Whatever else was written has to
+    /// be gone.
     pub(super) fn give_back(self, target: &dyn Storage) {
         if !self.had_lock
             && let Err(error) = target.remove(LOCK_FILE)

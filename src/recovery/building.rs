@@ -49,7 +49,8 @@ impl Building {
         sync_directory(storage)
     }
 
-    /// Removes what was built, as far as that goes: the manifest first, the note last. And the directory, if it was made for this.
+    /// Removes what was built, as far as that goes: the manifest first, the note last. And the directory, if
+    /// it was made for this.
     pub(crate) fn clear(self) {
         let storage = self.storage.as_ref();
         let found = storage.list().unwrap_or_default();

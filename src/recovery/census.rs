@@ -1,7 +1,9 @@
-//! One pass over all pages that were recovered, in encoded form: what is live in each segment, which ids are free, and whether each live
-//! record lies where a record can be: in a segment that is claimed, below the head's tip, and in the file.
+//! One pass over all pages that were recovered, in encoded form: what is live in each segment, which ids are
+//! free, and whether each live record lies where a record can be: in a segment that is claimed, below the
+//! head's tip, and in the file.
 //!
-//! It is the only time that an opening looks at every page. So it makes nothing of them: no node, no place in a list.
+//! It is the only time that an opening looks at every page. So it makes nothing of them: no node, no place in
+//! a list.
 
 use std::collections::BTreeMap;
 
@@ -42,7 +44,8 @@ struct Counter<'a> {
     scene: &'a Scene,
     geometry: Geometry,
     accounts: SegmentMap<Account>,
-    /// The base of the segment that the last record was in, and where in the map that is: the next record mostly is in it, too.
+    /// The base of the segment that the last record was in, and where in the map that is: the next record
+    /// mostly is in it, too.
     base: Lsn,
     position: usize,
 }

@@ -1,4 +1,5 @@
-//! What can be told of a store before anything of it is believed: from the manifest, or from the segments if that can't be read.
+//! What can be told of a store before anything of it is believed: from the manifest, or from the segments if
+//! that can't be read.
 
 use super::headers::LogBytes;
 use super::identify::read_file;

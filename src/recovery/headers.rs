@@ -1,7 +1,8 @@
 //! Finding segments without a manifest, by their headers.
 //!
-//! A header says in which slot it is, and lies at its slot's number times the segment size. So each one but that of slot 0 tells the segment size.
-//! Bytes that look like a header may be a user's, so the size (and the store) that most headers agree upon is taken.
+//! A header says in which slot it is, and lies at its slot's number times the segment size. So each one but
+//! that of slot 0 tells the segment size. Bytes that look like a header may be a user's, so the size (and the
+//! store) that most headers agree upon is taken.
 
 use std::collections::BTreeMap;
 
@@ -41,7 +42,8 @@ impl LogBytes<'_> {
         SegmentHeader::decode(&self.read(offset, SegmentHeader::LENGTH).ok()?).ok()
     }
 
-    /// The store and the segment size that most headers agree upon. The size is `None` if there is only a first slot.
+    /// The store and the segment size that most headers agree upon. The size is `None` if there is only a
+    /// first slot.
     pub(crate) fn guess(&self) -> Result<Option<(StoreId, Option<u32>)>> {
         let mut votes: BTreeMap<([u8; StoreId::LENGTH], u32), u32> = BTreeMap::new();
         let mut start = 0;

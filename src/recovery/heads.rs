@@ -2,9 +2,9 @@
 //!
 //! # What is proven
 //!
-//! Every mark and every claim carries the stable LSNs of all heads as they were when it was written. The highest that
-//! verifies anywhere is the head's *proven point*: below it everything must be readable, or the store is damaged. Above
-//! it a power cut may have left anything.
+//! Every mark and every claim carries the stable LSNs of all heads as they were when it was written. The
+//! highest that verifies anywhere is the head's *proven point*: below it everything must be readable, or the
+//! store is damaged. Above it a power cut may have left anything.
 //!
 //! # Where a head ends
 //!
@@ -14,32 +14,37 @@
 //! | it does not | corruption | here is the tip; look on for marks that prove otherwise |
 //! | a batch begins and does not end | it is finished: its end was stable, and its segment is gone since | the tip is the begin |
 //!
-//! Looking on is what tells a torn tail from rot: if a mark behind the damage says that the damaged place was stable, it was
-//! acknowledged, and cutting it off in silence would lose it.
+//! Looking on is what tells a torn tail from rot: if a mark behind the damage says that the damaged place was
+//! stable, it was acknowledged, and cutting it off in silence would lose it.
 //!
-//! Whether a record is below the tip is known only at the end, so records above the proven point wait in a list; the
-//! proven point trails the tip by a segment at most, so the list is short.
+//! Whether a record is below the tip is known only at the end, so records above the proven point wait in a
+//! list; the proven point trails the tip by a segment at most, so the list is short.
 //!
 //! # What is not looked at
 //!
-//! A segment that ends at or below where the snapshot begins is *known*: what its records say is in the snapshot. Of the known segments of a head only
-//! the newest one's header is read. So what a scan reads depends on the log behind the snapshot, and not on how many segments
-//! the file has. What the other headers could say, and why it is not missed:
+//! A segment that ends at or below where the snapshot begins is *known*: what its records say is in the
+//! snapshot. Of the known segments of a head only the newest one's header is read. So what a scan reads
+//! depends on the log behind the snapshot, and not on how many segments the file has. What the other headers
+//! could say, and why it is not missed:
 //!
-//! * *That the segment never reached the disk.* A snapshot gets its name when all that was logged up to its end is synced in every head. So a
-//!   known segment was on disk as a whole, before there was a snapshot that knows it. A claim whose segment may not have been
-//!   written has a higher id than all that its head had written, so it is not known, and is looked at.
-//! * *That the slot is in another life.* A life begins with a claim in the manifest, synced before the first byte. So if the slot of a
-//!   known segment had been used again, the manifest would not claim it for that segment any more; and a new claim is not known.
-//! * *What was stable.* A head writes its segments one after the other, and into each header what is stable at that moment, which only rises. So the
-//!   newest header proves at least what the older ones do.
-//! * *That the file is of this store, and not an older copy of it.* The newest one tells that, too: it was written last.
+//! * *That the segment never reached the disk.* A snapshot gets its name when all that was logged up to its
+//!   end is synced in every head. So a known segment was on disk as a whole, before there was a snapshot that
+//!   knows it. A claim whose segment may not have been written has a higher id than all that its head had
+//!   written, so it is not known, and is looked at.
+//! * *That the slot is in another life.* A life begins with a claim in the manifest, synced before the first
+//!   byte. So if the slot of a known segment had been used again, the manifest would not claim it for that
+//!   segment any more; and a new claim is not known.
+//! * *What was stable.* A head writes its segments one after the other, and into each header what is stable
+//!   at that moment, which only rises. So the newest header proves at least what the older ones do.
+//! * *That the file is of this store, and not an older copy of it.* The newest one tells that, too: it was
+//!   written last.
 //! * *That the file was cut.* The [census](super::census) lets no live record lie behind its end.
 //!
-//! What remains is damage to bytes that were on disk. Records of known segments may have that as well: no opening with a snapshot reads them.
-//! Neither is served: a record is checked when it is read, with a seed that names its segment, so one of another
-//! life does not verify; and it is read by its place, for which no header is needed. A damaged header is found by a check and by a backup,
-//! and harms those who have nothing else to go by: a follower, and whoever has lost the manifest.
+//! What remains is damage to bytes that were on disk. Records of known segments may have that as well: no
+//! opening with a snapshot reads them. Neither is served: a record is checked when it is read, with a seed
+//! that names its segment, so one of another life does not verify; and it is read by its place, for which no
+//! header is needed. A damaged header is found by a check and by a backup, and harms those who have nothing
+//! else to go by: a follower, and whoever has lost the manifest.
 
 use std::sync::Arc;
 
@@ -218,7 +223,8 @@ impl<'a, 't> HeadScan<'a, 't> {
         // At most a segment.
         into.resize(there as usize, 0);
         if there == 0 {
-            // The claim is durable and the growth of the file is not. Reading nothing from behind the end is an error.
+            // The claim is durable and the growth of the file is not. Reading nothing from behind the end is
+            // an error.
             return Ok(());
         }
         let read = self.scene.file.read_at(into, offset);

@@ -1,4 +1,5 @@
-//! Is there a store in this directory, is there nothing, or is there something else? Decided before a byte is changed.
+//! Is there a store in this directory, is there nothing, or is there something else? Decided before a byte is
+//! changed.
 
 use std::io;
 
@@ -44,7 +45,8 @@ pub(crate) fn identify(storage: &dyn Storage, leftovers: Leftovers) -> Result<Fo
     Ok(Found::Store(Box::new(manifest)))
 }
 
-/// Whether there is a store, as far as the first entry of its manifest tells, or nothing. Something else is an error.
+/// Whether there is a store, as far as the first entry of its manifest tells, or nothing. Something else is
+/// an error.
 pub(crate) fn is_store(storage: &dyn Storage, leftovers: Leftovers) -> Result<bool> {
     let names = storage.list().map_err(|error| Error::io("list", storage.describe(""), error))?;
     if names.iter().any(|name| name == MANIFEST_FILE) {
@@ -58,7 +60,8 @@ pub(crate) fn is_store(storage: &dyn Storage, leftovers: Leftovers) -> Result<bo
     }
     for name in names {
         let expected = match name.as_str() {
-            // Nothing is ever written to the first; the second is created before the manifest, and empty until there is one.
+            // Nothing is ever written to the first; the second is created before the manifest, and empty
+            // until there is one.
             LOCK_FILE | LOG_FILE => is_empty(storage, &name)?,
             MANIFEST_TEMPORARY if leftovers == Leftovers::Anything => true,
             MANIFEST_TEMPORARY => may_be_manifest(&read_file(storage, MANIFEST_TEMPORARY)?),

@@ -1,14 +1,16 @@
 //! Which files of large values are needed, and the end of the others.
 //!
-//! A file's name says which record it belongs to. If that record is live, and points to this very number, the file is needed; in all
-//! other cases it is an orphan: its record was lost with the end of the log, or was cut, or superseded, or never written. So this
-//! takes a listing, and one read of the log for each file; no file is opened.
+//! A file's name says which record it belongs to. If that record is live, and points to this very number, the
+//! file is needed; in all other cases it is an orphan: its record was lost with the end of the log, or was
+//! cut, or superseded, or never written. So this takes a listing, and one read of the log for each file; no
+//! file is opened.
 //!
-//! A record that points to a file which is not there is found by whoever reads the page: opening does not fail for it, since all other
-//! pages can be read, and finding it here would mean to read every record of the log.
+//! A record that points to a file which is not there is found by whoever reads the page: opening does not
+//! fail for it, since all other pages can be read, and finding it here would mean to read every record of the
+//! log.
 //!
-//! Orphans are removed when the new manifest is in force: before, a crash could bring back a longer log. A record that can't be read
-//! keeps its file: whoever wants to save what can be saved needs it.
+//! Orphans are removed when the new manifest is in force: before, a crash could bring back a longer log. A
+//! record that can't be read keeps its file: whoever wants to save what can be saved needs it.
 
 use std::collections::BTreeMap;
 

@@ -9,13 +9,13 @@
 //! # Why it can be killed at any point, any number of times
 //!
 //! * Up to *tail again* nothing is written at all; a read-only opening stops there.
-//! * *Tail again* writes, above the proven point, the bytes that are there. After a failed sync the kernel may hold pages as
-//!   clean that the disk never got; what is built upon must be on disk. If the disk may damage what lies beside, they are saved
-//!   elsewhere first (`saved_tail`).
-//! * The new manifest takes effect with one rename. Before, the next opening finds what this one found. After, it finds the
-//!   cut, and what lies between the tips and the next segment is void for ever.
-//! * Only then is anything removed or reused. A snapshot that was not used is removed before a segment is reused:
-//!   of two equal copies of a record the scan may keep the one that the snapshot does not know.
+//! * *Tail again* writes, above the proven point, the bytes that are there. After a failed sync the kernel
+//!   may hold pages as clean that the disk never got; what is built upon must be on disk. If the disk may
+//!   damage what lies beside, they are saved elsewhere first (`saved_tail`).
+//! * The new manifest takes effect with one rename. Before, the next opening finds what this one found.
+//!   After, it finds the cut, and what lies between the tips and the next segment is void for ever.
+//! * Only then is anything removed or reused. A snapshot that was not used is removed before a segment is
+//!   reused: of two equal copies of a record the scan may keep the one that the snapshot does not know.
 
 use std::collections::BTreeMap;
 use std::collections::hash_map::RandomState;
@@ -187,7 +187,8 @@ fn create(config: &Config, kind: StoreKind) -> Result<Parts> {
     let segment_size = config.segment_size.unwrap_or(DEFAULT_SEGMENT_SIZE);
     let file = storage.create(LOG_FILE);
     let file = file.map_err(|error| Error::io("create", storage.describe(LOG_FILE), error))?;
-    // Before the manifest's rename: a power cut may keep that and lose this, and a store with a manifest must have a log.
+    // Before the manifest's rename: a power cut may keep that and lose this, and a store with a manifest must
+    // have a log.
     storage
         .sync_directory()
         .map_err(|error| Error::io("sync the directory of", storage.describe(""), error))?;
@@ -220,7 +221,8 @@ pub(super) struct Survey {
     pub(super) ranges: Vec<ReplayedRange>,
 }
 
-/// So many snapshots are tried, from the newest on. That an older one can be used when a newer one can't is not worth more.
+/// So many snapshots are tried, from the newest on. That an older one can be used when a newer one can't is
+/// not worth more.
 const SNAPSHOTS_TRIED: usize = 3;
 
 /// Reads snapshot and log. Snapshots that can't be used are left aside.
@@ -372,7 +374,8 @@ pub(super) fn open_scene(config: &Config, state: &ManifestState) -> Result<Scene
     Ok(Scene { file, file_length, geometry: state.geometry(), store_id: state.store_id, log_path })
 }
 
-/// Reads the one record that an opening can't do without, the named roots, as long as nothing has been changed.
+/// Reads the one record that an opening can't do without, the named roots, as long as nothing has been
+/// changed.
 fn check_roots(scene: &Scene, state: &ManifestState, roots: Option<Spot>) -> Result<()> {
     let (geometry, Some(spot)) = (scene.geometry, roots) else { return Ok(()) };
     let (segment, offset) = (geometry.segment(spot.lsn), geometry.offset(spot.lsn));
@@ -403,7 +406,8 @@ fn newest(chains: &[Vec<Claimed>], found: &Tips, geometry: Geometry) -> [Segment
     newest
 }
 
-/// Makes the state say where each head ends. Segments without live bytes, and those behind the tips, are claimed no more.
+/// Makes the state say where each head ends. Segments without live bytes, and those behind the tips, are
+/// claimed no more.
 fn cut(state: &mut ManifestState, found: &Tips, live: &BTreeMap<SegmentId, u64>) {
     let geometry = state.geometry();
     state.claims.retain(|_, claim| live.contains_key(&claim.segment));
@@ -425,8 +429,9 @@ struct FileShape {
     beyond: u32,
 }
 
-/// A slot that holds something is never left out, however long the file is: else it would be taken for new. A piece of a slot
-/// counts for a slot only if something is in it, or if it is the first, which grows with what is in it.
+/// A slot that holds something is never left out, however long the file is: else it would be taken for new. A
+/// piece of a slot counts for a slot only if something is in it, or if it is the first, which grows with what
+/// is in it.
 fn file_shape(scene: &Scene, state: &ManifestState) -> FileShape {
     let segment = u64::from(state.segment_size);
     let claimed = state.claims.last_key_value().map_or(0, |(slot, _)| u64::from(slot.0) + 1);

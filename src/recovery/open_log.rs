@@ -13,7 +13,8 @@ use crate::progress::Progress;
 use crate::storage::Storage;
 
 impl Log {
-    /// Opens the log in the configured place, or creates it there. Cache options have no effect on a bare log.
+    /// Opens the log in the configured place, or creates it there. Cache options have no effect on a bare
+    /// log.
     ///
     /// ```
     #[doc = include_str!("../docs/bare_log.txt")]
@@ -91,7 +92,8 @@ impl Log {
     /// ```
     ///
     /// # Errors
-    /// As there, and [`ReservationOpen`](crate::Error::ReservationOpen) if the calling thread holds a reservation.
+    /// As there, and [`ReservationOpen`](crate::Error::ReservationOpen) if the calling thread holds a
+    /// reservation.
     // By value, so that any back-end becomes a trait object by itself.
     #[expect(
         clippy::needless_pass_by_value,

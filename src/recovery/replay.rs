@@ -1,22 +1,24 @@
 //! What snapshot and log say about every page, gathered in any order.
 //!
-//! A record carries its page's version, so the order in which records are seen does not matter, nor do holes where segments
-//! of dead records were reused: the highest `Replace` or `Free` is the page's base, and the links above it are its chain.
+//! A record carries its page's version, so the order in which records are seen does not matter, nor do holes
+//! where segments of dead records were reused: the highest `Replace` or `Free` is the page's base, and the
+//! links above it are its chain.
 //!
 //! # In memory
 //!
-//! What a snapshot says stays as it is written there, a range of pages at a time. What the log says is only sorted into those ranges
-//! as it comes. When all of it has come, each range that the log has something to say about is decoded, changed, and encoded again,
-//! one after the other in the same memory, which the processor's caches hold. So a range that the log does not mention costs nothing, and
-//! nothing is allocated for a page.
+//! What a snapshot says stays as it is written there, a range of pages at a time. What the log says is only
+//! sorted into those ranges as it comes. When all of it has come, each range that the log has something to
+//! say about is decoded, changed, and encoded again, one after the other in the same memory, which the
+//! processor's caches hold. So a range that the log does not mention costs nothing, and nothing is allocated
+//! for a page.
 //!
 //! # Invariants
 //!
-//! * **(A) Copies are equal.** Two records of one page with one version are copies of each other (garbage collection makes
-//!   them); whichever is kept, its bytes are valid. The one that is applied last wins, so that what is read from the log
-//!   overrides what a snapshot says of a record that was moved since.
-//! * **(B) No gap.** Every live record is in the log (a killed record's slot is reused only when its killer is stable), so
-//!   versions above the base have no gap. One that has is damage.
+//! * **(A) Copies are equal.** Two records of one page with one version are copies of each other (garbage
+//!   collection makes them); whichever is kept, its bytes are valid. The one that is applied last wins, so
+//!   that what is read from the log overrides what a snapshot says of a record that was moved since.
+//! * **(B) No gap.** Every live record is in the log (a killed record's slot is reused only when its killer
+//!   is stable), so versions above the base have no gap. One that has is damage.
 
 use std::collections::BTreeMap;
 use std::mem;
@@ -136,7 +138,8 @@ impl Replay {
         Self { ranges, memory, limit, log_path, voided: state.voided(), entries }
     }
 
-    /// Above all page ids that a log file of that length has room for: even the shortest record takes some bytes.
+    /// Above all page ids that a log file of that length has room for: even the shortest record takes some
+    /// bytes.
     pub(super) fn limit(log_length: u64) -> u64 {
         (log_length / 8 + (1 << 16)).min(PageId::LIMIT)
     }

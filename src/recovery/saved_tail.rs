@@ -1,14 +1,16 @@
 //! The end of the log, kept elsewhere while it is written again.
 //!
-//! An opening writes what is not proven to be on disk once more (`open`). On a disk that damages whole blocks when the power fails
-//! ([`Config::torn_block_size`](crate::Config::torn_block_size)) that could damage what a flush has promised. So first the blocks are saved
-//! in a file of their own:
+//! An opening writes what is not proven to be on disk once more (`open`). On a disk that damages whole blocks
+//! when the power fails ([`Config::torn_block_size`](crate::Config::torn_block_size)) that could damage what
+//! a flush has promised. So first the blocks are saved in a file of their own:
 //!
-//! - **(A)** It is durable, name and all, before the first of these blocks is written in the log; and removed, durably, when the new manifest is
-//!   in force, before the store serves anybody.
-//! - **(B)** An opening that finds it writes what it says over the log, and syncs that, before it reads the log. Nothing was written to the log since
-//!   it was saved, but the same bytes. So that changes nothing but what was damaged, and can be done again.
-//! - **(C)** One that is not whole was never relied upon: the log was not touched yet. It does not count, and is removed.
+//! - **(A)** It is durable, name and all, before the first of these blocks is written in the log; and
+//!   removed, durably, when the new manifest is in force, before the store serves anybody.
+//! - **(B)** An opening that finds it writes what it says over the log, and syncs that, before it reads the
+//!   log. Nothing was written to the log since it was saved, but the same bytes. So that changes nothing but
+//!   what was damaged, and can be done again.
+//! - **(C)** One that is not whole was never relied upon: the log was not touched yet. It does not count, and
+//!   is removed.
 //! - **(D)** A read-only opening looks at the log through it.
 //!
 //! ```text

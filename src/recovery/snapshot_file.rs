@@ -1,19 +1,23 @@
 //! Snapshots as files: reading one, writing a new one, removing what is no longer needed.
 //!
-//! A snapshot is a file, with the blocks of older files that its directory names. It only makes opening quicker. If anything of it is torn,
-//! missing or rotten it is not used; an older one is, if that is complete, or else the whole log is read.
+//! A snapshot is a file, with the blocks of older files that its directory names. It only makes opening
+//! quicker. If anything of it is torn, missing or rotten it is not used; an older one is, if that is
+//! complete, or else the whole log is read.
 //!
 //! # Which ones may be used
 //!
-//! A file is removed when the newest snapshot, durable with its name, names no block of it. So an older snapshot can be whole. It
-//! is as good as it was before there was a newer one, with a longer log behind it, as long as the store goes by the same record of each
-//! page: of two equal copies of a record it may have to choose, and the segment of the other is reused. What it goes by follows from a
-//! snapshot and the log behind it, or in a running store from what it began with. Only an opening that did *not* use a snapshot
-//! may choose otherwise than it. Therefore:
+//! A file is removed when the newest snapshot, durable with its name, names no block of it. So an older
+//! snapshot can be whole. It is as good as it was before there was a newer one, with a longer log behind it,
+//! as long as the store goes by the same record of each page: of two equal copies of a record it may have to
+//! choose, and the segment of the other is reused. What it goes by follows from a snapshot and the log behind
+//! it, or in a running store from what it began with. Only an opening that did *not* use a snapshot may
+//! choose otherwise than it. Therefore:
 //!
-//! - **(A)** Each opening removes, durably and before a segment is reused, all files but those of the snapshot that it used.
+//! - **(A)** Each opening removes, durably and before a segment is reused, all files but those of the
+//!   snapshot that it used.
 //!
-//! Then all files that are there have been written, or used, in each life of the store since the oldest of them.
+//! Then all files that are there have been written, or used, in each life of the store since the oldest of
+//! them.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -96,8 +100,8 @@ pub(crate) fn read_index(storage: &dyn Storage, store_id: StoreId, serial: u64) 
     Ok(SnapshotIndex { header, footer, files: SnapshotFiles { directory, files } })
 }
 
-/// Reads all blocks that a directory names, file by file, and hands each with its pages to `each`; or with what is wrong with it.
-/// Returns how many bytes were read.
+/// Reads all blocks that a directory names, file by file, and hands each with its pages to `each`; or with
+/// what is wrong with it. Returns how many bytes were read.
 pub(crate) fn read_blocks(
     storage: &dyn Storage,
     store_id: StoreId,
@@ -188,7 +192,8 @@ pub(crate) struct Loaded {
     pub(crate) files: SnapshotFiles,
 }
 
-/// Loads a snapshot, if it can be used: `take` gets the pages of each range, and says whether there can be such a range.
+/// Loads a snapshot, if it can be used: `take` gets the pages of each range, and says whether there can be
+/// such a range.
 pub(crate) fn load(
     storage: &dyn Storage,
     store_id: StoreId,
@@ -206,8 +211,8 @@ pub(crate) fn load(
     Ok(Loaded { starts: header.begin, ends: footer.end, serial: Some(serial), files })
 }
 
-/// Removes what an interrupted writer left, also one of a backup, and all files of snapshots but those in use. Durable when this
-/// returns.
+/// Removes what an interrupted writer left, also one of a backup, and all files of snapshots but those in
+/// use. Durable when this returns.
 pub(crate) fn sweep(storage: &dyn Storage, used: &SnapshotFiles) -> Result<()> {
     let failed = |operation, name: &str, error| Error::io(operation, storage.describe(name), error);
     let names = storage.list().map_err(|error| failed("list", "", error))?;
@@ -281,8 +286,8 @@ impl SnapshotFile {
         self.writer.range(range, pages)
     }
 
-    /// Completes the snapshot: of `before`, the blocks of all ranges still count but those in `walked`, which rises. `end` is where
-    /// the log had come to, `next_page_id` is above all ids.
+    /// Completes the snapshot: of `before`, the blocks of all ranges still count but those in `walked`, which
+    /// rises. `end` is where the log had come to, `next_page_id` is above all ids.
     pub(crate) fn finish(
         self,
         before: &SnapshotFiles,
@@ -345,8 +350,8 @@ impl PendingSnapshot {
         self.length
     }
 
-    /// Puts the snapshot in force; the files that it does not need can be [swept](sweep). Everything that it names must be stable. After
-    /// an error it may be in force after a crash, and may not.
+    /// Puts the snapshot in force; the files that it does not need can be [swept](sweep). Everything that it
+    /// names must be stable. After an error it may be in force after a crash, and may not.
     pub(crate) fn publish(self) -> Result<SnapshotFiles> {
         let (to, storage) = (snapshot_name(self.serial), self.storage.as_ref());
         let from = temporary_name(self.serial);

@@ -59,7 +59,8 @@ pub(crate) fn walk<'a>(
     walked
 }
 
-/// What bytes that do not verify would be if their checksum were right. `None` unless they are as long as they say.
+/// What bytes that do not verify would be if their checksum were right. `None` unless they are as long as
+/// they say.
 pub(crate) fn seems_to_be(
     bytes: &[u8],
     seed: RecordSeed,

@@ -1,13 +1,15 @@
 //! The live bytes of every segment, kept by those who make and supersede records, without a lock.
 //!
-//! A kill is two updates of one cache line, the slot's own; there is no queue and no set of page ids. What one slot's figures
-//! promise is in `state`. Here:
+//! A kill is two updates of one cache line, the slot's own; there is no queue and no set of page ids. What
+//! one slot's figures promise is in `state`. Here:
 //!
-//! - **(A)** Slots are found in buckets that double in size, so a small store has few and a large one finds each in two
-//!   loads. Buckets are made when a slot is opened or restored, never when a record dies.
-//! - **(B)** Whoever brings a slot's live bytes to zero pushes it on the stack of empty slots: one owner, so it is pushed once
-//!   in a life. The stack is only ever taken as a whole, so a slot can't come back to it under somebody's pop: no ABA.
-//! - **(C)** Pushing is a release and taking an acquire, so the taker sees what the owner saw: all kill LSNs and the end.
+//! - **(A)** Slots are found in buckets that double in size, so a small store has few and a large one finds
+//!   each in two loads. Buckets are made when a slot is opened or restored, never when a record dies.
+//! - **(B)** Whoever brings a slot's live bytes to zero pushes it on the stack of empty slots: one owner, so
+//!   it is pushed once in a life. The stack is only ever taken as a whole, so a slot can't come back to it
+//!   under somebody's pop: no ABA.
+//! - **(C)** Pushing is a release and taking an acquire, so the taker sees what the owner saw: all kill LSNs
+//!   and the end.
 //! - **(D)** The sum of all live bytes is spread over cache lines, one for each thread.
 
 use std::ops::Range;
@@ -131,7 +133,8 @@ impl SegmentAccountant {
         }
     }
 
-    /// The log has written `bytes` of completed records into the segment, up to `end`. With `last`, it is sealed.
+    /// The log has written `bytes` of completed records into the segment, up to `end`. With `last`, it is
+    /// sealed.
     pub(crate) fn credit(&self, slot: SlotId, bytes: u64, last: bool, end: Lsn) {
         let Some(state) = self.slot(slot) else { return };
         self.add_live(bytes.cast_signed());
@@ -140,8 +143,8 @@ impl SegmentAccountant {
         }
     }
 
-    /// A record of `bytes` in the slot was superseded by one that ends at `killer_end` in `head`. To be called by the one
-    /// who got the place from the record's cell.
+    /// A record of `bytes` in the slot was superseded by one that ends at `killer_end` in `head`. To be
+    /// called by the one who got the place from the record's cell.
     pub(crate) fn kill(&self, slot: SlotId, bytes: u32, head: HeadId, killer_end: Lsn) {
         let Some(state) = self.slot(slot) else { return };
         self.add_live(-i64::from(bytes));
@@ -173,8 +176,8 @@ impl SegmentAccountant {
         }
     }
 
-    /// All slots that became empty since the last call; now they are the caller's. Slots that the caller does not take out
-    /// of the iterator are taken by nobody.
+    /// All slots that became empty since the last call; now they are the caller's. Slots that the caller does
+    /// not take out of the iterator are taken by nobody.
     pub(crate) fn take_empties(&self) -> Empties<'_> {
         // Looking first keeps an empty stack's line shared.
         let top = match self.empties.load(Ordering::Relaxed) {
@@ -184,7 +187,8 @@ impl SegmentAccountant {
         Empties { accountant: self, next: top }
     }
 
-    /// Whether all that superseded the slot's records is durable, and the slot's own end: then an empty slot may be reused.
+    /// Whether all that superseded the slot's records is durable, and the slot's own end: then an empty slot
+    /// may be reused.
     pub(crate) fn reusable(&self, slot: SlotId, stable: &HeadLsns) -> bool {
         self.slot(slot).is_some_and(|state| {
             let killers_stable = state.kill_lsns().iter().zip(stable).all(|(kill, stable)| stable >= kill);
@@ -208,7 +212,8 @@ impl SegmentAccountant {
 
     // Cleaning.
 
-    /// The segments in a range of slots that can be cleaned: only sealed ones that are stable as a whole. One pass over the range.
+    /// The segments in a range of slots that can be cleaned: only sealed ones that are stable as a whole. One
+    /// pass over the range.
     pub(crate) fn candidates<'a>(
         &'a self,
         slots: Range<u32>,
@@ -241,7 +246,8 @@ impl SegmentAccountant {
         self.slot(slot).map_or(0, SlotState::live)
     }
 
-    /// The live bytes of a segment that is full and credited as a whole, so that from now on they only fall; and which one it is.
+    /// The live bytes of a segment that is full and credited as a whole, so that from now on they only fall;
+    /// and which one it is.
     pub(crate) fn settled(&self, slot: SlotId) -> Option<(SegmentId, u64)> {
         self.slot(slot)?.settled()
     }

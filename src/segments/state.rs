@@ -2,19 +2,23 @@
 //!
 //! # The live counter
 //!
-//! Records die while their segment is still being filled, even before the log has said how many bytes it put in. So the
-//! counter is signed and begins with a large bias, which the log takes off together with the last bytes that it adds.
+//! Records die while their segment is still being filled, even before the log has said how many bytes it put
+//! in. So the counter is signed and begins with a large bias, which the log takes off together with the last
+//! bytes that it adds.
 //!
-//! - **(A)** Over one life: what is added is the bytes of all completed records, what is subtracted is each of them once. So
-//!   the counter reaches zero at most once in a life, as its last change: before the bias is off it is far above zero, and
-//!   afterwards it counts what is live.
-//! - **(B)** The one update that yields zero *owns* the slot from there on, whether it was a kill or the log's last credit.
-//! - **(C)** A segment may be reused only when everything that superseded its records is durable. So whoever kills first raises
-//!   the *kill LSN* of the killing record's head, then subtracts. The subtraction is a release and all updates of the counter
-//!   are read-modify-writes, so the owner, by an acquire, sees the kill LSNs of all who subtracted. (The other way
-//!   round, the owner can see zero bytes and a kill LSN of zero, and reuse a segment that the log still needs.)
+//! - **(A)** Over one life: what is added is the bytes of all completed records, what is subtracted is each
+//!   of them once. So the counter reaches zero at most once in a life, as its last change: before the bias is
+//!   off it is far above zero, and afterwards it counts what is live.
+//! - **(B)** The one update that yields zero *owns* the slot from there on, whether it was a kill or the
+//!   log's last credit.
+//! - **(C)** A segment may be reused only when everything that superseded its records is durable. So whoever
+//!   kills first raises the *kill LSN* of the killing record's head, then subtracts. The subtraction is a
+//!   release and all updates of the counter are read-modify-writes, so the owner, by an acquire, sees the
+//!   kill LSNs of all who subtracted. (The other way round, the owner can see zero bytes and a kill LSN of
+//!   zero, and reuse a segment that the log still needs.)
 //! - **(D)** The same way the owner sees the segment's end, which the log stores before its last credit.
-//! - **(E)** A slot begins a new life only in the hands of its owner, after (B), so no update of an old life hits a new one.
+//! - **(E)** A slot begins a new life only in the hands of its owner, after (B), so no update of an old life
+//!   hits a new one.
 
 use crossbeam_utils::CachePadded;
 
@@ -141,8 +145,8 @@ impl SlotState {
         figures.state.store(state as u8, Ordering::Release);
     }
 
-    /// Adds what the log has written into the segment; with the last bytes, takes the bias off. True if that left nothing
-    /// (B).
+    /// Adds what the log has written into the segment; with the last bytes, takes the bias off. True if that
+    /// left nothing (B).
     #[must_use]
     pub(super) fn credit(&self, bytes: u64, last: bool, end: Lsn) -> bool {
         self.figures.end.fetch_max(end.0, Ordering::Relaxed);
@@ -154,7 +158,8 @@ impl SlotState {
         self.update(signed(bytes) - if last { Self::BIAS } else { 0 })
     }
 
-    /// Subtracts a record that was superseded by one that ends at `killer` in head `head`. True if that left nothing (B).
+    /// Subtracts a record that was superseded by one that ends at `killer` in head `head`. True if that left
+    /// nothing (B).
     #[must_use]
     pub(super) fn kill(&self, bytes: u32, head: HeadId, killer: Lsn) -> bool {
         if cfg!(weakened = "kill_order") {
@@ -175,8 +180,8 @@ impl SlotState {
     fn raise_kill(&self, head: HeadId, killer: Lsn) {
         // A head beyond the format's can't be: they are made from decoded, checked numbers.
         let Some(kill) = self.figures.kill.get(head.index()) else { return };
-        // Most often another record killed higher up before. Seeing that is as good as raising: the owner, who sees our
-        // subtraction, then sees that value or a higher one.
+        // Most often another record killed higher up before. Seeing that is as good as raising: the owner,
+        // who sees our subtraction, then sees that value or a higher one.
         if kill.load(Ordering::Relaxed) < killer.0 {
             kill.fetch_max(killer.0, Ordering::Relaxed);
         }
@@ -214,8 +219,8 @@ impl SlotState {
         u64::try_from(live).unwrap_or(0)
     }
 
-    /// See [`SegmentAccountant::settled`](super::SegmentAccountant::settled). The counter of a segment that is not credited as a
-    /// whole is far above (A).
+    /// See [`SegmentAccountant::settled`](super::SegmentAccountant::settled). The counter of a segment that
+    /// is not credited as a whole is far above (A).
     pub(super) fn settled(&self) -> Option<(SegmentId, u64)> {
         if !matches!(self.state(), SegmentState::Sealed | SegmentState::Victim) {
             return None;

@@ -2,40 +2,45 @@
 //!
 //! # The policies
 //!
-//! Cleaning a segment of size `s` with `live` bytes gains its empty part, `e = (s - live) / s`, and costs copying the rest. What
-//! makes it hard is that to wait may be better: a segment whose bytes die quickly will soon be cheaper.
+//! Cleaning a segment of size `s` with `live` bytes gains its empty part, `e = (s - live) / s`, and costs
+//! copying the rest. What makes it hard is that to wait may be better: a segment whose bytes die quickly will
+//! soon be cheaper.
 //!
 //! * *Greedy*: the fewest live bytes. The optimum if all bytes die equally fast.
-//! * *Cost-benefit*: the highest `e * age / (2 - e)`. Old segments are taken while they are still rather full, for they will hardly
-//!   get emptier; young ones are left alone. (Rosenblum and Ousterhout, "The Design and Implementation of a Log-Structured File
-//!   System", 1992.)
-//! * *Minimum declining cost*: cleaning costs `2 / e` for each byte gained. That declines as bytes die, with a rate `r`, by
-//!   `2 r / (s e^2)`; so the segment with the smallest `r / e^2` is the one that waiting improves least. (Lomet and Luo,
-//!   "Efficiently Reclaiming Space in a Log Structured Store", ICDE 2021.)
+//! * *Cost-benefit*: the highest `e * age / (2 - e)`. Old segments are taken while they are still rather
+//!   full, for they will hardly get emptier; young ones are left alone. (Rosenblum and Ousterhout, "The
+//!   Design and Implementation of a Log-Structured File System", 1992.)
+//! * *Minimum declining cost*: cleaning costs `2 / e` for each byte gained. That declines as bytes die, with
+//!   a rate `r`, by `2 r / (s e^2)`; so the segment with the smallest `r / e^2` is the one that waiting
+//!   improves least. (Lomet and Luo, "Efficiently Reclaiming Space in a Log Structured Store", ICDE 2021.)
 //!
 //! # How fast bytes die
 //!
-//! Those who supersede records note nothing for this: their live counters are enough. Each look at all segments compares what is
-//! live with what was at an earlier look. So
+//! Those who supersede records note nothing for this: their live counters are enough. Each look at all
+//! segments compares what is live with what was at an earlier look. So
 //!
-//! - **(A)** An estimate is made anew when an eighth of the segment has died since the last one ([`SHARE`]), so that the grain
-//!   of single records does not matter; it is the mean of the old estimate and what was seen since.
-//! - **(B)** If less has died for longer than the estimate would have it, the estimate is too high: then what was seen since
-//!   counts alone.
-//! - **(C)** The first estimate is over the segment's life so far, from its first byte. Time is the LSN of the newest record.
-//! - **(D)** What was seen is about the bytes that died; those that are left may be others, for where some die quickly the rest has
-//!   outlived them. As a rule they live on for about as long as they have lived. The rate is the mean of what was seen and of what
-//!   follows from that. (Measured, each alone moves up to 4 % more than both.)
+//! - **(A)** An estimate is made anew when an eighth of the segment has died since the last one ([`SHARE`]),
+//!   so that the grain of single records does not matter; it is the mean of the old estimate and what was
+//!   seen since.
+//! - **(B)** If less has died for longer than the estimate would have it, the estimate is too high: then what
+//!   was seen since counts alone.
+//! - **(C)** The first estimate is over the segment's life so far, from its first byte. Time is the LSN of
+//!   the newest record.
+//! - **(D)** What was seen is about the bytes that died; those that are left may be others, for where some
+//!   die quickly the rest has outlived them. As a rule they live on for about as long as they have lived. The
+//!   rate is the mean of what was seen and of what follows from that. (Measured, each alone moves up to 4 %
+//!   more than both.)
 //!
 //! # Many segments
 //!
 //! A look at all segments takes time in proportion to their number. So
 //!
-//! - **(E)** each look chooses one victim in so many slots ([`SLOTS_FOR_ONE`]), however many there are: that makes a constant for each
-//!   victim. Each is looked at again when its turn comes.
-//! - **(F)** Where there are so many that a look would hold up whoever collects ([`SLOTS_AT_ONCE`]), the next one is taken a stretch
-//!   at a time, with each victim of the last one that is handed out, and is over before these are. Only the first, after opening, is
-//!   taken at once. What it finds is older by then, by as long as it takes to clean one segment in so many.
+//! - **(E)** each look chooses one victim in so many slots ([`SLOTS_FOR_ONE`]), however many there are: that
+//!   makes a constant for each victim. Each is looked at again when its turn comes.
+//! - **(F)** Where there are so many that a look would hold up whoever collects ([`SLOTS_AT_ONCE`]), the next
+//!   one is taken a stretch at a time, with each victim of the last one that is handed out, and is over
+//!   before these are. Only the first, after opening, is taken at once. What it finds is older by then, by as
+//!   long as it takes to clean one segment in so many.
 
 use std::cmp::Ordering;
 use std::collections::VecDeque;
@@ -372,8 +377,9 @@ mod tests {
         assert_eq!(next(&mut chooser, &accountant, 0), Some(1));
     }
 
-    /// Story: however many segments there were, a look chose 64 at most, and was taken at once. So each victim cost more the larger
-    /// the store was, and with a tebibyte of segments a writer stood still for as long as a look at a million takes.
+    /// Story: however many segments there were, a look chose 64 at most, and was taken at once. So each
+    /// victim cost more the larger the store was, and with a tebibyte of segments a writer stood still for as
+    /// long as a look at a million takes.
     #[test]
     #[cfg(not(jitter))]
     fn a_victim_takes_no_more_looks_in_a_large_store_than_in_a_small_one() {

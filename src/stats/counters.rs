@@ -64,7 +64,8 @@ counters! {
     Miss => misses,
     /// Records read for misses and consolidations.
     RecordRead => records_read,
-    /// Reads of the log file for misses and consolidations: records of one page that lie close together are read with one.
+    /// Reads of the log file for misses and consolidations: records of one page that lie close together are
+    /// read with one.
     Read => reads,
     /// Bytes that reads for misses and consolidations read, with what lies between the records.
     ReadBytes => read_bytes,
@@ -82,16 +83,18 @@ counters! {
     LostRace => lost_races,
     /// Links that were written as the whole merged page.
     Consolidation => consolidations,
-    /// Bytes of records that users' calls logged, headers included; a consolidation counts with the whole page.
+    /// Bytes of records that users' calls logged, headers included; a consolidation counts with the whole
+    /// page.
     FreshBytes => fresh_bytes,
-    /// Bytes of payload that users' calls handed in, as encoded; a consolidation counts with the fragment alone.
+    /// Bytes of payload that users' calls handed in, as encoded; a consolidation counts with the fragment
+    /// alone.
     PayloadBytes => payload_bytes,
     /// Payloads that were compressed.
     Compressed => payloads_compressed,
     /// Bytes by which compression made payloads shorter.
     CompressionSaved => compression_saved_bytes,
-    /// Bytes written to the log file as records, marks and headers. The zeros that new segments are filled with once, the
-    /// manifest and snapshots are not in it.
+    /// Bytes written to the log file as records, marks and headers. The zeros that new segments are filled
+    /// with once, the manifest and snapshots are not in it.
     WrittenBytes => written_bytes,
     /// Writes to the log file.
     Write => writes,

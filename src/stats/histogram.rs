@@ -1,18 +1,21 @@
 //! Log-linear histograms of durations, recorded without locks.
 //!
-//! Each doubling of a duration is cut into [`STEPS`] buckets of equal width, as in Gil Tene's HdrHistogram. Let `n` be a duration in
-//! nanoseconds:
+//! Each doubling of a duration is cut into [`STEPS`] buckets of equal width, as in Gil Tene's HdrHistogram.
+//! Let `n` be a duration in nanoseconds:
 //!
-//! - **(A)** Every `n` has one bucket, and a bucket holds all `n` with `lower < n <= upper`; zero is with one. The upper bound belongs to
-//!   the bucket so that "at most so long", which is what monitoring systems ask for, has an exact answer at every bound.
-//! - **(B)** `upper <= lower * (1 + 1 / STEPS)` from the second doubling on, and below it a bucket is one nanosecond. So a quantile is never
-//!   below the true one, and above it by a sixteenth at most.
-//! - **(C)** Every power of two is the bound of a bucket, up to [`LIMIT`]. What took longer is in the last bucket; the maximum is exact.
-//! - **(D)** The count is the sum of the buckets, and of nothing else. So a reading that overlaps with recordings is a histogram of some
-//!   of them, whose quantiles lie within it; only its sum may be ahead or behind by those that overlap.
+//! - **(A)** Every `n` has one bucket, and a bucket holds all `n` with `lower < n <= upper`; zero is with
+//!   one. The upper bound belongs to the bucket so that "at most so long", which is what monitoring systems
+//!   ask for, has an exact answer at every bound.
+//! - **(B)** `upper <= lower * (1 + 1 / STEPS)` from the second doubling on, and below it a bucket is one
+//!   nanosecond. So a quantile is never below the true one, and above it by a sixteenth at most.
+//! - **(C)** Every power of two is the bound of a bucket, up to [`LIMIT`]. What took longer is in the last
+//!   bucket; the maximum is exact.
+//! - **(D)** The count is the sum of the buckets, and of nothing else. So a reading that overlaps with
+//!   recordings is a histogram of some of them, whose quantiles lie within it; only its sum may be ahead or
+//!   behind by those that overlap.
 //!
-//! To record takes two additions and a look at the maximum, all relaxed: no order depends on them. What many threads record at the
-//! same time is spread over shards.
+//! To record takes two additions and a look at the maximum, all relaxed: no order depends on them. What many
+//! threads record at the same time is spread over shards.
 
 use std::fmt;
 use std::time::Duration;
@@ -137,12 +140,12 @@ impl Bucket {
 
 /// How long something took, each time: a distribution of durations.
 ///
-/// It holds nanoseconds in buckets, sixteen to a doubling: up to 16 ns each nanosecond has its own, and above, what a bucket's bounds differ by is
-/// [`RELATIVE_ERROR`](Self::RELATIVE_ERROR) of the lower one at most. What took longer than 2⁴⁰ ns, some 18 minutes, shares a
-/// bucket. Count, sum and maximum are exact.
+/// It holds nanoseconds in buckets, sixteen to a doubling: up to 16 ns each nanosecond has its own, and
+/// above, what a bucket's bounds differ by is [`RELATIVE_ERROR`](Self::RELATIVE_ERROR) of the lower one at
+/// most. What took longer than 2⁴⁰ ns, some 18 minutes, shares a bucket. Count, sum and maximum are exact.
 ///
-/// A histogram is a copy, of the moment when it was asked for. Two of the same instance give what was between, by
-/// [`since`](Self::since); those of several instances add up, by [`merge`](Self::merge).
+/// A histogram is a copy, of the moment when it was asked for. Two of the same instance give what was
+/// between, by [`since`](Self::since); those of several instances add up, by [`merge`](Self::merge).
 ///
 /// ```
 /// use std::sync::Arc;
@@ -174,7 +177,8 @@ pub struct Histogram {
 }
 
 impl Histogram {
-    /// By how much, as a part of the true one, a [`quantile`](Self::quantile) can be too large: a sixteenth. It is never too small.
+    /// By how much, as a part of the true one, a [`quantile`](Self::quantile) can be too large: a sixteenth.
+    /// It is never too small.
     pub const RELATIVE_ERROR: f64 = 1.0 / STEPS as f64;
 
     /// How many durations there are in it.
@@ -207,9 +211,9 @@ impl Histogram {
         self.sum.checked_div(self.count()).map(Duration::from_nanos)
     }
 
-    /// So long, or less, took this part of them: 0.5 asks for the median, 1.0 for the maximum. The answer is too large by
-    /// [`RELATIVE_ERROR`](Self::RELATIVE_ERROR) at most, and above the maximum never. `None` if there is none. What is not in
-    /// 0.0 to 1.0 counts as the nearer of these, and NaN as 0.0.
+    /// So long, or less, took this part of them: 0.5 asks for the median, 1.0 for the maximum. The answer is
+    /// too large by [`RELATIVE_ERROR`](Self::RELATIVE_ERROR) at most, and above the maximum never. `None` if
+    /// there is none. What is not in 0.0 to 1.0 counts as the nearer of these, and NaN as 0.0.
     ///
     /// ```
     #[doc = include_str!("../docs/bare_log.txt")]
@@ -241,8 +245,8 @@ impl Histogram {
         Some(Duration::from_nanos(upper.min(self.max)))
     }
 
-    /// How many took so long at most. Exact at the bounds of [`buckets`](Self::buckets), among which are all powers of two in nanoseconds
-    /// up to 2³⁹; between two it is the answer for the lower one.
+    /// How many took so long at most. Exact at the bounds of [`buckets`](Self::buckets), among which are all
+    /// powers of two in nanoseconds up to 2³⁹; between two it is the answer for the lower one.
     ///
     /// ```
     #[doc = include_str!("../docs/bare_log.txt")]
@@ -271,8 +275,8 @@ impl Histogram {
         within.map(|bucket| bucket.count).sum()
     }
 
-    /// The buckets that are not empty, shortest first: the longest duration that belongs to it, and how many there are in it. The last one that there
-    /// can be ends with the maximum.
+    /// The buckets that are not empty, shortest first: the longest duration that belongs to it, and how many
+    /// there are in it. The last one that there can be ends with the maximum.
     ///
     /// ```
     #[doc = include_str!("../docs/bare_log.txt")]
@@ -322,8 +326,8 @@ impl Histogram {
         self.max = self.max.max(other.max);
     }
 
-    /// What was recorded since `earlier`, which is an earlier one of the same instance. The maximum is that of the whole time if the longest
-    /// since may be it, and otherwise the end of the longest one's bucket.
+    /// What was recorded since `earlier`, which is an earlier one of the same instance. The maximum is that
+    /// of the whole time if the longest since may be it, and otherwise the end of the longest one's bucket.
     ///
     /// ```
     #[doc = include_str!("../docs/bare_log.txt")]
@@ -351,7 +355,8 @@ impl Histogram {
     }
 }
 
-/// Both lists as one, in order, where each bucket's count is what `combine` makes of the two; empty ones are left out.
+/// Both lists as one, in order, where each bucket's count is what `combine` makes of the two; empty ones are
+/// left out.
 fn combined(one: &[Bucket], other: &[Bucket], combine: impl Fn(u64, u64) -> u64) -> Vec<Bucket> {
     let (mut one, mut other) = (one.iter().copied().peekable(), other.iter().copied().peekable());
     let next = || {

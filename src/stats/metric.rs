@@ -1,7 +1,8 @@
 //! All figures in one form.
 //!
-//! Each figure is declared once, in one of three lists: counters, latencies, and the gauges of an instance ([`figures`]). From a list's line
-//! come the field, its documentation, the metric and its help; so no figure can be without its metric.
+//! Each figure is declared once, in one of three lists: counters, latencies, and the gauges of an instance
+//! ([`figures`]). From a list's line come the field, its documentation, the metric and its help; so no figure
+//! can be without its metric.
 
 use std::fmt;
 
@@ -116,7 +117,8 @@ impl fmt::Display for Unit {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Metric<'a> {
-    /// Its name: `pagelog_`, lower case, with the unit at the end if there is one. Of a counter, without `_total`.
+    /// Its name: `pagelog_`, lower case, with the unit at the end if there is one. Of a counter, without
+    /// `_total`.
     pub name: &'static str,
     /// What it is, in a sentence or two without markup.
     pub help: &'static str,
@@ -148,8 +150,8 @@ macro_rules! metric_name {
     };
 }
 
-/// Declares the figures of a kind of instance: its counts, its latencies, and the gauges that are listed, each a number. What a
-/// gauge's name lacks for a metric is said behind its type.
+/// Declares the figures of a kind of instance: its counts, its latencies, and the gauges that are listed,
+/// each a number. What a gauge's name lacks for a metric is said behind its type.
 macro_rules! figures {
     (
         $(#[$outer:meta])*
@@ -199,8 +201,8 @@ macro_rules! figures {
                 [counts.metrics(), gauges, latencies.metrics()].concat()
             }
 
-            /// Every figure in the OpenMetrics text format, to be served to a monitoring system; for labels, or more than one
-            /// instance, see [`OpenMetrics`](crate::OpenMetrics).
+            /// Every figure in the OpenMetrics text format, to be served to a monitoring system; for labels,
+            /// or more than one instance, see [`OpenMetrics`](crate::OpenMetrics).
             ///
             /// ```
             #[doc = include_str!("../docs/bare_log.txt")]

@@ -9,8 +9,9 @@
 //! | `metric` | all figures in one form, with names, units and help |
 //! | `openmetrics` | the text that monitoring systems read |
 //!
-//! Nothing that is counted or timed here is an input of what the library does, but for the counts that are read by name. A duration is
-//! never read but by users: runs differ in how long they take, and in nothing else for that.
+//! Nothing that is counted or timed here is an input of what the library does, but for the counts that are
+//! read by name. A duration is never read but by users: runs differ in how long they take, and in nothing
+//! else for that.
 
 mod counters;
 mod histogram;

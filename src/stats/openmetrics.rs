@@ -1,13 +1,17 @@
 //! Figures as text, for monitoring systems.
 //!
-//! The OpenMetrics text format 1.0, which Prometheus reads, and most others too. Rules that a reader may rely on, and the writer keeps:
+//! The OpenMetrics text format 1.0, which Prometheus reads, and most others too. Rules that a reader may rely
+//! on, and the writer keeps:
 //!
-//! - **(A)** All samples of a family of metrics come together, after its type, unit and help; each family comes once, whatever number of instances
-//!   there is. So samples are collected by family before anything is written.
+//! - **(A)** All samples of a family of metrics come together, after its type, unit and help; each family
+//!   comes once, whatever number of instances there is. So samples are collected by family before anything is
+//!   written.
 //! - **(B)** A family's samples differ in their labels: labels that were taken once are refused.
-//! - **(C)** Help and the values of labels have backslash, line feed and quotation mark escaped; nothing else needs it.
-//! - **(D)** The buckets of a histogram add up: each counts all that took so long at most, and the last, without a bound, counts all. The bounds are
-//!   bounds of the histogram's own buckets, so these counts are exact. They are always the same ones, else series would come and go.
+//! - **(C)** Help and the values of labels have backslash, line feed and quotation mark escaped; nothing else
+//!   needs it.
+//! - **(D)** The buckets of a histogram add up: each counts all that took so long at most, and the last,
+//!   without a bound, counts all. The bounds are bounds of the histogram's own buckets, so these counts are
+//!   exact. They are always the same ones, else series would come and go.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
@@ -18,14 +22,17 @@ use super::histogram::Histogram;
 use super::metric::{Metric, MetricValue, Unit};
 use crate::error::{Error, Result};
 
-/// The powers of two, in nanoseconds, at which the buckets of a histogram end: a microsecond to half a minute, or nearly.
+/// The powers of two, in nanoseconds, at which the buckets of a histogram end: a microsecond to half a
+/// minute, or nearly.
 const BOUNDS: std::ops::RangeInclusive<u32> = 10..=35;
 
-/// The figures of one or more instances in the OpenMetrics text format 1.0, which Prometheus and most other monitoring systems read.
-/// [`Display`](fmt::Display) writes it. To be served with the content type [`CONTENT_TYPE`](Self::CONTENT_TYPE).
+/// The figures of one or more instances in the OpenMetrics text format 1.0, which Prometheus and most other
+/// monitoring systems read. [`Display`](fmt::Display) writes it. To be served with the content type
+/// [`CONTENT_TYPE`](Self::CONTENT_TYPE).
 ///
-/// All names begin with `pagelog_`. Counters end in `_total`. Durations are in seconds, in histograms with a bucket for each
-/// doubling from about one microsecond to 34 seconds. What can be computed from others, as `space_amplification` can, is not in it.
+/// All names begin with `pagelog_`. Counters end in `_total`. Durations are in seconds, in histograms with a
+/// bucket for each doubling from about one microsecond to 34 seconds. What can be computed from others, as
+/// `space_amplification` can, is not in it.
 ///
 /// ```
 /// use std::sync::Arc;
@@ -88,7 +95,8 @@ impl OpenMetrics {
         text
     }
 
-    /// Adds the figures of an instance, under labels that tell it from others. The value of a label may be any text.
+    /// Adds the figures of an instance, under labels that tell it from others. The value of a label may be
+    /// any text.
     ///
     /// ```
     #[doc = include_str!("../docs/bare_log.txt")]
@@ -106,8 +114,9 @@ impl OpenMetrics {
     /// ```
     ///
     /// # Errors
-    /// [`InvalidConfig`](Error::InvalidConfig), and nothing was added, if a label's name is not of letters, digits and underscores with no digit at the
-    /// beginning, is `le`, begins with two underscores or comes twice, or if these labels were added before.
+    /// [`InvalidConfig`](Error::InvalidConfig), and nothing was added, if a label's name is not of letters,
+    /// digits and underscores with no digit at the beginning, is `le`, begins with two underscores or comes
+    /// twice, or if these labels were added before.
     pub fn add(&mut self, labels: &[(&str, &str)], metrics: &[Metric<'_>]) -> Result<()> {
         let labels = written(labels)?;
         if !self.labels.insert(labels.clone()) {

@@ -1,17 +1,18 @@
 //! Which of many cells a thread counts in, so that counting neither contends nor locks the bus.
 //!
-//! A locked instruction takes some twenty cycles even when nobody else wants the line, and on x86 the loads behind it wait for it. Reads of
-//! pages that follow one another could then not wait for memory side by side, which is most of what they do. So a thread has cells that
-//! nobody else writes to, and counts there with a plain load and a plain store.
+//! A locked instruction takes some twenty cycles even when nobody else wants the line, and on x86 the loads
+//! behind it wait for it. Reads of pages that follow one another could then not wait for memory side by side,
+//! which is most of what they do. So a thread has cells that nobody else writes to, and counts there with a
+//! plain load and a plain store.
 //!
 //! # Invariants
 //!
-//! - **(A) One owner.** A number below [`OWNED`] belongs to one thread, from its first count until it ends. Only the owner writes to the
-//!   cells of that number.
-//! - **(B) Handed on whole.** The number is given back with a release, and taken with an acquire. So its next owner goes on from what the last one
-//!   has left.
-//! - **(C) The others share.** A thread that finds all numbers taken, or counts when its number was given back already, gets one from
-//!   [`OWNED`] on. To cells of these numbers is added by read-modify-write only.
+//! - **(A) One owner.** A number below [`OWNED`] belongs to one thread, from its first count until it ends.
+//!   Only the owner writes to the cells of that number.
+//! - **(B) Handed on whole.** The number is given back with a release, and taken with an acquire. So its next
+//!   owner goes on from what the last one has left.
+//! - **(C) The others share.** A thread that finds all numbers taken, or counts when its number was given
+//!   back already, gets one from [`OWNED`] on. To cells of these numbers is added by read-modify-write only.
 
 use std::cell::Cell;
 
@@ -23,7 +24,8 @@ const OWNED: usize = u32::BITS as usize;
 /// The others are spread over so many numbers.
 const SHARED: usize = 8;
 
-/// Bits of the numbers that have an owner. A plain std atomic: which cells a thread counts in has no effect on what it does.
+/// Bits of the numbers that have an owner. A plain std atomic: which cells a thread counts in has no effect
+/// on what it does.
 static TAKEN: std::sync::atomic::AtomicU32 = std::sync::atomic::AtomicU32::new(0);
 static NEXT_SHARED: std::sync::atomic::AtomicUsize = std::sync::atomic::AtomicUsize::new(0);
 
@@ -61,7 +63,8 @@ impl Tenure {
 impl Drop for Tenure {
     fn drop(&mut self) {
         if self.0 < OWNED {
-            // What the thread counts from here on, while others of its destructors run, is no longer an owner's (A).
+            // What the thread counts from here on, while others of its destructors run, is no longer an
+            // owner's (A).
             let _ = NUMBER.try_with(|number| number.set(shared()));
             // The release of (B).
             TAKEN.fetch_and(!(1 << self.0), Ordering::Release);
@@ -121,7 +124,8 @@ mod tests {
 
     use super::{AtomicU64, OWNED, Ordering, ThreadNumber};
 
-    /// Counts in many threads at once, in cells by number, and says how much came to the numbers that have owners and to the others.
+    /// Counts in many threads at once, in cells by number, and says how much came to the numbers that have
+    /// owners and to the others.
     fn count(threads: usize, amount: u64) -> (u64, u64) {
         let cells: Vec<AtomicU64> = (0..ThreadNumber::COUNT).map(|_| AtomicU64::new(0)).collect();
         let all_are_there = Barrier::new(threads);
@@ -177,7 +181,8 @@ mod tests {
         }
         let cells: Arc<[AtomicU64]> = (0..ThreadNumber::COUNT).map(|_| AtomicU64::new(0)).collect();
         for first in [true, false] {
-            // Destructors run in the order in which their values were first used, or in the other one: so once each way.
+            // Destructors run in the order in which their values were first used, or in the other one: so
+            // once each way.
             let late = Late(Arc::clone(&cells));
             let thread = std::thread::spawn(move || {
                 if first {

@@ -1,7 +1,8 @@
 //! How long what is slow took.
 //!
-//! Timed is what crosses over to the disk or waits, never a link or a read that finds its page in memory: those take about as long as
-//! two looks at a clock. A [`Stopwatch`] records when it is dropped, so what fails, or panics, is timed too.
+//! Timed is what crosses over to the disk or waits, never a link or a read that finds its page in memory:
+//! those take about as long as two looks at a clock. A [`Stopwatch`] records when it is dropped, so what
+//! fails, or panics, is timed too.
 
 use std::time::Duration;
 
@@ -17,8 +18,8 @@ macro_rules! latencies {
 
         const TIMED: usize = [$(Timed::$variant),*].len();
 
-        /// How long things took since the instance was opened, those that failed included. What an operation in memory takes is not
-        /// measured: a clock would cost as much.
+        /// How long things took since the instance was opened, those that failed included. What an operation
+        /// in memory takes is not measured: a clock would cost as much.
         ///
         /// ```
         #[doc = include_str!("../docs/bare_log.txt")]
@@ -58,7 +59,8 @@ macro_rules! latencies {
                 $(self.$field.merge(&other.$field);)*
             }
 
-            /// What was recorded since `earlier`, which are those of the same instance: see [`Histogram::since`].
+            /// What was recorded since `earlier`, which are those of the same instance: see
+            /// [`Histogram::since`].
             ///
             /// ```
             #[doc = include_str!("../docs/bare_log.txt")]
@@ -107,11 +109,13 @@ latencies! {
     Write => writes, write, 1;
     /// How long syncs of the log file took.
     Sync => syncs, sync, 1;
-    /// How long calls waited for something to be stable that was not yet; what is polled or awaited is not in it.
+    /// How long calls waited for something to be stable that was not yet; what is polled or awaited is not in
+    /// it.
     CommitWait => commit_waits, commit_wait, 1;
     /// How long appending threads waited for a buffer, or wrote full ones to get one.
     BufferWait => buffer_waits, buffer_wait, 1;
-    /// How long it took to read, check and decode records of a page that were not in memory, for a read or to write the page as a whole.
+    /// How long it took to read, check and decode records of a page that were not in memory, for a read or to
+    /// write the page as a whole.
     PageRead => page_reads, page_read, 4;
     /// How long it took to write a value to a file of its own, with the syncs.
     LargeValueWrite => large_value_writes, large_value_write, 1;
@@ -119,9 +123,11 @@ latencies! {
     ManifestWrite => manifest_writes, manifest_write, 1;
     /// How long garbage collection took for a stretch of a segment, which is what it does in one piece.
     CleaningStretch => cleaning_stretches, cleaning_stretch, 1;
-    /// How long steps of the housekeeping took: garbage collection, snapshots and the rest, done by a writer in passing or by the store's own thread.
+    /// How long steps of the housekeeping took: garbage collection, snapshots and the rest, done by a writer
+    /// in passing or by the store's own thread.
     Housekeeping => housekeeping_steps, housekeeping_step, 1;
-    /// How long snapshots that were published took from their begin on; one that writers take in passing is spread over many steps.
+    /// How long snapshots that were published took from their begin on; one that writers take in passing is
+    /// spread over many steps.
     Snapshot => snapshots, snapshot, 1;
 }
 

@@ -1,13 +1,15 @@
 //! The contents of a file in memory: sparse, and cheap to copy.
 //!
-//! A file is a length and a map from block numbers to blocks. A block that was never written takes no memory and
-//! reads as zeros, so a write far behind the end, or a length from a damaged number, costs nothing.
+//! A file is a length and a map from block numbers to blocks. A block that was never written takes no memory
+//! and reads as zeros, so a write far behind the end, or a length from a damaged number, costs nothing.
 //!
-//! Copies share everything (map and blocks are reference counted) until one side writes; then it copies the map once
-//! and each block that it touches. The simulated disk takes a copy per operation and thousands of copies per second.
+//! Copies share everything (map and blocks are reference counted) until one side writes; then it copies the
+//! map once and each block that it touches. The simulated disk takes a copy per operation and thousands of
+//! copies per second.
 //!
-//! A. A block's bytes at and behind the file's length are zero, so that growing never shows what shrinking cut off.
-//! B. A block is in the map if and only if a byte of it was written since the file last ended before it.
+//! A. A block's bytes at and behind the file's length are zero, so that growing never shows what shrinking
+//! cut off. B. A block is in the map if and only if a byte of it was written since the file last ended before
+//! it.
 
 use std::collections::BTreeMap;
 use std::io;

@@ -1,5 +1,5 @@
-//! One set of behaviour, checked against every back-end: what holds for real files must hold in memory and in the
-//! simulation, or tests on those prove nothing.
+//! One set of behaviour, checked against every back-end: what holds for real files must hold in memory and in
+//! the simulation, or tests on those prove nothing.
 
 use std::io::{self, ErrorKind};
 use std::sync::Arc;

@@ -1,11 +1,12 @@
 //! A storage whose calls pass a failpoint each.
 //!
-//! The points are here and not where the calls are made, so that the code that makes them reads as if there were none, and so that no
-//! call can be left out: one for which there is no point in the table is caught by an assertion. What a call is for is seen from the
-//! file's name and from what was done with the file before:
+//! The points are here and not where the calls are made, so that the code that makes them reads as if there
+//! were none, and so that no call can be left out: one for which there is no point in the table is caught by
+//! an assertion. What a call is for is seen from the file's name and from what was done with the file before:
 //!
 //! * a manifest is written anew up to its first sync; what comes behind that is appended;
-//! * a write to the log or to a manifest in force that goes beyond the file's end makes it longer, and says nothing yet.
+//! * a write to the log or to a manifest in force that goes beyond the file's end makes it longer, and says
+//!   nothing yet.
 
 use std::io;
 use std::sync::Arc;
@@ -49,7 +50,8 @@ impl FailingStorage {
         }
     }
 
-    /// A call that concerns the directory as a whole: of a backup everything has the same purpose, so it has another name there.
+    /// A call that concerns the directory as a whole: of a backup everything has the same purpose, so it has
+    /// another name there.
     fn pass_directory(&self, call: &str, in_backup: &str) -> io::Result<()> {
         match self.whose {
             Whose::Own => pass("directory", call),

@@ -2,16 +2,21 @@
 //!
 //! What durability rests on here, and why each is enough:
 //!
-//! A. `StorageFile::sync` is `File::sync_data`. `fdatasync` may leave out time stamps but not what is needed to find
+//! A. `StorageFile::sync` is `File::sync_data`. `fdatasync` may leave out time stamps but not what is needed
+//! to find
 //!    the bytes again, so a grown or shrunk length is covered (on Apple systems std issues `F_FULLFSYNC`).
-//! B. A file's name is in its directory, not in the file: `sync_directory` opens the directory and syncs it. Windows
+//! B. A file's name is in its directory, not in the file: `sync_directory` opens the directory and syncs it.
+//! Windows
 //!    can't do that and has journalled names, so there it does nothing.
-//! C. A directory's own name is in *its* parent. `create_directory` syncs the parent of every directory that it makes
-//!    before it makes the next one below; and it also syncs above the deepest one that it found, because an earlier
-//!    process may have been killed between making it and syncing its parent.
-//! D. Locks are advisory locks on an open file (`flock` or its kin). They belong to the open file, not to the process,
+//! C. A directory's own name is in *its* parent. `create_directory` syncs the parent of every directory that
+//! it makes
+//!    before it makes the next one below; and it also syncs above the deepest one that it found, because an
+//!    earlier process may have been killed between making it and syncing its parent.
+//! D. Locks are advisory locks on an open file (`flock` or its kin). They belong to the open file, not to the
+//! process,
 //!    so they also exclude within one process, and the system gives them back when a process dies.
-//! E. A lock counts only if the file still has its name when the lock is ours: else the owner before us removed it,
+//! E. A lock counts only if the file still has its name when the lock is ours: else the owner before us
+//! removed it,
 //!    and a third one may hold the lock on a new file of that name. (Unix only: see `still_named`.)
 
 use std::fs::{self, File, OpenOptions, TryLockError};
@@ -236,8 +241,8 @@ fn still_named(file: &File, path: &Path) -> io::Result<bool> {
     }
 }
 
-/// Elsewhere std can't tell. Only a temporary store removes its lock file, at its end; so (E) is open for stores that are opened there while one
-/// of the same directory goes.
+/// Elsewhere std can't tell. Only a temporary store removes its lock file, at its end; so (E) is open for
+/// stores that are opened there while one of the same directory goes.
 #[cfg(not(unix))]
 fn still_named(_file: &File, _path: &Path) -> io::Result<bool> {
     Ok(true)

@@ -1,9 +1,10 @@
 //! A storage whose directory, once a sync of it has failed, is never said to be durable again.
 //!
-//! After a failed sync a system may drop what it could not write, and say at the next sync that all is well. For the log that is met by
-//! poisoning. But several files have their entries in one directory: the log, the manifest, snapshots, large values. If the sync of
-//! one fails, and only that one is given up, the success of the next would vouch for entries that are lost. So this is remembered for
-//! all of them, until the store is opened again. A full disk is no such failure: nothing is dropped then.
+//! After a failed sync a system may drop what it could not write, and say at the next sync that all is well.
+//! For the log that is met by poisoning. But several files have their entries in one directory: the log, the
+//! manifest, snapshots, large values. If the sync of one fails, and only that one is given up, the success of
+//! the next would vouch for entries that are lost. So this is remembered for all of them, until the store is
+//! opened again. A full disk is no such failure: nothing is dropped then.
 
 use std::io;
 use std::sync::Arc;

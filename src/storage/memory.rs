@@ -1,8 +1,8 @@
 //! Files in memory: for tests, caches and stores that may be forgotten.
 //!
-//! A disk is a map from names to files. A file lives as long as its name or a handle, as on Unix. Nothing is ever
-//! durable, so `sync` has nothing to do. Clones of the storage see the same disk; that is how a store is "opened
-//! again".
+//! A disk is a map from names to files. A file lives as long as its name or a handle, as on Unix. Nothing is
+//! ever durable, so `sync` has nothing to do. Clones of the storage see the same disk; that is how a store is
+//! "opened again".
 
 use std::collections::BTreeMap;
 use std::io;

@@ -24,9 +24,9 @@ pub(crate) use staged::Staged;
 
 /// A directory of files: everything that pagelog asks of an operating system.
 ///
-/// Names are relative, without a leading slash; a back-end may treat them as flat keys. All methods can be called
-/// from many threads. A back-end must not return from a `sync` before the bytes would survive a power cut: all
-/// durability rests on that.
+/// Names are relative, without a leading slash; a back-end may treat them as flat keys. All methods can be
+/// called from many threads. A back-end must not return from a `sync` before the bytes would survive a power
+/// cut: all durability rests on that.
 ///
 /// ```
 /// use std::io;
@@ -95,10 +95,12 @@ pub(crate) use staged::Staged;
 /// ```
 ///
 /// # Errors
-/// What the system says, as it is. Its kind counts in three cases: [`NotFound`](io::ErrorKind::NotFound) is a file that does not exist,
-/// [`UnexpectedEof`](io::ErrorKind::UnexpectedEof) a read beyond a file's end, and [`StorageFull`](io::ErrorKind::StorageFull),
-/// [`QuotaExceeded`](io::ErrorKind::QuotaExceeded) and [`FileTooLarge`](io::ErrorKind::FileTooLarge) say that there is no space left. A call that fails
-/// may have done a part of its work. After a write or a sync that failed pagelog believes nothing of what was not durable before.
+/// What the system says, as it is. Its kind counts in three cases: [`NotFound`](io::ErrorKind::NotFound) is a
+/// file that does not exist, [`UnexpectedEof`](io::ErrorKind::UnexpectedEof) a read beyond a file's end, and
+/// [`StorageFull`](io::ErrorKind::StorageFull), [`QuotaExceeded`](io::ErrorKind::QuotaExceeded) and
+/// [`FileTooLarge`](io::ErrorKind::FileTooLarge) say that there is no space left. A call that fails may have
+/// done a part of its work. After a write or a sync that failed pagelog believes nothing of what was not
+/// durable before.
 pub trait Storage: fmt::Debug + Send + Sync + 'static {
     /// Opens a file that exists. [`io::ErrorKind::NotFound`] if it does not.
     fn open(&self, name: &str, access: Access) -> io::Result<Arc<dyn StorageFile>>;
@@ -121,19 +123,21 @@ pub trait Storage: fmt::Debug + Send + Sync + 'static {
     /// Makes creations, renames and removals of files durable.
     fn sync_directory(&self) -> io::Result<()>;
 
-    /// Takes the lock `name`, without waiting. `Ok(None)` if somebody else has it in a way that excludes this one.
+    /// Takes the lock `name`, without waiting. `Ok(None)` if somebody else has it in a way that excludes this
+    /// one.
     ///
-    /// An [`Access::Write`] lock creates the lock file if needed and excludes all others. An [`Access::Read`] lock
-    /// excludes writers only, and neither creates nor changes anything: without a lock file it succeeds. The lock is
-    /// given back when the value is dropped.
+    /// An [`Access::Write`] lock creates the lock file if needed and excludes all others. An [`Access::Read`]
+    /// lock excludes writers only, and neither creates nor changes anything: without a lock file it succeeds.
+    /// The lock is given back when the value is dropped.
     fn lock(&self, name: &str, access: Access) -> io::Result<Option<Box<dyn StorageLock>>>;
 
     /// Removes the whole directory, for temporary stores.
     fn remove_directory(&self) -> io::Result<()>;
 
-    /// Takes back what the last [`create_directory`](Self::create_directory) of this value has made, for a copy that failed: the directory,
-    /// and those above it that were not there either, as far as they are empty. Others stay. A back-end to which directories are nothing has
-    /// nothing to do here, and that is what this does by itself.
+    /// Takes back what the last [`create_directory`](Self::create_directory) of this value has made, for a
+    /// copy that failed: the directory, and those above it that were not there either, as far as they are
+    /// empty. Others stay. A back-end to which directories are nothing has nothing to do here, and that is
+    /// what this does by itself.
     fn remove_new_directory(&self) -> io::Result<()> {
         Ok(())
     }

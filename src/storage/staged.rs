@@ -1,8 +1,8 @@
 //! A storage in which a store is built that is to be there as a whole or not at all.
 //!
-//! The store's manifest, without which there is no store, has another name until everything else is durable. A note says that the
-//! work is not finished, is durable before there is anything else, and is removed last: so whoever opens the directory in
-//! between is told.
+//! The store's manifest, without which there is no store, has another name until everything else is durable.
+//! A note says that the work is not finished, is durable before there is anything else, and is removed last:
+//! so whoever opens the directory in between is told.
 
 use std::io;
 use std::sync::Arc;

@@ -1,6 +1,6 @@
-//! Atomics that lose time (`--cfg jitter`, for tests only): before each access the thread may give its processor away, or spin for a
-//! while. So operations overlap that otherwise hardly ever would, above all on few processors, and a thread is stopped
-//! between any two accesses.
+//! Atomics that lose time (`--cfg jitter`, for tests only): before each access the thread may give its
+//! processor away, or spin for a while. So operations overlap that otherwise hardly ever would, above all on
+//! few processors, and a thread is stopped between any two accesses.
 //!
 //! Each is std's own behind a reference; to take that reference is to pass a point where time can be lost.
 

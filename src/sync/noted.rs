@@ -1,12 +1,14 @@
-//! Atomics that note who touches what (in the crate's own tests): while a thread *records*, each access is written down with its
-//! address, whether it takes the cache line for itself, and the line of code that asked for it.
+//! Atomics that note who touches what (in the crate's own tests): while a thread *records*, each access is
+//! written down with its address, whether it takes the cache line for itself, and the line of code that asked
+//! for it.
 //!
 //! So a test can count the cache lines that a verb shares with other threads, and say whose they are; see
 //! `pagecache/tests/contention.rs`. A thread that does not record pays for a look at a variable of its own.
 //!
-//! What is noted: every atomic access, each taking of a lock (a write to its word), and each pin (a write to the thread's own
-//! registration and a read of the epoch, unless it is pinned already). What is not: memory that is no atomic, reference
-//! counts of `Arc`, `OnceLock` (read only, once it is set), and what the collector does with garbage now and then.
+//! What is noted: every atomic access, each taking of a lock (a write to its word), and each pin (a write to
+//! the thread's own registration and a read of the epoch, unless it is pinned already). What is not: memory
+//! that is no atomic, reference counts of `Arc`, `OnceLock` (read only, once it is set), and what the
+//! collector does with garbage now and then.
 
 use std::cell::{Cell, RefCell};
 use std::panic::Location;

@@ -1,7 +1,8 @@
 //! What the builds for tests have in the place of std's atomics, as far as it is the same for all of them.
 
-/// Types with the names of std's atomics, each around the atomic that it stands for. What can be done with them is said by the macro
-/// `$access`: it gets for each type its sort (`flag`, `number` or `pointer`), its name and what it holds.
+/// Types with the names of std's atomics, each around the atomic that it stands for. What can be done with
+/// them is said by the macro `$access`: it gets for each type its sort (`flag`, `number` or `pointer`), its
+/// name and what it holds.
 macro_rules! stand_ins {
     ($access:ident) => {
         stand_ins! { $access;
@@ -35,8 +36,8 @@ macro_rules! stand_ins {
     )*};
 }
 
-/// An access that is std's own behind a reference: to take that reference is to pass a point first. What that is says the function `point`
-/// beside the call.
+/// An access that is std's own behind a reference: to take that reference is to pass a point first. What that
+/// is says the function `point` beside the call.
 #[cfg(any(jitter, shuttle))]
 macro_rules! pointed {
     ($sort:ident $name:ident $(<$of:ident>)?, $value:ty) => {

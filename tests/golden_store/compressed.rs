@@ -1,8 +1,10 @@
-//! A store with a dictionary and compressed records, as its files were when it was written down. A later version has to read these
-//! bytes; and of every flipped bit and every cut of what is compressed in them somebody hears.
+//! A store with a dictionary and compressed records, as its files were when it was written down. A later
+//! version has to read these bytes; and of every flipped bit and every cut of what is compressed in them
+//! somebody hears.
 //!
-//! The files are in `compressed.hex`. If the format of stores changes, they stay, and a second one comes beside them:
-//! `PAGELOG_WRITE_GOLDEN=1 cargo test --features compression --test golden_store compressed` writes it.
+//! The files are in `compressed.hex`. If the format of stores changes, they stay, and a second one comes
+//! beside them: `PAGELOG_WRITE_GOLDEN=1 cargo test --features compression --test golden_store compressed`
+//! writes it.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -25,7 +27,8 @@ fn row(number: u64) -> Vec<u8> {
     format!("{{\"customer\":{number},\"city\":\"{city}\",\"balance\":{balance},\"open\":true}}").into_bytes()
 }
 
-/// Pages that were compressed without a dictionary and with one, links, a large value, and a snapshot of them.
+/// Pages that were compressed without a dictionary and with one, links, a large value, and a snapshot of
+/// them.
 fn compressed() -> Golden {
     let storage = Arc::new(MemoryStorage::new());
     let cache = config(&storage).segment_size(512).compression(3).open().unwrap();

@@ -1,5 +1,6 @@
-//! A small store of which everything is known: its files, what is in it, and what was in it after each change. And a judge who says
-//! whether what a damaged copy shows is an error, or right, or was right not long before.
+//! A small store of which everything is known: its files, what is in it, and what was in it after each
+//! change. And a judge who says whether what a damaged copy shows is an error, or right, or was right not
+//! long before.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -118,11 +119,13 @@ impl Builder {
     }
 }
 
-/// A store with pages of all kinds, in reused segments, two snapshots of which the second one names blocks of the first, a large value, a
-/// batch, and some log behind them. Closed, or as a process leaves it that is killed.
+/// A store with pages of all kinds, in reused segments, two snapshots of which the second one names blocks of
+/// the first, a large value, a batch, and some log behind them. Closed, or as a process leaves it that is
+/// killed.
 pub fn golden(closed: bool) -> Golden {
     let storage = Arc::new(MemoryStorage::new());
-    // Collected where it says so, not behind the snapshots: there a segment can be empty of which an opening reads the end.
+    // Collected where it says so, not behind the snapshots: there a segment can be empty of which an opening
+    // reads the end.
     let cache = config(&storage).segment_size(512).garbage_collection(false).open().unwrap();
     let mut store = Builder::new(cache);
     let pages: Vec<u64> = (0..6u8).map(|n| store.allocate(&[n; 20])).collect();
@@ -191,7 +194,8 @@ pub enum Verdict {
 }
 
 impl Golden {
-    /// What the files would be without the damage, and what they are with it. Panics if that is neither right nor an error.
+    /// What the files would be without the damage, and what they are with it. Panics if that is neither right
+    /// nor an error.
     pub fn judge(&self, files: &Files, read_only: bool) -> Verdict {
         let storage = storage_of(files);
         let cache = match config(&storage).read_only(read_only).open::<Bytes>() {
@@ -221,8 +225,8 @@ impl Golden {
         self.verdict(found, &unreadable, &report)
     }
 
-    /// As [`judge`](Self::judge), after any damage to any number of files. What proves a change may be gone as well, so any of the
-    /// moments is right.
+    /// As [`judge`](Self::judge), after any damage to any number of files. What proves a change may be gone
+    /// as well, so any of the moments is right.
     #[allow(dead_code, reason = "for the fuzz targets")]
     pub fn judge_any(&self, files: &Files, read_only: bool) -> Verdict {
         let nothing_is_proven =
@@ -244,8 +248,8 @@ impl Golden {
     }
 }
 
-/// Opens files of which nothing is known, reads all that is there, checks it, changes something, and opens it again. Returns how long
-/// the disk was before it was closed, if it came so far.
+/// Opens files of which nothing is known, reads all that is there, checks it, changes something, and opens it
+/// again. Returns how long the disk was before it was closed, if it came so far.
 #[allow(dead_code, reason = "for the fuzz targets")]
 pub fn exercise(files: &Files, pages: u64) -> usize {
     use_somehow(&storage_of(files), pages).unwrap_or(0)

@@ -1,7 +1,9 @@
-//! Every flipped bit and every shortened file of a small store: an error, or what was in it. Never anything that was not, never less
-//! than was proven to be stable, and never a panic; and whoever checks the store is told, but for bytes that nobody needs.
+//! Every flipped bit and every shortened file of a small store: an error, or what was in it. Never anything
+//! that was not, never less than was proven to be stable, and never a panic; and whoever checks the store is
+//! told, but for bytes that nobody needs.
 //!
-//! Of a run of zeros, and of the manifest, only some bits are flipped (the decoder's own test does them all); `PAGELOG_EVERY_BIT=1 cargo test --release --test golden_store` flips them all.
+//! Of a run of zeros, and of the manifest, only some bits are flipped (the decoder's own test does them all);
+//! `PAGELOG_EVERY_BIT=1 cargo test --release --test golden_store` flips them all.
 
 #[path = "../support/bytes.rs"]
 mod bytes;
@@ -22,8 +24,9 @@ use pagelog::{Error, Log, MemoryStorage};
 
 const SLOT: usize = 512;
 
-/// The store that was killed, the one that was closed, and the one of two ranges. Made once, before any test has a store open: all
-/// stores of a process share a collector, and a guard that another test holds would keep segments from being reused.
+/// The store that was killed, the one that was closed, and the one of two ranges. Made once, before any test
+/// has a store open: all stores of a process share a collector, and a guard that another test holds would
+/// keep segments from being reused.
 static STORES: LazyLock<[Golden; 3]> = LazyLock::new(|| [golden(false), golden(true), wide()]);
 
 fn killed() -> &'static Golden {
@@ -141,8 +144,8 @@ fn every_flipped_bit_of_the_manifest_is_survived_or_refused() {
         bits(manifest, 64).into_iter().partition(|(at, _)| *at < entries * 1024);
     let most: Vec<_> = written.iter().copied().step_by(if every_bit() { 1 } else { 3 }).collect();
     let tally = flip(golden, "MANIFEST", &most, true);
-    // There is another copy of each; the check tells of the one that is damaged. In the last entry, it may have been torn, and nobody
-    // was told of it.
+    // There is another copy of each; the check tells of the one that is damaged. In the last entry, it may
+    // have been torn, and nobody was told of it.
     assert!(tally.verdicts.keys().all(|verdict| matches!(verdict, Verdict::Reported | Verdict::Unnoticed)));
     assert!(tally.unnoticed.iter().all(|at| at / 1024 == entries - 1));
     assert!(tally.noticed.iter().any(|at| at / 1024 == entries - 2));

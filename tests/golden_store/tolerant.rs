@@ -1,5 +1,5 @@
-//! The same damage, opened tolerantly: what is handed out was in the store, what is called certain is what was there last, and what is not
-//! there is reported.
+//! The same damage, opened tolerantly: what is handed out was in the store, what is called certain is what
+//! was there last, and what is not there is reported.
 
 use std::collections::BTreeMap;
 use std::ops::ControlFlow;
@@ -30,7 +30,8 @@ fn of_page(state: &State, page_id: u64) -> String {
 /// How many pages are in each condition.
 type Conditions = BTreeMap<Condition, u32>;
 
-/// Looks at all pages, and panics if anything is handed out that was not there, or called certain without being so.
+/// Looks at all pages, and panics if anything is handed out that was not there, or called certain without
+/// being so.
 fn examine(golden: &Golden, files: &Files) -> (Damage, Conditions) {
     let (served, damage) = rescue(files, Doubtful::Serve).unwrap();
     let (refusing, again) = rescue(files, Doubtful::Refuse).unwrap();

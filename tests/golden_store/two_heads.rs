@@ -1,5 +1,5 @@
-//! A store of two heads, as all were before there were four, as its files were when it was written down: `golden(false)` of that time. It
-//! is used like any other, and stays one of two.
+//! A store of two heads, as all were before there were four, as its files were when it was written down:
+//! `golden(false)` of that time. It is used like any other, and stays one of two.
 
 use std::env;
 use std::fs;
@@ -57,7 +57,8 @@ fn a_store_of_two_heads_stays_one_whatever_is_done_to_it() {
             cache.flush().unwrap();
             while cache.attempt_gc().unwrap() {}
         }
-        // As many as there are depends on guards that other tests hold: they keep segments from being used again.
+        // As many as there are depends on guards that other tests hold: they keep segments from being used
+        // again.
         assert!(cache.stats().counts.relocated_records > 10, "{:?}", cache.stats());
         assert!(cache.verify().unwrap().is_sound());
         cache.close().unwrap();

@@ -1,4 +1,5 @@
-//! The program `pagelog`: what it prints about good, damaged, foreign and locked stores, and that it changes none of them.
+//! The program `pagelog`: what it prints about good, damaged, foreign and locked stores, and that it changes
+//! none of them.
 
 #[path = "../common/mod.rs"]
 mod common;

@@ -1,4 +1,5 @@
-//! What a shell or another program sees: exit codes beside a writer, and names with letters that JSON has to escape.
+//! What a shell or another program sees: exit codes beside a writer, and names with letters that JSON has to
+//! escape.
 
 use pagelog::PageCache;
 

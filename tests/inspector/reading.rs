@@ -1,4 +1,5 @@
-//! `pagelog::inspect`: reading files without opening them says the same as opening does, finds every flipped bit, and survives anything.
+//! `pagelog::inspect`: reading files without opening them says the same as opening does, finds every flipped
+//! bit, and survives anything.
 
 use std::collections::BTreeSet;
 use std::ops::ControlFlow;

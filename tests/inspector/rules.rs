@@ -1,5 +1,5 @@
-//! The rules by which a reading without opening tells what counts: where the log ends, what is proven, which copy is meant, what is void. For
-//! each a store in which it alone decides.
+//! The rules by which a reading without opening tells what counts: where the log ends, what is proven, which
+//! copy is meant, what is void. For each a store in which it alone decides.
 
 use std::collections::BTreeMap;
 use std::ops::ControlFlow;
@@ -57,7 +57,8 @@ fn last(records: &[RecordInfo], kind: RecordType) -> RecordInfo {
     records.iter().rfind(|record| record.kind == kind).expect("there is one").clone()
 }
 
-/// Writes numbers into both copies of the manifest's first entry and seals them again, as `docs/format.md` says.
+/// Writes numbers into both copies of the manifest's first entry and seals them again, as `docs/format.md`
+/// says.
 fn write_head(disk: &SimStorage, at: usize, numbers: &[u64]) {
     let manifest = disk.contents().remove("MANIFEST").unwrap();
     let file = disk.open("MANIFEST", Access::Write).unwrap();

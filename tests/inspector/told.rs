@@ -1,4 +1,5 @@
-//! What is told of damage and of states says the same everywhere, and a picture shows all of it within its edges.
+//! What is told of damage and of states says the same everywhere, and a picture shows all of it within its
+//! edges.
 
 use std::fs::{self, OpenOptions};
 use std::sync::Arc;
@@ -83,8 +84,8 @@ fn faults(command: &str, sample: &Sample) -> Vec<Place> {
     places
 }
 
-/// Of a store that opens, `verify` knew no page of a dead record that is damaged, and did not say that a page could not be put together
-/// any more. `map` and `dump` did.
+/// Of a store that opens, `verify` knew no page of a dead record that is damaged, and did not say that a page
+/// could not be put together any more. `map` and `dump` did.
 #[test]
 fn all_commands_name_the_same_damage() {
     let _turn = alone();

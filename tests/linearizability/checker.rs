@@ -1,8 +1,8 @@
 //! What a page may answer.
 //!
-//! This knows nothing about how versions are made. It takes from the promise that a change gives a version above all before it,
-//! and that a compare-and-swap happens if and only if the page has the version that it names. The order is looked for in
-//! [`order`].
+//! This knows nothing about how versions are made. It takes from the promise that a change gives a version
+//! above all before it, and that a compare-and-swap happens if and only if the page has the version that it
+//! names. The order is looked for in [`order`].
 
 use crate::history::{Operation, Outcome, Serial, Verb};
 use crate::order;
@@ -178,7 +178,8 @@ mod tests {
         for seen in [page(1, &[1]), page(2, &[1, 2]), Version(Some(1)), change(Link(9), 1, Changed(2))] {
             accepted(&[(0, 1, Allocate(1, 1)), (2, 5, change(Link(2), 1, Done(2))), (3, 4, seen)]);
         }
-        // An order against that of the invocations, and one that needs going back: the reader must come first of all.
+        // An order against that of the invocations, and one that needs going back: the reader must come first
+        // of all.
         accepted(&[
             (0, 1, Allocate(1, 1)),
             (2, 20, change(Free, 3, Done(4))),
@@ -282,7 +283,8 @@ mod tests {
         rejected(&three_and(&[(6, 7, change(Free, 3, Done(4))), (8, 9, Allocate(4, 1))]));
     }
 
-    /// The checker beside one that tries all orders, on small random histories, of which about as many are well as are not.
+    /// The checker beside one that tries all orders, on small random histories, of which about as many are
+    /// well as are not.
     #[test]
     fn it_agrees_with_trying_all_orders() {
         let mut dice = crate::common::Dice::new(3);

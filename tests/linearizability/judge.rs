@@ -17,7 +17,8 @@ pub struct Summary {
     pub lost_races: u64,
 }
 
-/// Looks at what was done to each page in a round, and goes on from there: `states` is what the pages were before, and then what they are.
+/// Looks at what was done to each page in a round, and goes on from there: `states` is what the pages were
+/// before, and then what they are.
 pub fn judge(
     events: Vec<(u64, Event)>,
     states: &mut BTreeMap<u64, State>,

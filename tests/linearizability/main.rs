@@ -1,9 +1,9 @@
-//! Page operations are linearizable: histories of threads that use the same few pages are recorded, and for each an order is looked for
-//! in which the answers make sense.
+//! Page operations are linearizable: histories of threads that use the same few pages are recorded, and for
+//! each an order is looked for in which the answers make sense.
 //!
-//! Only histories count in which operations overlap. Those of threads that just run hardly do, so the threads lose time in the middle
-//! of their operations: wherever the store calls the fragment's code or reads from the storage. Built with `--cfg jitter` they do so at every
-//! access to an atomic as well:
+//! Only histories count in which operations overlap. Those of threads that just run hardly do, so the threads
+//! lose time in the middle of their operations: wherever the store calls the fragment's code or reads from
+//! the storage. Built with `--cfg jitter` they do so at every access to an atomic as well:
 //!
 //! ```text
 //! RUSTFLAGS="--cfg jitter" PAGELOG_HISTORIES=1000000 cargo test --release --test linearizability -- --nocapture

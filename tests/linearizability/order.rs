@@ -1,13 +1,14 @@
 //! Is there an order?
 //!
-//! A history of an object is linearizable if its operations can be put in an order, one at a time, in which each gives the answer that
-//! it gave, and in which none comes after one that was invoked when it had answered already. This looks for such an order by trying
-//! (Wing and Gong, "Testing and Verifying Concurrent Objects", 1993), and remembers what it has tried (Lowe, "Testing for
-//! linearizability", 2017). A set of independent objects is linearizable if each of them is (Herlihy and Wing, 1990), so each is looked
-//! at by itself.
+//! A history of an object is linearizable if its operations can be put in an order, one at a time, in which
+//! each gives the answer that it gave, and in which none comes after one that was invoked when it had
+//! answered already. This looks for such an order by trying (Wing and Gong, "Testing and Verifying Concurrent
+//! Objects", 1993), and remembers what it has tried (Lowe, "Testing for linearizability", 2017). A set of
+//! independent objects is linearizable if each of them is (Herlihy and Wing, 1990), so each is looked at by
+//! itself.
 //!
-//! What the object is, a page or a key of a map, is said by its [`Operation`]s. Where few of them are possible in a given state, the
-//! search hardly ever has to go back.
+//! What the object is, a page or a key of a map, is said by its [`Operation`]s. Where few of them are
+//! possible in a given state, the search hardly ever has to go back.
 
 use std::collections::HashSet;
 use std::fmt;
@@ -41,8 +42,8 @@ impl<O> Event<O> {
     }
 }
 
-/// Whether a change happened at the same time as something else. If not, real time says all about the order, and the history
-/// proves little.
+/// Whether a change happened at the same time as something else. If not, real time says all about the order,
+/// and the history proves little.
 pub fn is_overlapping<O: Operation>(history: &[Event<O>]) -> bool {
     let mut changes = history.iter().filter(|event| event.operation.is_change());
     changes.any(|change| history.iter().any(|other| other.thread != change.thread && other.overlaps(change)))
@@ -86,8 +87,8 @@ impl Placed {
         self.0.iter().map(|word| word.count_ones()).sum()
     }
 
-    /// The events that can come next: nothing that is not placed had answered when they were invoked. The history is sorted by
-    /// invocation.
+    /// The events that can come next: nothing that is not placed had answered when they were invoked. The
+    /// history is sorted by invocation.
     fn candidates<'a, O>(&'a self, history: &'a [Event<O>]) -> impl Iterator<Item = usize> + 'a {
         let open = || (0..history.len()).filter(|index| !self.has(*index));
         let mut first_answer = u64::MAX;
@@ -130,8 +131,8 @@ pub fn check<O: Operation>(initial: &O::State, mut history: Vec<Event<O>>) -> Re
     Err(Rejection::new(history, &farthest.0, farthest.1))
 }
 
-/// If an operation that leaves the object as it is can come next, it may as well: whatever order there is without it first, there
-/// is the same with it first.
+/// If an operation that leaves the object as it is can come next, it may as well: whatever order there is
+/// without it first, there is the same with it first.
 fn place_what_changes_nothing<O: Operation>(placed: &mut Placed, state: &O::State, history: &[Event<O>]) {
     loop {
         let fits = |index: &usize| {
@@ -148,7 +149,8 @@ fn place_what_changes_nothing<O: Operation>(placed: &mut Placed, state: &O::Stat
 pub struct Rejection<O: Operation> {
     /// The object, at the end of the longest order that there is.
     state: O::State,
-    /// The events, whether each is in that order, and if not, and if it could come next in time, why it can't.
+    /// The events, whether each is in that order, and if not, and if it could come next in time, why it
+    /// can't.
     events: Vec<(Event<O>, bool, Option<&'static str>)>,
 }
 

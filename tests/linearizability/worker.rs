@@ -60,8 +60,9 @@ thread_local! {
     static JITTER: RefCell<Option<Dice>> = const { RefCell::new(None) };
 }
 
-/// Loses some time now and then, in the middle of the verbs: the store calls us there, to encode, to decode, to merge, to read and to
-/// write. On few processors hardly anything would overlap otherwise. Between these points, see `--cfg jitter` in `src/sync.rs`.
+/// Loses some time now and then, in the middle of the verbs: the store calls us there, to encode, to decode,
+/// to merge, to read and to write. On few processors hardly anything would overlap otherwise. Between these
+/// points, see `--cfg jitter` in `src/sync.rs`.
 pub fn jitter() {
     JITTER.with_borrow_mut(|dice| {
         let Some(dice) = dice else { return };

@@ -36,8 +36,8 @@ pub struct Case {
     pub reached: fn(&Counts) -> bool,
 }
 
-/// Runs a case until that many overlapping histories were looked at. Between the rounds there is silence, so the history of a page in
-/// a round is one for itself, and goes on from what the page was.
+/// Runs a case until that many overlapping histories were looked at. Between the rounds there is silence, so
+/// the history of a page in a round is one for itself, and goes on from what the page was.
 pub fn run(case: &Case, seed: u64, goal: u64, fault: Option<Fault>) -> Result<Summary, String> {
     let storage = Arc::new(Observed::<MemoryStorage, Slow>::default());
     let config = || (case.config)(tiny(&storage));

@@ -155,7 +155,8 @@ impl Examiner<'_> {
         self.tally.when("found: survivors of cleaning in three heads", survivors > 2);
     }
 
-    /// Now and then rot, of the kind that must not matter: in a snapshot, or in one of the two copies of a manifest's entry.
+    /// Now and then rot, of the kind that must not matter: in a snapshot, or in one of the two copies of a
+    /// manifest's entry.
     fn harmless_damage(&mut self, image: &SimStorage, names: &Names) -> Option<String> {
         if !self.random.one_in(16) {
             return None;

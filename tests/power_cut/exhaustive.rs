@@ -1,4 +1,5 @@
-//! All workloads of up to four operations, each cut everywhere: [`COUNT`] of them, the empty one included, which makes a store.
+//! All workloads of up to four operations, each cut everywhere: [`COUNT`] of them, the empty one included,
+//! which makes a store.
 //!
 //! An operation is one of the [`ALPHABET`]. Workloads that would show nothing new are left out:
 //!
@@ -6,8 +7,8 @@
 //! - a flush when nothing was done since the last one, or ever, for the same reason
 //! - the moments before the last operation, for they are those of the workload without it
 //!
-//! Workloads of up to two operations are followed by *all* disks that a cut at a moment can leave, if these are not more than
-//! [`MOST_IMAGES`]; longer ones by one, which a seed chooses.
+//! Workloads of up to two operations are followed by *all* disks that a cut at a moment can leave, if these
+//! are not more than [`MOST_IMAGES`]; longer ones by one, which a seed chooses.
 
 use pagelog::sim::SimStorage;
 

@@ -1,31 +1,37 @@
 //! Power cuts at every operation of many workloads, on the simulated disk.
 //!
-//! A workload runs once, with the disk's history recorded. Then, for every moment of it and several seeds, the disk is taken
-//! as a power cut at that moment leaves it (an *image*), and the store is opened on it. What must hold:
+//! A workload runs once, with the disk's history recorded. Then, for every moment of it and several seeds,
+//! the disk is taken as a power cut at that moment leaves it (an *image*), and the store is opened on it.
+//! What must hold:
 //!
-//! - opening succeeds, and what is found is the state after some prefix, in the order of LSNs, of what was done;
+//! - opening succeeds, and what is found is the state after some prefix, in the order of LSNs, of what was
+//!   done;
 //! - nothing is missing that was acknowledged: by `flush`, `make_stable`, `close` or the stable LSN;
 //! - no batch is torn; no page is there that was not made; ids are not generated twice;
-//! - the live bytes of the accountant are those of what is there; no file of a large value is there that belongs to nobody;
+//! - the live bytes of the accountant are those of what is there; no file of a large value is there that
+//!   belongs to nobody;
 //! - opening the same disk twice finds the same, also if the first opening was itself cut, two deep;
-//! - the store can be worked with: new pages get the lowest free id and a version never seen, and what is flushed survives
-//!   the next cut;
+//! - the store can be worked with: new pages get the lowest free id and a version never seen, and what is
+//!   flushed survives the next cut;
 //! - a bit that has flipped in a snapshot, or in one copy of a manifest's entry, changes nothing of that.
 //!
 //! # What is run
 //!
 //! - [`exhaustive`]: all workloads of up to four operations.
-//! - [`workloads`]: random ones over three lives of a store, with segments used again, records moved, eviction, snapshots, batches, large
-//!   values, files cut short, hot backups (the copy's disk is cut as well), and, in a build with the feature, compression. All housekeeping
-//!   is driven by the calls themselves. What else takes two threads is done in the middle of another operation, right before it reads
-//!   or writes the log, at the same place each time (`support/races.rs`): a page is read, changed or moved while somebody
-//!   reads it; a page is changed, freed or evicted while its records are being moved, so that the copy comes too late.
-//! - [`failing`]: calls that fail once or for ever, short writes, syncs that lose their pages, full disks; and then a cut, at the end or
-//!   at any moment before.
+//! - [`workloads`]: random ones over three lives of a store, with segments used again, records moved,
+//!   eviction, snapshots, batches, large values, files cut short, hot backups (the copy's disk is cut as
+//!   well), and, in a build with the feature, compression. All housekeeping is driven by the calls
+//!   themselves. What else takes two threads is done in the middle of another operation, right before it
+//!   reads or writes the log, at the same place each time (`support/races.rs`): a page is read, changed or
+//!   moved while somebody reads it; a page is changed, freed or evicted while its records are being moved, so
+//!   that the copy comes too late.
+//! - [`failing`]: calls that fail once or for ever, short writes, syncs that lose their pages, full disks;
+//!   and then a cut, at the end or at any moment before.
 //! - [`rot`]: flipped bits, garbage, writes that end up elsewhere. A clear error, or the right data.
 //!
-//! Threads that really race are not here, for they would not repeat: orderings between two instructions are the models' (`src/models`),
-//! whole stores under load are in `concurrency.rs`, and processes that are killed in `kill.rs`.
+//! Threads that really race are not here, for they would not repeat: orderings between two instructions are
+//! the models' (`src/models`), whole stores under load are in `concurrency.rs`, and processes that are killed
+//! in `kill.rs`.
 //!
 //! # How to run it
 //!
@@ -36,22 +42,26 @@
 //! cargo test --test power_cut -- --seed 17                        one seed, as a failure prints it
 //! ```
 //!
-//! The long form uses all cores (`--cores 1` if not), prints a line now and then, and all counters at the end. What was done is noted
-//! in a file (`--state path`, else below `target/tmp`), so it can be stopped at any time, and the same command goes on. It exits with 1 at the
-//! first violation, and prints the seed and the command that repeats it. That something was examined means little if
-//! the interesting did not happen, so each run fails if one of the counters in [`tally`] was not reached; a run of three million images, if one
-//! was not reached a hundred times.
+//! The long form uses all cores (`--cores 1` if not), prints a line now and then, and all counters at the
+//! end. What was done is noted in a file (`--state path`, else below `target/tmp`), so it can be stopped at
+//! any time, and the same command goes on. It exits with 1 at the first violation, and prints the seed and
+//! the command that repeats it. That something was examined means little if the interesting did not happen,
+//! so each run fails if one of the counters in [`tally`] was not reached; a run of three million images, if
+//! one was not reached a hundred times.
 //!
 //! # Bugs that were planted
 //!
-//! Each of these was put into the store by hand, one at a time, and made a test here fail (or in `faults.rs`, where it says so):
+//! Each of these was put into the store by hand, one at a time, and made a test here fail (or in `faults.rs`,
+//! where it says so):
 //!
-//! - the sync left out of: a claim; a flush; a manifest before its rename; the directory after it; the directory before the
-//!   first manifest; the log after its tail was written again (faults)
+//! - the sync left out of: a claim; a flush; a manifest before its rename; the directory after it; the
+//!   directory before the first manifest; the log after its tail was written again (faults)
 //! - a slot reused without regard to what killed its records, in any head or in all
 //! - a stable LSN inside a batch; a tip that ignores an open batch
-//! - recovery that does not write the tail again, does not cut a segment at the tip, or gives out a segment's number twice
-//! - a victim that is not stable; a relocated record announced before it is written; contents evicted before they are written
+//! - recovery that does not write the tail again, does not cut a segment at the tip, or gives out a segment's
+//!   number twice
+//! - a victim that is not stable; a relocated record announced before it is written; contents evicted before
+//!   they are written
 //! - a snapshot published before what it names is stable
 //! - an id bound that is not written down; a batch's boundary that counts as live
 //! - a file cut before the entry that releases its slots is synced, or without that entry
@@ -61,9 +71,10 @@
 //! - a failed sync of the log that is taken for a success
 //! - a manifest's second copies that are never looked at
 //!
-//! These survived. A release without the stable LSNs loses proof that only rot would need. A slot reused before its own end is
-//! stable takes threads that race; here there is one. An unused snapshot that is not removed, and a snapshot that is not synced before
-//! it gets its name, cost an opening its speed and nothing else, for a snapshot that is damaged is not used.
+//! These survived. A release without the stable LSNs loses proof that only rot would need. A slot reused
+//! before its own end is stable takes threads that race; here there is one. An unused snapshot that is not
+//! removed, and a snapshot that is not synced before it gets its name, cost an opening its speed and nothing
+//! else, for a snapshot that is damaged is not used.
 
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
@@ -85,9 +96,10 @@ use tally::Tally;
 
 /// The seeds that `cargo test` runs.
 const SEEDS: u64 = 24;
-/// And those that have failed once, by a fault of this test. In 703 a hook replaced a page in the middle of a write of fresh records, and
-/// waited for a buffer until that write was over, on the same thread. In 759 one sync at the end made more durable than was
-/// asked for, which was taken for two syncs, the second of which would prove the first.
+/// And those that have failed once, by a fault of this test. In 703 a hook replaced a page in the middle of a
+/// write of fresh records, and waited for a buffer until that write was over, on the same thread. In 759 one
+/// sync at the end made more durable than was asked for, which was taken for two syncs, the second of which
+/// would prove the first.
 const FAILED_ONCE: [u64; 2] = [703, 759];
 /// The images that it has to examine.
 const IMAGES: u64 = 100_000;
@@ -165,7 +177,8 @@ fn number(text: &str) -> Result<u64, String> {
     text.parse().map_err(|_| format!("{text} is no number"))
 }
 
-/// How long the first thread has waited for a processor. A long run is in nobody's way, so others may be in its.
+/// How long the first thread has waited for a processor. A long run is in nobody's way, so others may be in
+/// its.
 fn spent_in_line() -> Duration {
     let figures = std::fs::read_to_string("/proc/self/schedstat").unwrap_or_default();
     Duration::from_nanos(figures.split(' ').nth(1).and_then(|waited| waited.parse().ok()).unwrap_or(0))

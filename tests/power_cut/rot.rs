@@ -1,11 +1,13 @@
 //! Rot, and writes that end up elsewhere: a clear error, or the right data.
 //!
-//! A store is worked with and closed. Then bits are flipped, sectors turn into garbage, or one write of all went to another place. What is found
-//! then must be the state after some prefix of what was done, but for pages that say that they are damaged.
+//! A store is worked with and closed. Then bits are flipped, sectors turn into garbage, or one write of all
+//! went to another place. What is found then must be the state after some prefix of what was done, but for
+//! pages that say that they are damaged.
 //!
-//! How long a prefix? A single bit can hide only what nothing behind it proves: what the last sync has made durable. Garbage and
-//! stray writes can destroy the proof itself (both copies of a manifest's last entry, or a whole flush that was never there), so there any
-//! prefix will do; what may never be seen is something that is no state at all.
+//! How long a prefix? A single bit can hide only what nothing behind it proves: what the last sync has made
+//! durable. Garbage and stray writes can destroy the proof itself (both copies of a manifest's last entry, or
+//! a whole flush that was never there), so there any prefix will do; what may never be seen is something that
+//! is no state at all.
 
 use std::collections::BTreeMap;
 

@@ -1,7 +1,8 @@
 //! Many jobs in many processes, and what they have counted.
 //!
-//! A job runs in a process of its own: what is freed when readers have moved on goes by the threads of the whole process, so
-//! two stores in one would disturb each other, and a run would not repeat. It is also the command that repeats it.
+//! A job runs in a process of its own: what is freed when readers have moved on goes by the threads of the
+//! whole process, so two stores in one would disturb each other, and a run would not repeat. It is also the
+//! command that repeats it.
 
 use std::collections::BTreeSet;
 use std::fmt::Write as _;

@@ -1,16 +1,19 @@
-//! A program for tests that need a process: it writes to a store, says what is acknowledged, and looks what is there.
+//! A program for tests that need a process: it writes to a store, says what is acknowledged, and looks what
+//! is there.
 //!
 //! ```text
 //! store write DIRECTORY SEED ACKNOWLEDGED STEPS     `ack N` after each flush; 0 steps: until it is stopped
 //! store check DIRECTORY SEED ACKNOWLEDGED           `found N`, or fails
 //! ```
 //!
-//! In both, ACKNOWLEDGED is how many steps of the history (`tests/support/history.rs`) must be there at least. With
-//! `PAGELOG_BACKGROUND` set the store has a thread of its own; with `PAGELOG_DISK_IS_GONE` set it ends at the first error.
+//! In both, ACKNOWLEDGED is how many steps of the history (`tests/support/history.rs`) must be there at
+//! least. With `PAGELOG_BACKGROUND` set the store has a thread of its own; with `PAGELOG_DISK_IS_GONE` set it
+//! ends at the first error.
 //!
-//! When something fails, the writer says so: `refused` if a call has failed and the store goes on, `poisoned` if it writes no more, and
-//! then it checks that this is so. It ends with 0 if all went well, 3 if something was refused and then all went well, 4 if it was poisoned, 5 if the store did not
-//! open. 1 and 101 mean that a promise was broken.
+//! When something fails, the writer says so: `refused` if a call has failed and the store goes on, `poisoned`
+//! if it writes no more, and then it checks that this is so. It ends with 0 if all went well, 3 if something
+//! was refused and then all went well, 4 if it was poisoned, 5 if the store did not open. 1 and 101 mean that
+//! a promise was broken.
 
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
@@ -66,7 +69,8 @@ fn end_poisoned(mut player: Player, error: &Error) -> ExitCode {
     }
 }
 
-/// A step is refused for good. That is as it should be if it needs the directory, whose sync has failed; all others go on.
+/// A step is refused for good. That is as it should be if it needs the directory, whose sync has failed; all
+/// others go on.
 fn end_refused(player: &Player, error: &Error) -> ExitCode {
     if !error.to_string().ends_with("an earlier sync of the directory has failed") {
         return broken("it goes on refusing");

@@ -16,7 +16,8 @@ use crate::worker::Serials;
 /// Takes what is on the disk at some moment.
 pub struct Cutter<'a> {
     disk: &'a Arc<SimStorage>,
-    /// The highest that was acknowledged. Nobody decides here who goes on, so this is no part of what is explored.
+    /// The highest that was acknowledged. Nobody decides here who goes on, so this is no part of what is
+    /// explored.
     acknowledged: AtomicU64,
     image: Mutex<Option<(SimStorage, u64)>>,
 }
@@ -74,7 +75,8 @@ impl Logged {
         Self(logged.into_iter().map(state).collect())
     }
 
-    /// Whether the store has what was logged up to some point, and less than all. It must not have less than was promised.
+    /// Whether the store has what was logged up to some point, and less than all. It must not have less than
+    /// was promised.
     pub fn is_cut_behind(&self, cache: &PageCache<Serials>, promised: Lsn) -> bool {
         let ids: BTreeMap<u64, Page> = self.0.iter().map(|(_, page_id, _)| (*page_id, None)).collect();
         let find = |page_id: &u64| {

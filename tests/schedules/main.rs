@@ -1,6 +1,6 @@
-//! Whole stores under a scheduler: threads that use the same few pages, with garbage collection, snapshots, eviction, and a power cut in the
-//! middle of it. All threads are tasks on one, and at each access to an atomic or a lock chance decides who goes on, so
-//! most histories overlap.
+//! Whole stores under a scheduler: threads that use the same few pages, with garbage collection, snapshots,
+//! eviction, and a power cut in the middle of it. All threads are tasks on one, and at each access to an
+//! atomic or a lock chance decides who goes on, so most histories overlap.
 //!
 //! ```text
 //! tests/schedules.sh                                              some schedules, and the planted bugs
@@ -11,13 +11,15 @@
 //!
 //! - looks for an order of what each page was asked and answered (`tests/linearizability/checker.rs`);
 //! - has the store check itself;
-//! - opens what the disk had at some moment in between, and finds there what the log had up to some point, no less than what had been
-//!   acknowledged, and nothing else.
+//! - opens what the disk had at some moment in between, and finds there what the log had up to some point, no
+//!   less than what had been acknowledged, and nothing else.
 //!
-//! A failure prints the seed; with `PAGELOG_SEED=seed PAGELOG_SCHEDULES=1` the same is done again, as far as it does not depend on the time.
+//! A failure prints the seed; with `PAGELOG_SEED=seed PAGELOG_SCHEDULES=1` the same is done again, as far as
+//! it does not depend on the time.
 //!
-//! The first thing that was found here: a writer that waited for a buffer while another took or left the lock under which buffers are written
-//! looked again and again, and did not give way. A scheduler that prefers one thread never came to the other.
+//! The first thing that was found here: a writer that waited for a buffer while another took or left the lock
+//! under which buffers are written looked again and again, and did not give way. A scheduler that prefers one
+//! thread never came to the other.
 
 #![cfg(shuttle)]
 
@@ -75,9 +77,11 @@ struct Tally {
 const EARLIER: usize = 16;
 /// How many rounds each does then.
 const ROUNDS: usize = 2;
-/// So many executions have one seed: a scheduler that prefers one thread needs some to know how long they are.
+/// So many executions have one seed: a scheduler that prefers one thread needs some to know how long they
+/// are.
 const PER_SEED: usize = 10;
-/// So many scheduling points, and no more: an execution that takes more has come to a point where nobody can go on.
+/// So many scheduling points, and no more: an execution that takes more has come to a point where nobody can
+/// go on.
 const MOST_STEPS: usize = 5_000_000;
 
 fn setting(name: &str, default: u64) -> u64 {
@@ -150,8 +154,8 @@ fn execute(setup: Setup, tally: &Mutex<Tally>) {
     image.cut_power();
 }
 
-/// Executions of a case, by turns with schedulers that roll dice at each point, or seldom, and with one that prefers one thread until a few
-/// moments that it has chosen.
+/// Executions of a case, by turns with schedulers that roll dice at each point, or seldom, and with one that
+/// prefers one thread until a few moments that it has chosen.
 fn explore(case: &str, setup: Setup) {
     let (first, executions) = (setting("PAGELOG_SEED", 1), setting("PAGELOG_SCHEDULES", 100));
     let count = executions.div_ceil(PER_SEED as u64);

@@ -4,8 +4,9 @@ use shuttle::scheduler::{RandomScheduler, Schedule, Scheduler, Task, TaskId};
 
 use crate::common::Dice;
 
-/// Goes on with the same thread, one time in so many excepted: then chance decides. So one may do much while another stands still in the
-/// middle of something, which hardly happens to threads of which each is as likely as the others at each point.
+/// Goes on with the same thread, one time in so many excepted: then chance decides. So one may do much while
+/// another stands still in the middle of something, which hardly happens to threads of which each is as
+/// likely as the others at each point.
 pub struct SteadyScheduler {
     chance: RandomScheduler,
     dice: Dice,

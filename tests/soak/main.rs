@@ -1,25 +1,28 @@
-//! Hours of mixed load on one store: several threads write pages of their own and delete them again, others read all of them, with
-//! a cache and a space target that are too small for comfort and values that go to files of their own; and the process is closed or killed
-//! and started again, over and over.
+//! Hours of mixed load on one store: several threads write pages of their own and delete them again, others
+//! read all of them, with a cache and a space target that are too small for comfort and values that go to
+//! files of their own; and the process is closed or killed and started again, over and over.
 //!
 //! ```text
 //! cargo test --test soak                                      what `cargo test` runs: some seconds
 //! cargo test --release --test soak -- --minutes 60            the long form
 //! ```
 //!
-//! It is the load of `benches/week`, which has the process with the store (`child`), what each thread does (`life`), and the picture. All the time
-//! it is looked at
+//! It is the load of `benches/week`, which has the process with the store (`child`), what each thread does
+//! (`life`), and the picture. All the time it is looked at
 //!
-//! * whether contents are those of a model: after each restart all pages, byte by byte; in between each page that is read;
+//! * whether contents are those of a model: after each restart all pages, byte by byte; in between each page
+//!   that is read;
 //! * whether `verify` finds the store sound, after each restart;
-//! * whether resident memory is within the budget of the cache (or what the store says that it exceeds that by, when a reader sleeps) and what
-//!   the program itself takes, with the model, and the allocator (`memory_beside`);
-//! * whether the file is within the space target (see `benches/week/main.rs`), in the steady state, and when all was deleted. The steady
-//!   state begins a second after a restart, so in the short form there is none.
+//! * whether resident memory is within the budget of the cache (or what the store says that it exceeds that
+//!   by, when a reader sleeps) and what the program itself takes, with the model, and the allocator
+//!   (`memory_beside`);
+//! * whether the file is within the space target (see `benches/week/main.rs`), in the steady state, and when
+//!   all was deleted. The steady state begins a second after a restart, so in the short form there is none.
 //!
-//! Each tenth of a second gives a line of `--csv PATH`, and all of them the picture `--svg PATH`: memory, file and live bytes, and
-//! latencies over time. Both are among the temporary files unless they are named. It ends with 1 at the first fault, which it prints, with the seed
-//! (`--seed N`). The environment variables of `benches/week` change the load.
+//! Each tenth of a second gives a line of `--csv PATH`, and all of them the picture `--svg PATH`: memory,
+//! file and live bytes, and latencies over time. Both are among the temporary files unless they are named. It
+//! ends with 1 at the first fault, which it prints, with the seed (`--seed N`). The environment variables of
+//! `benches/week` change the load.
 
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
@@ -67,9 +70,9 @@ const LONG: Settings = Settings {
     lifetime: (500, 60_000),
 };
 
-/// What `cargo test` runs. Processes end before the file can have settled. What is dead while a reader waits for a processor can come and go
-/// between two samples, and the allocator keeps its memory: beside a dozen other processes some 45 MiB were seen, of which the samples
-/// explained a half.
+/// What `cargo test` runs. Processes end before the file can have settled. What is dead while a reader waits
+/// for a processor can come and go between two samples, and the allocator keeps its memory: beside a dozen
+/// other processes some 45 MiB were seen, of which the samples explained a half.
 const SHORT: Settings = Settings {
     pages: 120,
     overwrites: 3,

@@ -5,8 +5,9 @@
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-/// One test of a file at a time. All stores of a process share one collector, so a thread of another test that is
-/// descheduled with a guard keeps memory and segments from being used again: figures would depend on the machine's load.
+/// One test of a file at a time. All stores of a process share one collector, so a thread of another test
+/// that is descheduled with a guard keeps memory and segments from being used again: figures would depend on
+/// the machine's load.
 pub fn alone() -> MutexGuard<'static, ()> {
     static TURN: Mutex<()> = Mutex::new(());
     let turn = TURN.lock().unwrap_or_else(PoisonError::into_inner);
@@ -19,8 +20,8 @@ pub fn alone() -> MutexGuard<'static, ()> {
     turn
 }
 
-/// Whether all threads of this process sleep of which the closure, told the number and the name, says that they count. Where that
-/// can't be found out, they do.
+/// Whether all threads of this process sleep of which the closure, told the number and the name, says that
+/// they count. Where that can't be found out, they do.
 pub fn all_sleep(counts: impl Fn(&str, &str) -> bool) -> bool {
     let Ok(tasks) = std::fs::read_dir("/proc/self/task") else { return true };
     tasks.flatten().all(|task| {

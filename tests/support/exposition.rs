@@ -1,5 +1,5 @@
-//! A strict reader of the OpenMetrics text format 1.0, as far as counters, gauges and histograms go. What the format does not allow is an
-//! error, never a guess.
+//! A strict reader of the OpenMetrics text format 1.0, as far as counters, gauges and histograms go. What the
+//! format does not allow is an error, never a guess.
 
 use std::collections::{BTreeMap, BTreeSet};
 

@@ -1,7 +1,9 @@
-//! A history that follows from a seed: what a store has after so many steps, whoever took them, in however many lives of a process.
+//! A history that follows from a seed: what a store has after so many steps, whoever took them, in however
+//! many lives of a process.
 //!
-//! A step is one change of one page, and which one it is follows from the seed, the step's number and the pages that there are. So a
-//! program that writes and says how far it has come, and one that looks afterwards, need to exchange one number.
+//! A step is one change of one page, and which one it is follows from the seed, the step's number and the
+//! pages that there are. So a program that writes and says how far it has come, and one that looks
+//! afterwards, need to exchange one number.
 
 use std::collections::BTreeMap;
 
@@ -104,7 +106,8 @@ pub struct Player {
 }
 
 impl Player {
-    /// Takes a store as it is. An error in words if that is not a state that the history has after at least so many steps.
+    /// Takes a store as it is. An error in words if that is not a state that the history has after at least
+    /// so many steps.
     pub fn new(cache: PageCache<Bytes>, seed: u64, at_least: u64) -> Result<Self, String> {
         let (state, places) = look(&cache)?;
         let steps = steps_of(seed, &state, at_least).ok_or_else(|| {

@@ -1,10 +1,11 @@
-//! Something done in the middle of an operation: right before records are read from the log file, or copies of records are written to it.
+//! Something done in the middle of an operation: right before records are read from the log file, or copies
+//! of records are written to it.
 //!
-//! Copies only: who writes in the middle of a write of fresh records may have to wait for a buffer until that write is over, and on one
-//! thread it never is.
+//! Copies only: who writes in the middle of a write of fresh records may have to wait for a buffer until that
+//! write is over, and on one thread it never is.
 //!
-//! On one thread this gives what else takes two that race: while a page is read, somebody else reads it, changes it, or moves
-//! its records. It happens at the same place each time.
+//! On one thread this gives what else takes two that race: while a page is read, somebody else reads it,
+//! changes it, or moves its records. It happens at the same place each time.
 
 use std::fmt;
 use std::io;

@@ -1,5 +1,5 @@
-//! A storage that tells somebody of what is read, written and synced before it happens, and is otherwise the one it stands before. For
-//! tests and benchmarks.
+//! A storage that tells somebody of what is read, written and synced before it happens, and is otherwise the
+//! one it stands before. For tests and benchmarks.
 
 use std::fmt::Debug;
 use std::io;

@@ -1,7 +1,8 @@
 //! What a store must hold after a crash: the state after some prefix of what was done, in the order of LSNs.
 //!
-//! A [`Journal`] keeps what was done on one disk, in order, and from which operation of the disk on how much of it must
-//! survive. A test that finds a [`View`] of a recovered store asks [`Journal::candidates`] for the states that explain it.
+//! A [`Journal`] keeps what was done on one disk, in order, and from which operation of the disk on how much
+//! of it must survive. A test that finds a [`View`] of a recovered store asks [`Journal::candidates`] for the
+//! states that explain it.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -111,8 +112,8 @@ impl State {
     }
 }
 
-/// Looks at everything in a store: every page up to `bound`, both merged and in fragments. Also says how many bytes of log
-/// the pages take.
+/// Looks at everything in a store: every page up to `bound`, both merged and in fragments. Also says how many
+/// bytes of log the pages take.
 pub fn observe(cache: &PageCache<Bytes>, bound: u64) -> Result<(View, u64), String> {
     let mut view = View::default();
     let mut bytes = 0;
@@ -193,14 +194,16 @@ impl Journal {
         state.view()
     }
 
-    /// How many steps were acknowledged before the disk's last operation that something was acknowledged after. What one sync has made
-    /// durable may be acknowledged bit by bit: first what was asked for, then the rest.
+    /// How many steps were acknowledged before the disk's last operation that something was acknowledged
+    /// after. What one sync has made durable may be acknowledged bit by bit: first what was asked for, then
+    /// the rest.
     pub fn acknowledged_before_the_last_time(&self) -> usize {
         let last = self.acknowledged.last().map_or(0, |(when, _)| *when);
         self.acknowledged.iter().rfind(|(when, _)| *when < last).map_or(0, |(_, steps)| *steps)
     }
 
-    /// The longest prefix of what was done, without a torn batch, after which the state is as wanted. How many steps it has is the answer.
+    /// The longest prefix of what was done, without a torn batch, after which the state is as wanted. How
+    /// many steps it has is the answer.
     pub fn longest_prefix(&self, is_wanted: impl Fn(&State) -> bool) -> Option<usize> {
         let (mut state, mut in_batch, mut longest) = (self.base.clone(), false, None);
         for count in 0..=self.steps.len() {
@@ -259,7 +262,8 @@ impl Journal {
         (least, most.max(least))
     }
 
-    /// The states that a crash after `operations` can leave and that look like `view`: prefixes that tear no batch.
+    /// The states that a crash after `operations` can leave and that look like `view`: prefixes that tear no
+    /// batch.
     pub fn candidates(&self, operations: u64, view: &View) -> Vec<Candidate> {
         let (least, most) = self.bounds(operations);
         let mut state = self.base.clone();
@@ -305,7 +309,8 @@ impl Journal {
         found
     }
 
-    /// Whether so many steps end right before a batch that had logged something when the disk had done `operations`.
+    /// Whether so many steps end right before a batch that had logged something when the disk had done
+    /// `operations`.
     pub fn cuts_batch(&self, steps: usize, operations: u64) -> bool {
         let (_, most) = self.bounds(operations);
         let begin =

@@ -182,8 +182,8 @@ impl Session {
 
     /// Collects, and does something else while copies are being written.
     ///
-    /// What is done there must not need a sync: this thread is in the middle of writing. So all else is written out before, and
-    /// nothing is done in stores that take snapshots on the way.
+    /// What is done there must not need a sync: this thread is in the middle of writing. So all else is
+    /// written out before, and nothing is done in stores that take snapshots on the way.
     pub(super) fn collect_interrupted(&mut self, others: u64, asides: &[(usize, Aside)]) -> Outcome {
         if self.in_batch || self.setting.snapshots {
             return Ok(self.cache.attempt_gc().map(|_| ())?);
@@ -201,7 +201,8 @@ impl Session {
         if let Some((at, after)) = self.interrupted(Call::Write, others, steps, outer)? {
             let moved = self.cache.stats().counts.relocated_records > before.relocated_records;
             self.reached.evictions_in_relocation += u64::from(moved && after.evictions > at.evictions);
-            // A copy that came too late must not be charged to its segment, and only a store that goes on can tell.
+            // A copy that came too late must not be charged to its segment, and only a store that goes on can
+            // tell.
             self.flush()?;
             self.check_live_bytes()?;
         }

@@ -515,8 +515,8 @@ impl Session {
         Ok(())
     }
 
-    /// The live bytes must be those of the pages, of the freed ids and of the roots. Only after a flush, for records count
-    /// when they are written.
+    /// The live bytes must be those of the pages, of the freed ids and of the roots. Only after a flush, for
+    /// records count when they are written.
     pub fn check_live_bytes(&self) -> Outcome {
         let (_, bytes) = observe(&self.cache, self.journal.page_bound + 2).map_err(Trouble::Wrong)?;
         let (found, expected) = (all_live_bytes(&self.cache), bytes + self.journal.now.bytes_beside_pages());

@@ -48,10 +48,12 @@ impl Setting {
         }
     }
 
-    /// The size of the blocks that the disk damages as a whole, and that the store keeps apart; 0 if it does not. One store in twenty.
+    /// The size of the blocks that the disk damages as a whole, and that the store keeps apart; 0 if it does
+    /// not. One store in twenty.
     pub fn torn_block(&self) -> u32 {
         match (self.segment_size, self.cache_capacity) {
-            // A flush can take a block, so a segment has to have some for a reserve of segments to be worth anything.
+            // A flush can take a block, so a segment has to have some for a reserve of segments to be worth
+            // anything.
             (2048 | 4096, 4096) => 512,
             _ => 0,
         }

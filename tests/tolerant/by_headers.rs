@@ -1,6 +1,7 @@
-//! Without a manifest: which segments count, and how much of each. What a power cut leaves is made by hand here, so that each rule is
-//! met: the files as they are while a store is in use, without some of what was not synced. Then the store is opened, which cuts off what came after
-//! that, and is written to again; and then the manifest is taken away, which said so.
+//! Without a manifest: which segments count, and how much of each. What a power cut leaves is made by hand
+//! here, so that each rule is met: the files as they are while a store is in use, without some of what was
+//! not synced. Then the store is opened, which cuts off what came after that, and is written to again; and
+//! then the manifest is taken away, which said so.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, MutexGuard};
@@ -39,7 +40,8 @@ fn eight_pages(cache: &PageCache<Bytes>) -> (Vec<PageId>, Lsn) {
     (pages, cache.stable_lsn())
 }
 
-/// What most tests begin with: their turn, and a store of [`eight_pages`] in which each record stays where it was written.
+/// What most tests begin with: their turn, and a store of [`eight_pages`] in which each record stays where it
+/// was written.
 fn begin() -> (MutexGuard<'static, ()>, Arc<MemoryStorage>, PageCache<Bytes>, Vec<PageId>, Lsn) {
     let turn = alone();
     let storage = Arc::new(MemoryStorage::new());
@@ -91,7 +93,8 @@ fn without_manifest(files: &Files) -> (PageCache<Bytes>, Damage) {
     (cache, damage)
 }
 
-/// All is in doubt, and what is served are these states; and the manifest is all that is damaged, but for so many places.
+/// All is in doubt, and what is served are these states; and the manifest is all that is damaged, but for so
+/// many places.
 fn assert_found(files: &Files, pages: &[PageId], expected: &[State], faults: u64) -> Damage {
     let (cache, damage) = without_manifest(files);
     assert_eq!(states(&cache, pages), expected, "{damage}");
@@ -100,7 +103,8 @@ fn assert_found(files: &Files, pages: &[PageId], expected: &[State], faults: u64
     damage
 }
 
-/// The power cut took the rest of a segment with it, and left the segments behind. These are void, but still there.
+/// The power cut took the rest of a segment with it, and left the segments behind. These are void, but still
+/// there.
 #[test]
 fn segments_that_the_newest_does_not_lead_to_do_not_count() {
     let (_turn, storage, cache, pages, stable) = begin();
@@ -133,7 +137,8 @@ fn a_segment_counts_up_to_its_first_record_that_does_not_verify() {
     assert_eq!((hurt.segment, hurt.unreadable_bytes), (place(stable).0, MARK as u64), "{damage}");
 }
 
-/// What is behind the begin of a batch that has no end was cut, and what was logged in later segments was not.
+/// What is behind the begin of a batch that has no end was cut, and what was logged in later segments was
+/// not.
 #[test]
 fn an_unfinished_batch_does_not_count_and_what_came_after_the_power_cut_does() {
     let (_turn, storage, cache, pages, _) = begin();
@@ -200,7 +205,8 @@ fn of_two_batches_without_an_end_in_one_segment_the_first_is_where_it_was_cut() 
     assert_found(&files, &pages, &expected, 0);
 }
 
-/// Where a segment is missing, older ones may take its place that are void. What both histories say of one version is not believed.
+/// Where a segment is missing, older ones may take its place that are void. What both histories say of one
+/// version is not believed.
 #[test]
 fn a_version_of_which_two_histories_say_different_things_is_lost() {
     let (_turn, storage, cache, pages, stable) = begin();
@@ -252,8 +258,8 @@ fn where_the_chain_is_broken_it_goes_on_with_what_is_older() {
     }
 }
 
-/// A power cut may leave the file as long as what was written. That is no damage: how long its last segment would have become was in the
-/// manifest.
+/// A power cut may leave the file as long as what was written. That is no damage: how long its last segment
+/// would have become was in the manifest.
 #[test]
 fn a_file_that_ends_with_a_record_is_whole() {
     let (_turn, storage, cache, pages, _) = begin();
@@ -265,7 +271,8 @@ fn a_file_that_ends_with_a_record_is_whole() {
     let mut files = files_of(&storage);
     let length = segments(&files)[&newest] + offset;
     files.get_mut("log").unwrap().truncate(length);
-    // Where there was a segment without live records. Its marks prove what is below them, also where the file ends.
+    // Where there was a segment without live records. Its marks prove what is below them, also where the file
+    // ends.
     let (files, expected) = go_on(&files, &pages, |cache| {
         for page_id in &pages[..2] {
             update(cache, *page_id, b"new");

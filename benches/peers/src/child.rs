@@ -1,7 +1,8 @@
 //! A process of its own for each group and engine, and what it says.
 //!
-//! The child prints a line for each figure, `cell NAME VALUE` or, with the raw control that was measured beside it, `cell NAME VALUE RAW`; and
-//! `note TEXT` for what should be known of it. What it checks and does not find ends it by a panic, and its figures do not count.
+//! The child prints a line for each figure, `cell NAME VALUE` or, with the raw control that was measured
+//! beside it, `cell NAME VALUE RAW`; and `note TEXT` for what should be known of it. What it checks and does
+//! not find ends it by a panic, and its figures do not count.
 
 use std::io::{BufRead, BufReader, Read};
 use std::path::Path;

@@ -1,7 +1,7 @@
 //! pagelog beside its peers: see README.md.
 //!
-//! The process that is started runs others of the same program, one for each group of cells and engine ([`child`]), collects what they
-//! say, and reports it ([`report`]).
+//! The process that is started runs others of the same program, one for each group of cells and engine
+//! ([`child`]), collects what they say, and reports it ([`report`]).
 
 mod catalogue;
 mod child;

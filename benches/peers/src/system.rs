@@ -12,8 +12,8 @@ pub fn resident() -> u64 {
     line.split_whitespace().next().and_then(|number| number.parse::<u64>().ok()).expect("a number") << 10
 }
 
-/// Bytes that this process has handed to write calls so far. What is written through a memory map is not in it; no engine here
-/// does that.
+/// Bytes that this process has handed to write calls so far. What is written through a memory map is not in
+/// it; no engine here does that.
 pub fn written() -> u64 {
     let io = fs::read_to_string("/proc/self/io").expect("a Linux system");
     let line = io.lines().find_map(|line| line.strip_prefix("wchar:")).expect("a line");

@@ -18,8 +18,9 @@
 //!      entries   length of the key (u16), key, value; up to the next entry or the end
 //! ```
 //!
-//! Numbers are little-endian. A search compares the slots' numbers, and keys only where these are equal; so it touches
-//! few cache lines. The layout is checked once, when the bytes are decoded; what reads it later is total all the same.
+//! Numbers are little-endian. A search compares the slots' numbers, and keys only where these are equal; so
+//! it touches few cache lines. The layout is checked once, when the bytes are decoded; what reads it later is
+//! total all the same.
 
 use std::cmp::Ordering;
 use std::ops::Range;
@@ -374,7 +375,8 @@ pub struct Splice<'a> {
     pub entry: Option<Entry<'a>>,
 }
 
-/// The same as [`build`] of a block's entries with changes, which are in order. Copies what lies between them as it is.
+/// The same as [`build`] of a block's entries with changes, which are in order. Copies what lies between them
+/// as it is.
 pub fn rebuild(title: &Title<'_>, base: Block<'_>, changes: &[Splice<'_>]) -> Vec<u8> {
     let prefix = u16_at(base.bytes, 32);
     let count = match ends_with(base, changes) {
@@ -408,7 +410,8 @@ pub fn rebuild(title: &Title<'_>, base: Block<'_>, changes: &[Splice<'_>]) -> Ve
     bytes
 }
 
-/// The first and the last key that a block has after changes, and how many entries. `None` if that takes a closer look.
+/// The first and the last key that a block has after changes, and how many entries. `None` if that takes a
+/// closer look.
 fn ends_with<'a>(base: Block<'a>, changes: &[Splice<'a>]) -> Option<(&'a [u8], &'a [u8], usize)> {
     let end = base.count;
     let first = match changes.first() {

@@ -44,13 +44,14 @@ struct Walk<'a> {
 type Children = Vec<(Vec<u8>, Link)>;
 
 impl Forest {
-    /// Walks through all trees and compares what is there with what should be. Reads every page. Nobody may write meanwhile.
+    /// Walks through all trees and compares what is there with what should be. Reads every page. Nobody may
+    /// write meanwhile.
     pub fn check(&self) -> Result<Report> {
         self.walk().map(|(report, _)| report)
     }
 
-    /// Frees the pages that a crash, or an error, has left without a tree. Returns how many. Reads every page. Nobody may
-    /// write meanwhile. Does nothing if the store is damaged.
+    /// Frees the pages that a crash, or an error, has left without a tree. Returns how many. Reads every
+    /// page. Nobody may write meanwhile. Does nothing if the store is damaged.
     pub fn sweep(&self) -> Result<u64> {
         let (report, unused) = self.walk()?;
         let mut freed = 0;
@@ -103,7 +104,8 @@ impl Walk<'_> {
         }
     }
 
-    /// Walks along the chain of a level. `expected` are the entries of the level above; returns those of this one.
+    /// Walks along the chain of a level. `expected` are the entries of the level above; returns those of this
+    /// one.
     fn level(&mut self, level: u8, expected: Children) -> Result<Children> {
         let mut children = Children::new();
         let mut next = expected.first().map_or(Link::NONE, |(_, link)| *link);

@@ -96,8 +96,8 @@ pub(super) struct Found<'g> {
 }
 
 impl Shared {
-    /// The node that a link leads to, or `None` if it is not there any more. Inner nodes are merged, and leaves with many
-    /// changes.
+    /// The node that a link leads to, or `None` if it is not there any more. Inner nodes are merged, and
+    /// leaves with many changes.
     #[inline]
     pub(super) fn read<'g>(&self, guard: &'g Guard<'_, Node>, link: Link) -> Result<Option<Seat<'g>>> {
         let Some(page) = guard.get(link.page)? else { return Ok(None) };

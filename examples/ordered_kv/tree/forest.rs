@@ -13,18 +13,19 @@ use super::node::Node;
 /// What can be tuned. A store can be opened with one tuning and then with another.
 #[derive(Clone, Copy, Debug)]
 pub struct Tuning {
-    /// A leaf of more bytes is split. Small leaves cost less when they are merged or read from the disk, large ones make a flatter
-    /// tree with fewer pages.
+    /// A leaf of more bytes is split. Small leaves cost less when they are merged or read from the disk,
+    /// large ones make a flatter tree with fewer pages.
     pub leaf_bytes: usize,
     /// The same for inner nodes.
     pub inner_bytes: usize,
-    /// How many unmerged changes to a leaf a reader looks through before it merges them. More make writes cheaper and reads
-    /// dearer.
+    /// How many unmerged changes to a leaf a reader looks through before it merges them. More make writes
+    /// cheaper and reads dearer.
     pub unmerged: usize,
 }
 
-/// Measured with the program's `bench`, a million records, one and two threads: leaves of 2 and 4 KiB are slower, above all in scans (E: 133 and
-/// 212 against 334 thousand a second), as each scan visits more of them; 16 KiB, and 2, 4 or 32 unmerged changes, are within the noise of 8 KiB and 8.
+/// Measured with the program's `bench`, a million records, one and two threads: leaves of 2 and 4 KiB are
+/// slower, above all in scans (E: 133 and 212 against 334 thousand a second), as each scan visits more of
+/// them; 16 KiB, and 2, 4 or 32 unmerged changes, are within the noise of 8 KiB and 8.
 impl Default for Tuning {
     fn default() -> Self {
         Self { leaf_bytes: 8 << 10, inner_bytes: 16 << 10, unmerged: 8 }
@@ -106,8 +107,8 @@ pub(super) fn count(counter: &AtomicU64) {
 /// What holds the lock on structure.
 #[derive(Debug, Default)]
 pub struct Structure {
-    /// Nodes that have left the chain and could not be freed yet because of an error. Before that is done, structure does not
-    /// change: a reader that comes from a sealed parent relies on it.
+    /// Nodes that have left the chain and could not be freed yet because of an error. Before that is done,
+    /// structure does not change: a reader that comes from a sealed parent relies on it.
     pub(super) to_free: Vec<(PageId, Version)>,
 }
 
@@ -219,7 +220,8 @@ impl Forest {
 }
 
 impl Shared {
-    /// The lock on structure, for who must have it. A thread that panicked with it has left a tree that is correct: each step is.
+    /// The lock on structure, for who must have it. A thread that panicked with it has left a tree that is
+    /// correct: each step is.
     pub(super) fn structure(&self) -> Result<MutexGuard<'_, Structure>> {
         let mut structure = self.structure.lock().unwrap_or_else(PoisonError::into_inner);
         self.free_pending(&mut structure)?;

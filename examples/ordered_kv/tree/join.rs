@@ -1,5 +1,5 @@
-//! Joining small nodes to their left siblings, and lower trees. All under the lock on structure; see (E) in [`tree`](super) for
-//! the order, and why it is safe.
+//! Joining small nodes to their left siblings, and lower trees. All under the lock on structure; see (E) in
+//! [`tree`](super) for the order, and why it is safe.
 
 use super::block::{Block, Entry, HEADER, Link, Title};
 use super::error::{Error, Result};
@@ -18,7 +18,8 @@ pub(super) enum Step {
 /// Two neighbours below one parent.
 #[derive(Debug)]
 pub(super) enum Pair {
-    /// One of them, or the parent, is sealed, just now or before: the join of that node, of that low bound and level, is to be finished.
+    /// One of them, or the parent, is sealed, just now or before: the join of that node, of that low bound
+    /// and level, is to be finished.
     Sealed(Link, Vec<u8>, u8),
     /// The right one has no entry in the parent.
     Unposted(Post),
@@ -27,8 +28,8 @@ pub(super) enum Pair {
 }
 
 impl Tree {
-    /// Looks whether the leaf of a key, and then what is above it, can be joined to a sibling. Leaves it if somebody is at work on
-    /// structure: there will be another occasion.
+    /// Looks whether the leaf of a key, and then what is above it, can be joined to a sibling. Leaves it if
+    /// somebody is at work on structure: there will be another occasion.
     pub(super) fn shrink(&self, key: &[u8]) -> Result<()> {
         let Some(mut structure) = self.shared.try_structure()? else { return Ok(()) };
         loop {
@@ -53,8 +54,8 @@ impl Tree {
         Ok(block.count() < 2 || block.size() < self.shared.tuning.few_bytes(level))
     }
 
-    /// Joins the node of that level that covers a key to its left sibling, or its right sibling to it, if they have the same
-    /// parent. What a crash has interrupted there comes first. Whether it did something.
+    /// Joins the node of that level that covers a key to its left sibling, or its right sibling to it, if
+    /// they have the same parent. What a crash has interrupted there comes first. Whether it did something.
     fn join(&self, structure: &mut Structure, key: &[u8], level: u8) -> Result<bool> {
         for right_one in [0, 1] {
             match self.seal_for_join(key, level, right_one)? {
@@ -75,7 +76,8 @@ impl Tree {
         Ok(false)
     }
 
-    /// Seals the right one of two nodes that can be joined: the node that covers a key, or the one that many to the right of it.
+    /// Seals the right one of two nodes that can be joined: the node that covers a key, or the one that many
+    /// to the right of it.
     pub(super) fn seal_for_join(&self, key: &[u8], level: u8, further: usize) -> Result<Pair> {
         let guard = self.shared.cache.pin();
         let Some(parent) = self.find(&guard, Target::At(key), level + 1)? else { return Ok(Pair::Apart) };
@@ -188,8 +190,8 @@ impl Tree {
         Ok(())
     }
 
-    /// Moves the contents of a sealed node that has no entry in a parent to its left neighbour, which lies to the right of
-    /// `from`. That takes it off the chain.
+    /// Moves the contents of a sealed node that has no entry in a parent to its left neighbour, which lies to
+    /// the right of `from`. That takes it off the chain.
     fn absorb(&self, structure: &mut Structure, node: &Seat<'_>, from: Link) -> Result<Step> {
         let guard = self.shared.cache.pin();
         let mut next = from;

@@ -1,8 +1,8 @@
 //! Loading many entries that are sorted: whole leaves are made of them, instead of one change for each.
 //!
-//! What falls in one leaf is merged with it, cut into leaves that are nearly full, and put in its place by a split into many. So it is
-//! as safe as a split is, and can be done at any time, to any tree, beside other writers. A load is not atomic; what was
-//! taken in before an error, or a crash, stays.
+//! What falls in one leaf is merged with it, cut into leaves that are nearly full, and put in its place by a
+//! split into many. So it is as safe as a split is, and can be done at any time, to any tree, beside other
+//! writers. A load is not atomic; what was taken in before an error, or a crash, stays.
 
 use super::block::Entry;
 use super::error::Result;
@@ -19,7 +19,8 @@ const FEW: usize = 4;
 type Pairs = Vec<(Vec<u8>, Vec<u8>)>;
 
 impl Tree {
-    /// Puts all entries; of equal keys the last one counts. Quick where keys ascend. Returns how many there were.
+    /// Puts all entries; of equal keys the last one counts. Quick where keys ascend. Returns how many there
+    /// were.
     pub fn load(&self, entries: impl IntoIterator<Item = (Vec<u8>, Vec<u8>)>) -> Result<u64> {
         let most = AT_ONCE * self.full();
         let (mut run, mut bytes, mut total) = (Pairs::new(), 0, 0);

@@ -7,9 +7,9 @@ use super::error::{Error, Result};
 use super::forest::{Forest, Tree};
 
 impl Forest {
-    /// Removes the tree of that name, and frees its pages. False if there is none. Who has a handle of it, or is at work on it, gets
-    /// [`Error::Dropped`] from then on. What a crash, or an error, leaves of its pages is not found under any name;
-    /// [`sweep`](Self::sweep) frees it.
+    /// Removes the tree of that name, and frees its pages. False if there is none. Who has a handle of it, or
+    /// is at work on it, gets [`Error::Dropped`] from then on. What a crash, or an error, leaves of its pages
+    /// is not found under any name; [`sweep`](Self::sweep) frees it.
     pub fn drop_tree(&self, name: &str) -> Result<bool> {
         let cache = &self.shared.cache;
         // Nobody joins nodes meanwhile: chains only get longer, to the right.
@@ -54,8 +54,8 @@ impl Tree {
         Ok((links, version))
     }
 
-    /// Frees a node and all to the right of it. What a writer that is still at work splits off is attached to the right of a node that is not
-    /// freed yet, so it is found.
+    /// Frees a node and all to the right of it. What a writer that is still at work splits off is attached to
+    /// the right of a node that is not freed yet, so it is found.
     fn free_chain(&self, mut next: Link) -> Result<()> {
         while next.exists() {
             let guard = self.shared.cache.pin();

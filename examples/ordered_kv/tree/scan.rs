@@ -1,7 +1,7 @@
 //! Going through a range of keys, upwards or downwards.
 //!
-//! Each step visits one leaf. Upwards the next one is to the right of it; downwards it is the one that covers what lies just below
-//! the leaf's low bound.
+//! Each step visits one leaf. Upwards the next one is to the right of it; downwards it is the one that covers
+//! what lies just below the leaf's low bound.
 
 use std::collections::VecDeque;
 use std::ops::{Bound, ControlFlow, RangeBounds};
@@ -203,8 +203,8 @@ impl Tree {
         Scan { tree: self.clone(), cursor: Cursor::new(range, direction), leaf: VecDeque::new() }
     }
 
-    /// Lends the entries of a range, until there are no more or `visit` has seen enough. What is lent stays in memory for as
-    /// long, so `visit` should be quick.
+    /// Lends the entries of a range, until there are no more or `visit` has seen enough. What is lent stays
+    /// in memory for as long, so `visit` should be quick.
     pub fn visit(
         &self,
         range: Range,

@@ -23,8 +23,8 @@ enum Posted {
 }
 
 impl Tree {
-    /// Splits a node that is not sealed, because somebody wants to put `key` there. Returns the new nodes, none if others were
-    /// quicker, and `None` if there is nothing to split.
+    /// Splits a node that is not sealed, because somebody wants to put `key` there. Returns the new nodes,
+    /// none if others were quicker, and `None` if there is nothing to split.
     pub(super) fn split(&self, seat: &Seat<'_>, key: &[u8]) -> Result<Option<Vec<Post>>> {
         let block = seat.merged();
         let entries: Vec<_> = block.entries().collect();
@@ -34,8 +34,8 @@ impl Tree {
         Ok(Some(self.divide(seat, &entries, &[cut])?.unwrap_or_default()))
     }
 
-    /// Gives a node other entries, and what lies behind each cut to a new node. Returns the new nodes that are to be posted, or
-    /// `None` if the node was changed meanwhile.
+    /// Gives a node other entries, and what lies behind each cut to a new node. Returns the new nodes that
+    /// are to be posted, or `None` if the node was changed meanwhile.
     pub(super) fn divide(
         &self,
         seat: &Seat<'_>,
@@ -192,13 +192,15 @@ fn above(old: &Title<'_>, first: Link, posts: &[Post]) -> Node {
     Node::whole(&title, &entries)
 }
 
-/// A bound between two keys, as short as can be. In inner nodes it is the key itself, which is the child's low bound.
+/// A bound between two keys, as short as can be. In inner nodes it is the key itself, which is the child's
+/// low bound.
 fn separator<'k>(level: u8, below: &[u8], key: &'k [u8]) -> &'k [u8] {
     let length = if level == 0 { common_prefix(below, key) + 1 } else { key.len() };
     key.get(..length).unwrap_or(key)
 }
 
-/// Where to cut entries in two so that the first part has about `percent` of the bytes. Neither part is empty.
+/// Where to cut entries in two so that the first part has about `percent` of the bytes. Neither part is
+/// empty.
 fn cut(entries: &[Entry<'_>], percent: usize) -> Option<usize> {
     let most = entries.len().checked_sub(1).filter(|most| *most > 0)?;
     let goal = entries.iter().map(entry_size).sum::<usize>() / 100 * percent;

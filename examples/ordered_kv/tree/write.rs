@@ -73,8 +73,8 @@ impl Tree {
         })
     }
 
-    /// Links what `decide` wants to the key's leaf, on top of the version that it was shown. `decide` is asked again
-    /// if the leaf was changed meanwhile.
+    /// Links what `decide` wants to the key's leaf, on top of the version that it was shown. `decide` is
+    /// asked again if the leaf was changed meanwhile.
     fn change<R>(&self, key: &[u8], mut decide: impl FnMut(&Seat<'_>) -> (Option<Node>, R)) -> Result<R> {
         check_length(key)?;
         loop {

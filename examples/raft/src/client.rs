@@ -42,8 +42,8 @@ impl Client {
         Self { nodes, next: 0, connection: None, deadline }
     }
 
-    /// Returns when the command is durable on a majority. If the connection is lost in between, it is tried again, and may happen twice:
-    /// harmless for a put or a delete, not for an addition.
+    /// Returns when the command is durable on a majority. If the connection is lost in between, it is tried
+    /// again, and may happen twice: harmless for a put or a delete, not for an addition.
     ///
     /// # Errors
     /// Nobody did it before the deadline.

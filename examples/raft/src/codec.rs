@@ -1,5 +1,5 @@
-//! Bytes for records, pages and frames: bincode with fixed-length integers. Decoding never takes more memory than the bytes justify, and
-//! refuses bytes that are left over.
+//! Bytes for records, pages and frames: bincode with fixed-length integers. Decoding never takes more memory
+//! than the bytes justify, and refuses bytes that are left over.
 
 use bincode::Options;
 use serde::Serialize;

@@ -1,5 +1,5 @@
-//! Three nodes as processes of their own, clients that write all the time, and a series of misfortunes. In the end every node has to have
-//! every write that was acknowledged.
+//! Three nodes as processes of their own, clients that write all the time, and a series of misfortunes. In
+//! the end every node has to have every write that was acknowledged.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -158,7 +158,8 @@ fn digest(contents: &BTreeMap<String, String>) -> u64 {
 }
 
 impl Cluster {
-    /// Takes three free ports. They are given back before the nodes take them, so somebody else may be quicker; then a node says so.
+    /// Takes three free ports. They are given back before the nodes take them, so somebody else may be
+    /// quicker; then a node says so.
     fn new(directory: &Path, snapshot_every: u64) -> io::Result<Self> {
         let listeners: Vec<_> =
             (0..3).map(|_| TcpListener::bind("127.0.0.1:0")).collect::<io::Result<_>>()?;
@@ -235,8 +236,8 @@ impl Cluster {
         }
     }
 
-    /// Writes keys, with a misfortune in the middle; then starts again who was killed, and waits until it has caught up. Returns how long
-    /// the slowest write took.
+    /// Writes keys, with a misfortune in the middle; then starts again who was killed, and waits until it has
+    /// caught up. Returns how long the slowest write took.
     async fn part(
         &mut self,
         keys: std::ops::Range<u64>,

@@ -1,29 +1,32 @@
 //! The Raft log on a [`pagelog::Log`]: entries, and the few marks that Raft must not forget.
 //!
-//! The log below can append, read where it has appended, and give up its front. A Raft log also loses its *end* (entries of a leader that was
-//! overruled), and has a vote, a committed and a purged point beside it. All of that is records, and what counts is the order:
+//! The log below can append, read where it has appended, and give up its front. A Raft log also loses its
+//! *end* (entries of a leader that was overruled), and has a vote, a committed and a purged point beside it.
+//! All of that is records, and what counts is the order:
 //!
 //! ```text
 //!   entry 4 │ entry 5 │ entry 6 │ marks │ truncate from 5 │ entry 5' │ marks │ entry 6' …
 //!      └─────────┴─────────┴──────── gone ────────┘
 //! ```
 //!
-//! (A) *Replaying is the truth.* An entry adds to the end, `truncate from i` takes away all from `i` on, marks stand for all three of their
-//! kind and replace those before. So one prefix of the records is one state of the Raft log, and a crash leaves a prefix: never a hole.
-//! (B) *Acknowledged means stable.* [`commit`](Journal::commit) returns when what it was given is. Only the committed point is let run
-//! behind: it is a hint, it is in order with the rest, and it rides along with the next sync.
-//! (C) *Giving up the front.* Before the front is given up, marks with the new purged point are stable. It is given up below the first
-//! entry that is left, which is before these marks; with none left, below the marks. Of live entries the later one has the higher LSN,
-//! so all of them stay, and what the records before them did to each other concerns nobody any more: what (A) makes of the rest is the same.
-//! (D) *Purged on disk only what the machine has.* openraft 0.9 purges entries that a received snapshot covers without waiting for the machine
-//! to have it on disk. A crash in between would leave neither. So a purge takes force in memory at once, and on disk when
-//! the [`DurablePoint`] is there, with whatever is committed next. Until then a crash brings the entries back, which does no harm. (A log that
-//! is to go on behind such a purge leaves no choice: it is written first, for (A) knows no holes. openraft does not ask for that before
-//! the snapshot is in place.)
-//! (E) *Two sides.* What is asked for changes memory at once, in [`append`](Journal::append) and its like, and comes back as [`Work`]; `commit`
-//! takes it to disk, in the same order, and never waits for those who read. The newest entries stay in memory; others are
-//! read from where they lie.
-//! (F) *The first failure is the last.* After it memory may be ahead of the disk; all that follows fails with the same words.
+//! (A) *Replaying is the truth.* An entry adds to the end, `truncate from i` takes away all from `i` on,
+//! marks stand for all three of their kind and replace those before. So one prefix of the records is one
+//! state of the Raft log, and a crash leaves a prefix: never a hole. (B) *Acknowledged means stable.*
+//! [`commit`](Journal::commit) returns when what it was given is. Only the committed point is let run behind:
+//! it is a hint, it is in order with the rest, and it rides along with the next sync. (C) *Giving up the
+//! front.* Before the front is given up, marks with the new purged point are stable. It is given up below the
+//! first entry that is left, which is before these marks; with none left, below the marks. Of live entries
+//! the later one has the higher LSN, so all of them stay, and what the records before them did to each other
+//! concerns nobody any more: what (A) makes of the rest is the same. (D) *Purged on disk only what the
+//! machine has.* openraft 0.9 purges entries that a received snapshot covers without waiting for the machine
+//! to have it on disk. A crash in between would leave neither. So a purge takes force in memory at once, and
+//! on disk when the [`DurablePoint`] is there, with whatever is committed next. Until then a crash brings the
+//! entries back, which does no harm. (A log that is to go on behind such a purge leaves no choice: it is
+//! written first, for (A) knows no holes. openraft does not ask for that before the snapshot is in place.)
+//! (E) *Two sides.* What is asked for changes memory at once, in [`append`](Journal::append) and its like,
+//! and comes back as [`Work`]; `commit` takes it to disk, in the same order, and never waits for those who
+//! read. The newest entries stay in memory; others are read from where they lie. (F) *The first failure is
+//! the last.* After it memory may be ahead of the disk; all that follows fails with the same words.
 
 use std::collections::VecDeque;
 use std::ops::Bound;
@@ -113,7 +116,8 @@ struct Disk {
     failure: Option<Failure>,
 }
 
-/// The Raft log of one node. Its calls that touch the disk wait for it: see [`LogStore`](crate::LogStore) for openraft's.
+/// The Raft log of one node. Its calls that touch the disk wait for it: see [`LogStore`](crate::LogStore) for
+/// openraft's.
 #[derive(Debug)]
 pub struct Journal {
     log: Log,
@@ -123,7 +127,8 @@ pub struct Journal {
 }
 
 impl Journal {
-    /// Opens the journal in the configured place, or makes an empty one there. `machine` is that of the state machine that lives on it.
+    /// Opens the journal in the configured place, or makes an empty one there. `machine` is that of the state
+    /// machine that lives on it.
     ///
     /// # Errors
     /// What opening a log can meet with, and [`Failure::Damaged`] if its records are none of a journal.
@@ -210,8 +215,8 @@ impl Journal {
 
     // ------------------------------------------------------------------------------------------- writing
 
-    /// Writes what was asked for, and returns when it survives a power cut (B): one sync for all of the group. To be called with
-    /// everything that was asked for, in that order, from one thread.
+    /// Writes what was asked for, and returns when it survives a power cut (B): one sync for all of the
+    /// group. To be called with everything that was asked for, in that order, from one thread.
     ///
     /// # Errors
     /// What stopped writing; final.
@@ -305,7 +310,8 @@ impl Journal {
         memory.slots.back().map(|slot| slot.id).or(memory.marks.purged)
     }
 
-    /// The entries of a range of indices, as far as they are there: consecutive ones. Reads the disk, except for the newest.
+    /// The entries of a range of indices, as far as they are there: consecutive ones. Reads the disk, except
+    /// for the newest.
     ///
     /// # Errors
     /// What reading can meet with.

@@ -1,9 +1,10 @@
 //! The [`Journal`] as openraft wants it.
 //!
-//! openraft runs on an async executor, whose threads must not wait for a disk. So one thread writes: it takes all that has been asked for
-//! since it last looked, commits it with one sync, and tells those who asked. `append` returns at once, with the entries readable; its
-//! callback is called behind the sync. What openraft waits for (a vote, a truncation, a purge) goes the same way, so all writes
-//! are in one order. Entries that are no longer in memory are read by the executor's pool for blocking calls.
+//! openraft runs on an async executor, whose threads must not wait for a disk. So one thread writes: it takes
+//! all that has been asked for since it last looked, commits it with one sync, and tells those who asked.
+//! `append` returns at once, with the entries readable; its callback is called behind the sync. What openraft
+//! waits for (a vote, a truncation, a purge) goes the same way, so all writes are in one order. Entries that
+//! are no longer in memory are read by the executor's pool for blocking calls.
 
 use std::fmt::Debug;
 use std::io;

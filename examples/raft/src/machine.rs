@@ -1,11 +1,12 @@
 //! The map as a state machine: what Raft has agreed on is done to it, in order, once.
 //!
-//! (A) *Once.* The commands of a call and how far they reach are one transaction. After a crash the map stands exactly at the position that it
-//! names, so what comes behind it is done again by those who hold the log, and nothing twice.
-//! (B) *No sync for each command.* They are durable in the log already. A crash may take the map back, never below (C).
-//! (C) *What is durable here may be forgotten there.* [`DurablePoint`] tells up to which index the map survives a power cut; the log gives up
-//! nothing beyond. It moves with each snapshot, built or received, and those are flushed before anybody hears of them.
-//! (D) *A snapshot is kept.* Its bytes are a page of the same store. One that is received replaces map, position and kept snapshot in
+//! (A) *Once.* The commands of a call and how far they reach are one transaction. After a crash the map
+//! stands exactly at the position that it names, so what comes behind it is done again by those who hold the
+//! log, and nothing twice. (B) *No sync for each command.* They are durable in the log already. A crash may
+//! take the map back, never below (C). (C) *What is durable here may be forgotten there.* [`DurablePoint`]
+//! tells up to which index the map survives a power cut; the log gives up nothing beyond. It moves with each
+//! snapshot, built or received, and those are flushed before anybody hears of them. (D) *A snapshot is kept.*
+//! Its bytes are a page of the same store. One that is received replaces map, position and kept snapshot in
 //! one transaction.
 
 use std::collections::BTreeMap;
@@ -32,7 +33,8 @@ pub struct Applied {
     pub membership: StoredMembership<u64, BasicNode>,
 }
 
-/// Up to where the machine survives a power cut. Shared by the machine, which moves it, and the log, which looks at it.
+/// Up to where the machine survives a power cut. Shared by the machine, which moves it, and the log, which
+/// looks at it.
 #[derive(Clone, Debug, Default)]
 pub struct DurablePoint(Arc<AtomicU64>);
 
@@ -57,7 +59,8 @@ struct Kept {
     data: Vec<u8>,
 }
 
-/// A replicated map, on one node. Its calls wait for the disk: see [`StateMachine`](crate::StateMachine) for openraft's.
+/// A replicated map, on one node. Its calls wait for the disk: see [`StateMachine`](crate::StateMachine) for
+/// openraft's.
 #[derive(Debug)]
 pub struct Machine {
     map: Map,
@@ -133,7 +136,8 @@ impl Machine {
         })
     }
 
-    /// Makes a snapshot of the map as it is, and keeps it. Durable when this returns, and so is all that is in it.
+    /// Makes a snapshot of the map as it is, and keeps it. Durable when this returns, and so is all that is
+    /// in it.
     ///
     /// # Errors
     /// What reading or writing can meet with.
@@ -159,7 +163,8 @@ impl Machine {
     /// Becomes what the snapshot says, and keeps it. Durable when this returns.
     ///
     /// # Errors
-    /// [`Failure::Damaged`](crate::Failure::Damaged) if `data` is no snapshot, and nothing has changed then; or what stopped writing.
+    /// [`Failure::Damaged`](crate::Failure::Damaged) if `data` is no snapshot, and nothing has changed then;
+    /// or what stopped writing.
     pub fn install_snapshot(&self, meta: &Meta, data: Vec<u8>) -> Result<()> {
         let contents = decode("a snapshot", &data)?;
         let applied = Applied { last: meta.last_log_id, membership: meta.last_membership.clone() };

@@ -1,4 +1,5 @@
-//! A replicated key-value map on pagelog: nodes, a client, and a demonstration that kills nodes. See README.md.
+//! A replicated key-value map on pagelog: nodes, a client, and a demonstration that kills nodes. See
+//! README.md.
 
 mod demo;
 mod options;

@@ -1,4 +1,5 @@
-//! A key-value map on pages, for one machine. It knows nothing of Raft: this is the engine that was there before.
+//! A key-value map on pages, for one machine. It knows nothing of Raft: this is the engine that was there
+//! before.
 //!
 //! ```text
 //!  root "map" ─► directory ─► bucket 0   bucket 1  …  bucket 63     keys by their hash; a change is a link
@@ -6,10 +7,12 @@
 //!                        └──► blob                                  many bytes of whoever uses the map
 //! ```
 //!
-//! What makes it fit for replication is one thing: a [`Transaction`] changes any number of keys *and the tag* in one batch, so they survive
-//! a crash together or not at all. Who puts a position into the tag knows after a crash exactly which changes the map holds.
+//! What makes it fit for replication is one thing: a [`Transaction`] changes any number of keys *and the tag*
+//! in one batch, so they survive a crash together or not at all. Who puts a position into the tag knows after
+//! a crash exactly which changes the map holds.
 //!
-//! A transaction is not durable when it ends, only atomic, and in order: of those not yet flushed, a crash leaves the first N.
+//! A transaction is not durable when it ends, only atomic, and in order: of those not yet flushed, a crash
+//! leaves the first N.
 
 use std::collections::BTreeMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -124,8 +127,8 @@ impl Map {
     /// Changes the map. All that `change` does survives a crash, or nothing of it. One transaction at a time.
     ///
     /// # Errors
-    /// What `change` returns, or what stopped writing. An error after the first change is final: memory is ahead of what a crash
-    /// would leave, so nothing more can be written until the map is opened again.
+    /// What `change` returns, or what stopped writing. An error after the first change is final: memory is
+    /// ahead of what a crash would leave, so nothing more can be written until the map is opened again.
     pub fn transaction<T>(&self, change: impl FnOnce(&Transaction<'_>) -> Result<T>) -> Result<T> {
         let _one_at_a_time = self.lock();
         let batch = self.cache.pin_log()?;

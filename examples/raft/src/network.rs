@@ -1,5 +1,5 @@
-//! Nodes talk in frames over TCP: four bytes of length, little-endian, then a [`Call`] or an [`Answer`] in bincode. A connection carries one
-//! call at a time. There is no authentication, so this is for loopback.
+//! Nodes talk in frames over TCP: four bytes of length, little-endian, then a [`Call`] or an [`Answer`] in
+//! bincode. A connection carries one call at a time. There is no authentication, so this is for loopback.
 
 use std::collections::BTreeMap;
 use std::io;
@@ -160,7 +160,8 @@ impl Connection {
         Ok(stream)
     }
 
-    /// Asks, and waits for the answer. Dropping this in the middle drops the connection too, so that no answer is taken for another's.
+    /// Asks, and waits for the answer. Dropping this in the middle drops the connection too, so that no
+    /// answer is taken for another's.
     ///
     /// # Errors
     /// What the connection met with; the call may have been heard all the same.
@@ -199,7 +200,8 @@ pub(crate) struct Peer {
 type Failed<E> = RPCError<u64, BasicNode, RaftError<u64, E>>;
 
 impl Peer {
-    /// Asks, in the time that there is. A node that does not answer in time, or at all, is left alone for a moment.
+    /// Asks, in the time that there is. A node that does not answer in time, or at all, is left alone for a
+    /// moment.
     async fn ask<E: std::error::Error>(
         &mut self,
         action: RPCTypes,

@@ -1,7 +1,8 @@
 //! All that a node keeps on disk: two stores of pagelog, side by side in one directory.
 //!
-//! Two, because they live differently: the log is written in order, synced all the time and given up from the front; the machine is written
-//! in place, so to speak, and hardly synced. The only thing that has to be right between them is the [`DurablePoint`](crate::DurablePoint).
+//! Two, because they live differently: the log is written in order, synced all the time and given up from the
+//! front; the machine is written in place, so to speak, and hardly synced. The only thing that has to be
+//! right between them is the [`DurablePoint`](crate::DurablePoint).
 
 use std::path::Path;
 use std::sync::Arc;
@@ -14,8 +15,9 @@ use crate::log_store::LogStore;
 use crate::machine::Machine;
 use crate::state_machine::StateMachine;
 
-/// The longest key and value that are taken, together. A bare log has no large values: a record must fit in a segment, of 1 MiB. An entry
-/// that does not would stop every node that it is sent to, so it is refused before Raft hears of it.
+/// The longest key and value that are taken, together. A bare log has no large values: a record must fit in a
+/// segment, of 1 MiB. An entry that does not would stop every node that it is sent to, so it is refused
+/// before Raft hears of it.
 pub const LARGEST_COMMAND: usize = 256 << 10;
 
 /// How to open the two stores of a node.

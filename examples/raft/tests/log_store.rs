@@ -23,7 +23,8 @@ fn open(disk: &SimStorage) -> LogStore {
     LogStore::new(open_journal(disk, DurablePoint::default()).unwrap()).unwrap()
 }
 
-// ------------------------------------------------------------------------------------------- a disk whose syncs can be held up
+// ------------------------------------------------------------------------------------------- a disk whose
+// syncs can be held up
 
 #[derive(Debug, Default)]
 struct Gate {
@@ -41,7 +42,8 @@ impl Gate {
         self.opened.notify_all();
     }
 
-    /// Not for ever: if it is the executor that waits here, nobody is left to open the gate, and the test should fail instead.
+    /// Not for ever: if it is the executor that waits here, nobody is left to open the gate, and the test
+    /// should fail instead.
     fn pass(&self) {
         let closed = self.closed.lock().unwrap();
         let waited = self.opened.wait_timeout_while(closed, Duration::from_secs(5), |closed| *closed);

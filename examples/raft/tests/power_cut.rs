@@ -1,8 +1,10 @@
-//! Power cuts at every operation of random workloads, on simulated disks: one for the log, one for the machine.
+//! Power cuts at every operation of random workloads, on simulated disks: one for the log, one for the
+//! machine.
 //!
-//! The workload calls what openraft's calls end in (`Journal::commit`, `Machine::apply` and so on) from one thread, so every run of a seed is
-//! the same, and it is known to the operation what had been acknowledged when the power went. A model keeps every state that the log went
-//! through, record by record, and every state of the machine. What a cut leaves has to be one of these states, not older than what was
+//! The workload calls what openraft's calls end in (`Journal::commit`, `Machine::apply` and so on) from one
+//! thread, so every run of a seed is the same, and it is known to the operation what had been acknowledged
+//! when the power went. A model keeps every state that the log went through, record by record, and every
+//! state of the machine. What a cut leaves has to be one of these states, not older than what was
 //! acknowledged; and the two have to fit: the log has what the machine misses.
 
 mod support;
@@ -327,7 +329,8 @@ impl Run {
         }
     }
 
-    /// A leader that is far ahead sends its snapshot. openraft asks for the purge without waiting for the machine.
+    /// A leader that is far ahead sends its snapshot. openraft asks for the purge without waiting for the
+    /// machine.
     fn install(&mut self) {
         self.term += 1;
         let conflict = self.next_index();
@@ -513,7 +516,8 @@ fn whatever_a_power_cut_leaves_has_what_was_acknowledged() {
     }
 }
 
-/// A process that is killed loses nothing that the system has, so an instance that was dropped is as good as any.
+/// A process that is killed loses nothing that the system has, so an instance that was dropped is as good as
+/// any.
 #[test]
 fn a_store_that_is_closed_and_opened_is_as_it_was() {
     for seed in 100..104 {

@@ -115,7 +115,8 @@ pub fn run(options: &Options, duration: Duration) -> Result<()> {
     out::print(&bench.rows.iter().map(line).collect::<String>())
 }
 
-/// Does something again and again for a time, but not more often than fits in some hundred megabytes. Returns how often in a second.
+/// Does something again and again for a time, but not more often than fits in some hundred megabytes. Returns
+/// how often in a second.
 fn rate(duration: Duration, mut each: impl FnMut(u64) -> Result<()>) -> Result<f64> {
     let (began, mut count) = (Instant::now(), 0);
     while began.elapsed() < duration && count < MOST_CALLS {

@@ -1,7 +1,8 @@
-//! `pagelog`: looks into stores from the command line. What it can do is said in `docs/inspector.md`, and by `pagelog --help`.
+//! `pagelog`: looks into stores from the command line. What it can do is said in `docs/inspector.md`, and by
+//! `pagelog --help`.
 //!
-//! It uses the library's public interface only. Nothing is written unless a command's purpose is to write (`backup`, `bench`) or a
-//! file is named (`map --svg`).
+//! It uses the library's public interface only. Nothing is written unless a command's purpose is to write
+//! (`backup`, `bench`) or a file is named (`map --svg`).
 //!
 //! | file | what |
 //! |---|---|

@@ -10,8 +10,8 @@ use pagelog::{Codec, CodecError, Config, FileStorage, Fragment, Log, PageCache};
 use crate::failure::Result;
 use crate::options::Options;
 
-/// A fragment of a type that is not known here. There is no way to get one, so pages can be checked and copied, but neither read nor
-/// merged by mistake: only the program that wrote them knows how.
+/// A fragment of a type that is not known here. There is no way to get one, so pages can be checked and
+/// copied, but neither read nor merged by mistake: only the program that wrote them knows how.
 #[derive(Debug)]
 pub struct Opaque(());
 

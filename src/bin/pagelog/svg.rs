@@ -1,4 +1,5 @@
-//! The map as an SVG: the log file slot by slot, how full segments are by their age, and how many are how full.
+//! The map as an SVG: the log file slot by slot, how full segments are by their age, and how many are how
+//! full.
 
 use std::fmt::Write;
 
@@ -96,7 +97,8 @@ pub fn draw(info: &StoreInfo, survey: &Survey, summary: &Summary) -> String {
     out + "</svg>\n"
 }
 
-/// A text without its middle if it is longer than that. A letter beyond Latin's counts as two: it may be as wide.
+/// A text without its middle if it is longer than that. A letter beyond Latin's counts as two: it may be as
+/// wide.
 fn shortened(text: &str, most: usize) -> String {
     let width = |letter: char| if letter < '\u{300}' { 1 } else { 2 };
     let wide: usize = text.chars().map(width).sum();

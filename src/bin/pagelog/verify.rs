@@ -63,8 +63,9 @@ pub fn run(options: &Options) -> Result<ExitCode> {
     Ok(if is_sound { ExitCode::SUCCESS } else { ExitCode::from(DAMAGED) })
 }
 
-/// What only the log by itself tells of damage, as `map` and `dump` do: whose a dead record seems to be, and which pages can't be put
-/// together any more. The check of an opened store names damaged places, and pages where its page table knows them.
+/// What only the log by itself tells of damage, as `map` and `dump` do: whose a dead record seems to be, and
+/// which pages can't be put together any more. The check of an opened store names damaged places, and pages
+/// where its page table knows them.
 fn add_what_the_map_says(
     options: &Options,
     inspection: &Inspection,
@@ -87,7 +88,8 @@ fn add_what_the_map_says(
     Ok(())
 }
 
-/// Checks the files. If they prove to be sound and the store does not open all the same, that error is what there is to say.
+/// Checks the files. If they prove to be sound and the store does not open all the same, that error is what
+/// there is to say.
 fn by_files(options: &Options, inspection: &Inspection, failure: Option<Error>) -> Result<Verdict> {
     let mut bar = Bar::new("verify", options.quiet);
     let report = inspection.check(|progress| bar.tell(progress));

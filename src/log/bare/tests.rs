@@ -18,8 +18,9 @@ fn open(storage: &Arc<MemoryStorage>) -> Log {
     Log::open(Config::with_storage(storage.clone()).segment_size(4096).io_buffer_size(1024)).unwrap()
 }
 
-/// A flush used to ask once how far it has to go. If a batch had reserved its begin below that, and registered it later,
-/// the flush went round and round, with a sync each time, and did not end when the batch was sealed.
+/// A flush used to ask once how far it has to go. If a batch had reserved its begin below that, and
+/// registered it later, the flush went round and round, with a sync each time, and did not end when the batch
+/// was sealed.
 #[test]
 fn a_flush_that_overtakes_the_registration_of_a_batch_ends_with_the_batch() {
     let log = open(&Arc::new(MemoryStorage::new()));
@@ -48,8 +49,8 @@ fn a_flush_that_overtakes_the_registration_of_a_batch_ends_with_the_batch() {
     assert!(log.counts().syncs <= 3, "{:?}", log.counts());
 }
 
-/// A thread that had passed the gate before the log was closed used to go on writing, into what the next one to open
-/// the log had taken for free.
+/// A thread that had passed the gate before the log was closed used to go on writing, into what the next one
+/// to open the log had taken for free.
 #[test]
 fn a_writer_that_was_past_the_gate_writes_nothing_after_the_close() {
     let storage = Arc::new(MemoryStorage::new());
@@ -71,8 +72,8 @@ fn a_writer_that_was_past_the_gate_writes_nothing_after_the_close() {
     assert!(payloads[1..].iter().all(|payload| *payload == [2; 100]));
 }
 
-/// Behind the last segment that a word can name the log used to claim one after the other, never to find that one was armed: the file
-/// grew, and the append did not return.
+/// Behind the last segment that a word can name the log used to claim one after the other, never to find that
+/// one was armed: the file grew, and the append did not return.
 #[test]
 fn behind_the_last_segment_writing_stops() {
     let storage = Arc::new(MemoryStorage::new());

@@ -85,7 +85,8 @@ impl LogCore {
         }
     }
 
-    /// Completes a drained buffer with its mark, header and end, writes it, and credits its bytes to its segment.
+    /// Completes a drained buffer with its mark, header and end, writes it, and credits its bytes to its
+    /// segment.
     fn write_buffer(&self, ring: &Ring, buffer: &Buffer, state: BufferState) -> Result<()> {
         let length = self.finish_buffer(ring, buffer, state);
         let stretch = buffer.stretch();
@@ -120,8 +121,9 @@ impl LogCore {
         // Where the next buffer of the segment begins, if there is one.
         let next = if state.last { end } else { ring.blocks().next(end, size) };
         let behind = if ends_here { END_LENGTH as u32 } else { next - end };
-        // SAFETY: the buffer is drained and this thread holds the drain lock. What is behind the records fits: the end record in the
-        // slack, and what fills a block in what the capacity left of it, and the slack.
+        // SAFETY: the buffer is drained and this thread holds the drain lock. What is behind the records
+        // fits: the end record in the slack, and what fills a block in what the capacity left of it, and the
+        // slack.
         let bytes = unsafe { buffer.bytes(0, used + behind) };
         let stable = self.durability.all_stable();
         if !empty {

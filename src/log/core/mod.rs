@@ -1,8 +1,9 @@
 //! The log that the page cache stands on: rings, segments, durability and the manifest, put together.
 //!
-//! A write goes through here in a straight line: [`LogCore::reserve`] → `Ring::reserve` (one compare-exchange) → the record
-//! is encoded in place → [`Claim::complete`](super::claim::Claim::complete). A flush: [`LogCore::make_stable_below`] →
-//! `Durability::lead` → [`LogCore::flush_round`] → `Ring::wait_written` → [`Host::write`] → one sync.
+//! A write goes through here in a straight line: [`LogCore::reserve`] → `Ring::reserve` (one
+//! compare-exchange) → the record is encoded in place → [`Claim::complete`](super::claim::Claim::complete). A
+//! flush: [`LogCore::make_stable_below`] → `Durability::lead` → [`LogCore::flush_round`] →
+//! `Ring::wait_written` → [`Host::write`] → one sync.
 
 mod host;
 
@@ -38,11 +39,12 @@ use crate::sync::atomic::{AtomicBool, Ordering};
 /// The name of the file that holds the segments.
 pub(crate) const LOG_FILE: &str = "log";
 
-/// Each time that so many bytes of fresh log were reserved, as a power of two, somebody does a step of the housekeeping: 64 KiB,
-/// little enough for a step to be short, and half of a segment at the most.
+/// Each time that so many bytes of fresh log were reserved, as a power of two, somebody does a step of the
+/// housekeeping: 64 KiB, little enough for a step to be short, and half of a segment at the most.
 const LARGEST_STEP: u32 = 16;
 
-/// The write buffers of what is moved need not be larger: each stretch of cleaning is written when it is copied.
+/// The write buffers of what is moved need not be larger: each stretch of cleaning is written when it is
+/// copied.
 const LARGEST_COPY_BUFFER: u32 = 128 << 10;
 
 /// What new slots are filled with. Not made each time: the step that fills a little of a slot is taken often.
@@ -285,7 +287,8 @@ impl LogCore {
         Ok(claim)
     }
 
-    /// Takes `length` bytes of a head's log. The caller fills them before it does anything else with the claim.
+    /// Takes `length` bytes of a head's log. The caller fills them before it does anything else with the
+    /// claim.
     #[inline]
     fn claim(&self, head: HeadId, privilege: Privilege, length: usize) -> Result<Claim<'_>> {
         let maximum = self.max_record();
@@ -357,8 +360,8 @@ impl LogCore {
         Ok(())
     }
 
-    /// Makes everything stable that users wrote, for who closes. A batch that is open will not end any more; what lies before it does not
-    /// depend on that.
+    /// Makes everything stable that users wrote, for who closes. A batch that is open will not end any more;
+    /// what lies before it does not depend on that.
     pub(crate) fn make_stable_at_last(&self) -> Result<()> {
         if self.batches.is_open() {
             self.sync_now()?;
@@ -366,8 +369,8 @@ impl LogCore {
         self.make_stable_below(self.tail())
     }
 
-    /// Lets the segment that a head is in end, however much of it is left, and the fresh head begin the next one; the others
-    /// begin one when they need it. What that takes is a record or two without meaning.
+    /// Lets the segment that a head is in end, however much of it is left, and the fresh head begin the next
+    /// one; the others begin one when they need it. What that takes is a record or two without meaning.
     pub(crate) fn leave_segment(&self, head: HeadId) -> Result<()> {
         let pass =
             || self.reserve(head, Privilege::Relocation, &RecordKind::Cancelled, Payload::NONE).map(drop);
@@ -390,8 +393,9 @@ impl LogCore {
         }
     }
 
-    /// Makes durable what can be written without waiting for anybody: for those who do a share of the common work in passing.
-    /// A writer that is stopped in its reservation, or a leader that waits for it, must not stop them.
+    /// Makes durable what can be written without waiting for anybody: for those who do a share of the common
+    /// work in passing. A writer that is stopped in its reservation, or a leader that waits for it, must not
+    /// stop them.
     pub(crate) fn sync_in_passing(&self) -> Result<()> {
         self.sync_within(Duration::ZERO)
     }
@@ -429,8 +433,8 @@ impl LogCore {
         Ok(())
     }
 
-    /// Waits until every reservation made before this call, in every head, has been completed or aborted. Returns where
-    /// each head's log ended then: whatever lies below has been installed.
+    /// Waits until every reservation made before this call, in every head, has been completed or aborted.
+    /// Returns where each head's log ended then: whatever lies below has been installed.
     pub(crate) fn quiesce(&self) -> Result<HeadLsns> {
         let mut ends = HeadLsns::default();
         for (end, ring) in ends.iter_mut().zip(&self.rings) {
@@ -460,7 +464,8 @@ impl LogCore {
         ring.wait_written(&self.host(), bound)
     }
 
-    /// Up to where each head is in the file. Every reservation below has been completed, and installed before, or aborted.
+    /// Up to where each head is in the file. Every reservation below has been completed, and installed
+    /// before, or aborted.
     pub(crate) fn written(&self) -> HeadLsns {
         self.rings.each_ref().map(Ring::written)
     }
@@ -470,7 +475,8 @@ impl LogCore {
         self.rings.each_ref().map(Ring::tail)
     }
 
-    /// The end of an instance: nothing is written any more when this returns, by whichever thread was on its way.
+    /// The end of an instance: nothing is written any more when this returns, by whichever thread was on its
+    /// way.
     pub(crate) fn stop(&self) {
         self.gate.stop();
         self.wake_all();
@@ -489,7 +495,8 @@ impl LogCore {
         self.batches.wake();
     }
 
-    /// Stops writing for good and wakes everybody who waits for something to be written. The one place that does.
+    /// Stops writing for good and wakes everybody who waits for something to be written. The one place that
+    /// does.
     pub(crate) fn poison(&self, error: Error) -> Error {
         let error = self.gate.poison(error);
         failpoint!("poison::set");
@@ -529,8 +536,8 @@ impl LogCore {
         }
     }
 
-    /// Makes the file of a log without pages shorter, if it is clearly longer than what is in use and a stock beside it.
-    /// Returns whether the head is in the way of that.
+    /// Makes the file of a log without pages shorter, if it is clearly longer than what is in use and a stock
+    /// beside it. Returns whether the head is in the way of that.
     pub(crate) fn shrink_to_what_is_used(&self) -> Result<bool> {
         let figures = self.supply.figures();
         let fitting = figures.used() + RESERVE as u32 + claimed_at_once(figures.slots) + 1;

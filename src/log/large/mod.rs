@@ -1,29 +1,35 @@
 //! Large values: in files of their own, named by their records.
 //!
-//! A value above the limit goes to a file; the record in the log carries a pointer: number, length and checksum. Garbage collection
-//! moves the record, byte for byte, and leaves the file where it is.
+//! A value above the limit goes to a file; the record in the log carries a pointer: number, length and
+//! checksum. Garbage collection moves the record, byte for byte, and leaves the file where it is.
 //!
 //! # Invariants
 //!
-//! - **(A) The file is first.** It is written and synced, and the directory too, before its record is reserved. So a record that
-//!   recovery finds, stable or not, has its file; if there is none, it was lost later, and that is damage.
-//! - **(B) One number, one file.** Numbers come from the store's generator of ids, whose bound is durable before one is handed out.
-//!   So a name never means two values, over all crashes.
-//! - **(C) One file, one record.** A file is named after the page and version of its record. No two *published* records share
-//!   these. Until it is published the file belongs to a [`LargeFile`], whose drop removes it: then the record was never
-//!   reserved, or was aborted, and an aborted record is never recovered.
-//! - **(D) Killed once, removed once.** A node says if its record has a file (`pages/bulk`). Whoever gets the place out of
-//!   such a node's cell calls [`LargeValues::kill`], once. The key is page and version, not the place: moving a record changes
-//!   neither, so relocation needs to know nothing of files, and no move can be missed. The publisher registers the file *after*
-//!   the node is visible, so the killer can come first. It then leaves a note, and the publisher, who always comes, finds it. (To
-//!   register before would not do: two writers that race for one version have one key, and the loser is to take back its own.)
-//! - **(E) Removed late.** A file whose record was killed is needed until the killing record is stable, for a power cut can take the
-//!   killer back; *then* until every thread has moved on that was pinned when that was seen: a reader looks up the place, reads the
-//!   record, then opens the file, all under one guard. The same rule by which slots become free, see `supply`. `stable`
-//!   is never inside a batch, so a file that a batch has killed stays until the batch is whole.
-//! - **(F) Held.** Who reads files without a guard, to check or to copy them, *holds* them: nothing is removed meanwhile. What was
-//!   on its way to be removed when the hold began was killed by what was stable then, so a copy as of that moment does not need it.
-//! - **(G) Removals are not synced.** One that a power cut takes back leaves an orphan, and the next opening sweeps it.
+//! - **(A) The file is first.** It is written and synced, and the directory too, before its record is
+//!   reserved. So a record that recovery finds, stable or not, has its file; if there is none, it was lost
+//!   later, and that is damage.
+//! - **(B) One number, one file.** Numbers come from the store's generator of ids, whose bound is durable
+//!   before one is handed out. So a name never means two values, over all crashes.
+//! - **(C) One file, one record.** A file is named after the page and version of its record. No two
+//!   *published* records share these. Until it is published the file belongs to a [`LargeFile`], whose drop
+//!   removes it: then the record was never reserved, or was aborted, and an aborted record is never
+//!   recovered.
+//! - **(D) Killed once, removed once.** A node says if its record has a file (`pages/bulk`). Whoever gets the
+//!   place out of such a node's cell calls [`LargeValues::kill`], once. The key is page and version, not the
+//!   place: moving a record changes neither, so relocation needs to know nothing of files, and no move can be
+//!   missed. The publisher registers the file *after* the node is visible, so the killer can come first. It
+//!   then leaves a note, and the publisher, who always comes, finds it. (To register before would not do: two
+//!   writers that race for one version have one key, and the loser is to take back its own.)
+//! - **(E) Removed late.** A file whose record was killed is needed until the killing record is stable, for a
+//!   power cut can take the killer back; *then* until every thread has moved on that was pinned when that was
+//!   seen: a reader looks up the place, reads the record, then opens the file, all under one guard. The same
+//!   rule by which slots become free, see `supply`. `stable` is never inside a batch, so a file that a batch
+//!   has killed stays until the batch is whole.
+//! - **(F) Held.** Who reads files without a guard, to check or to copy them, *holds* them: nothing is
+//!   removed meanwhile. What was on its way to be removed when the hold began was killed by what was stable
+//!   then, so a copy as of that moment does not need it.
+//! - **(G) Removals are not synced.** One that a power cut takes back leaves an orphan, and the next opening
+//!   sweeps it.
 
 mod registry;
 
@@ -146,8 +152,8 @@ impl LargeValues {
         self.storage.sync_directory().map_err(|error| failed("sync the directory of", error))
     }
 
-    /// Reads and checks the value that a record of that page and version points to. Under the guard under which the record was read,
-    /// or a hold.
+    /// Reads and checks the value that a record of that page and version points to. Under the guard under
+    /// which the record was read, or a hold.
     ///
     /// # Errors
     /// `Corruption` that names the file if it is missing or damaged; `Io`.
@@ -162,7 +168,8 @@ impl LargeValues {
         Ok(value)
     }
 
-    /// As [`read`](Self::read), without keeping the value: `take` gets all bytes of the file, one piece after the other.
+    /// As [`read`](Self::read), without keeping the value: `take` gets all bytes of the file, one piece after
+    /// the other.
     pub(crate) fn scan(
         &self,
         name: LargeName,
@@ -233,7 +240,8 @@ impl LargeValues {
         Corruption::new(self.storage.describe(&name.file()), reason).of_page(name.page_id).into()
     }
 
-    /// Declares the file of a record dead that a record of the fresh head, which ends at `killer`, has superseded (D).
+    /// Declares the file of a record dead that a record of the fresh head, which ends at `killer`, has
+    /// superseded (D).
     pub(crate) fn kill(&self, page_id: PageId, version: Version, killer: Lsn) {
         let mut registry = self.registry.lock();
         registry.kill(page_id, version, killer);
@@ -268,8 +276,8 @@ impl LargeValues {
         self.pressed.load(Ordering::Relaxed)
     }
 
-    /// Removes the files that nobody needs any more (E). Never fails: what can't be removed now is tried again, and at last by
-    /// the next opening.
+    /// Removes the files that nobody needs any more (E). Never fails: what can't be removed now is tried
+    /// again, and at last by the next opening.
     pub(crate) fn reap(&self, core: &LogCore) {
         if self.waiting.load(Ordering::Relaxed) == 0 || core.gate().check_poison().is_err() {
             return;
@@ -331,15 +339,17 @@ impl LargeValues {
         LargeHold(self)
     }
 
-    /// All files that are there or are being written, by their numbers, but those that are on their way to be removed.
+    /// All files that are there or are being written, by their numbers, but those that are on their way to be
+    /// removed.
     pub(crate) fn files(&self) -> Vec<OwnedFile> {
         self.registry.lock().files()
     }
 
-    /// Files of this kind that no record needs and nobody is about to remove: an opening has failed to remove them, or somebody has put
-    /// them there.
+    /// Files of this kind that no record needs and nobody is about to remove: an opening has failed to remove
+    /// them, or somebody has put them there.
     pub(crate) fn orphans(&self) -> Result<Vec<LargeName>> {
-        // A file can vanish between the listing and the look. So whatever is suspicious has to be there once more.
+        // A file can vanish between the listing and the look. So whatever is suspicious has to be there once
+        // more.
         let suspects = self.unknown()?;
         if suspects.is_empty() {
             return Ok(suspects);

@@ -1,4 +1,5 @@
-//! Which files there are, whose they are, and which of them can go. Plain data, under a lock; the rules are in the module above.
+//! Which files there are, whose they are, and which of them can go. Plain data, under a lock; the rules are
+//! in the module above.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 use std::sync::Arc;

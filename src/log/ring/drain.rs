@@ -22,7 +22,8 @@ impl Ring {
         });
     }
 
-    /// Seals the current buffer, and lets its segment end with it, unless nothing was ever put in that segment.
+    /// Seals the current buffer, and lets its segment end with it, unless nothing was ever put in that
+    /// segment.
     pub(crate) fn end_segment(&self) {
         let current = self.current();
         let Some(buffer) = self.registry.get(current.index) else { return };
@@ -36,7 +37,8 @@ impl Ring {
         self.drain_under(guard, host, Lsn(0)).map(|()| true)
     }
 
-    /// Writes what can be written now, without waiting for anyone. Of a ring that has nothing to write, nothing is touched but to look.
+    /// Writes what can be written now, without waiting for anyone. Of a ring that has nothing to write,
+    /// nothing is touched but to look.
     pub(crate) fn write_out(&self, host: &impl RingHost) -> Result<()> {
         if !self.is_written_out() {
             self.seal_below(Lsn(u64::MAX));
@@ -53,7 +55,8 @@ impl Ring {
         })
     }
 
-    /// Writes everything below `bound`, which must be sealed, waiting for its writers to leave; and what else is drained.
+    /// Writes everything below `bound`, which must be sealed, waiting for its writers to leave; and what else
+    /// is drained.
     pub(crate) fn drain_below(&self, host: &impl RingHost, bound: Lsn) -> Result<()> {
         self.drain_under(self.drain.lock(), host, bound)
     }
@@ -75,7 +78,8 @@ impl Ring {
                 let Some(next) = Link::unpack(buffer.successor.load(Ordering::Acquire)).next else {
                     return Ok(());
                 };
-                // `current` may still name the buffer if the one who linked sleeps; nobody must find it recycled there.
+                // `current` may still name the buffer if the one who linked sleeps; nobody must find it
+                // recycled there.
                 self.move_current(oldest, next);
                 self.oldest.store(next.pack(), Ordering::Release);
                 self.recycle(oldest.index);
@@ -102,8 +106,8 @@ impl Ring {
         }
     }
 
-    /// Waits until every reservation made before this call has been completed or aborted. Returns where the log ended
-    /// then: whatever lies below has had its effect on memory.
+    /// Waits until every reservation made before this call has been completed or aborted. Returns where the
+    /// log ended then: whatever lies below has had its effect on memory.
     pub(crate) fn settle(&self, host: &impl RingHost) -> Result<Lsn> {
         let end = self.tail();
         self.seal_below(Lsn(u64::MAX));

@@ -1,33 +1,41 @@
-//! The ring of write buffers of one head: a queue that grows at one end by reservation and shrinks at the other by writing.
+//! The ring of write buffers of one head: a queue that grows at one end by reservation and shrinks at the
+//! other by writing.
 //!
 //! ```text
 //!   oldest ──► B ──► B ──► B ◄── current            pool: B B
 //!   (drained, in order)    (reservations)           (recycled)
 //! ```
 //!
-//! Buffers in use form a linked list; each names its successor. A reservation enters the current one. Whoever finds it
-//! sealed takes a buffer from the pool, describes the next stretch of the log in it, and offers it as the successor;
-//! one offer wins, all others go back to the pool; then anyone moves `current` on.
+//! Buffers in use form a linked list; each names its successor. A reservation enters the current one. Whoever
+//! finds it sealed takes a buffer from the pool, describes the next stretch of the log in it, and offers it
+//! as the successor; one offer wins, all others go back to the pool; then anyone moves `current` on.
 //!
-//! This file has the appending end; `drain` the writing one, `registry` the buffers by number, `words` the names in atomics.
+//! This file has the appending end; `drain` the writing one, `registry` the buffers by number, `words` the
+//! names in atomics.
 //!
 //! # Invariants
 //!
-//! * **(A) The log has one order.** A successor's stretch follows from its sealed predecessor alone: the same segment from
-//!   where it ended, or, if the sealer said *last*, the segment that is armed. An armed segment is spent when a buffer in it
-//!   is linked, which everybody can see because segment ids rise: it is good only if newer than the predecessor's.
-//! * **(B) One successor.** The link is set by one compare-exchange from "none, in incarnation i". A recycled buffer has
-//!   another incarnation, so a sleeper's offer fails.
-//! * **(C) `current` and `oldest` name the incarnation too**, so moving them can't be fooled by a buffer that came round.
-//! * **(D) Only the holder of the drain lock writes, in list order, and recycles.** A buffer is written when drained (sealed,
-//!   no writer left) and recycled when written and linked to a successor. So `written` only rises, without holes.
-//! * **(E) Nobody waits for a writer except a flush.** An appender waits only while the oldest buffer is being written. If
-//!   the oldest is held by an open reservation, the ring grows instead; so one thread may hold any number of
-//!   reservations, and a thread that is stopped between its reservation and its completion stops nobody.
-//! * **(F) Memory of buffer headers is never freed while the ring lives**, so a sleeper may look at any of them.
-//! * **(G) A segment is armed only behind one that is linked**, or the one that was armed before is never begun, though it is claimed: a hole
-//!   in the log. So what a buffer says of its segment counts only if the buffer was still current when it was read: a
-//!   buffer is linked, and ceases to be current, before it is recycled.
+//! * **(A) The log has one order.** A successor's stretch follows from its sealed predecessor alone: the same
+//!   segment from where it ended, or, if the sealer said *last*, the segment that is armed. An armed segment
+//!   is spent when a buffer in it is linked, which everybody can see because segment ids rise: it is good
+//!   only if newer than the predecessor's.
+//! * **(B) One successor.** The link is set by one compare-exchange from "none, in incarnation i". A recycled
+//!   buffer has another incarnation, so a sleeper's offer fails.
+//! * **(C) `current` and `oldest` name the incarnation too**, so moving them can't be fooled by a buffer that
+//!   came round.
+//! * **(D) Only the holder of the drain lock writes, in list order, and recycles.** A buffer is written when
+//!   drained (sealed, no writer left) and recycled when written and linked to a successor. So `written` only
+//!   rises, without holes.
+//! * **(E) Nobody waits for a writer except a flush.** An appender waits only while the oldest buffer is
+//!   being written. If the oldest is held by an open reservation, the ring grows instead; so one thread may
+//!   hold any number of reservations, and a thread that is stopped between its reservation and its completion
+//!   stops nobody.
+//! * **(F) Memory of buffer headers is never freed while the ring lives**, so a sleeper may look at any of
+//!   them.
+//! * **(G) A segment is armed only behind one that is linked**, or the one that was armed before is never
+//!   begun, though it is claimed: a hole in the log. So what a buffer says of its segment counts only if the
+//!   buffer was still current when it was read: a buffer is linked, and ceases to be current, before it is
+//!   recycled.
 
 mod drain;
 mod registry;
@@ -56,7 +64,8 @@ use crate::sync::{Mutex, thread};
 pub(crate) trait RingHost {
     /// Makes a segment newer than `after` armed in the ring, or says why not. May do I/O.
     fn arm(&self, ring: &Ring, after: SegmentId) -> Result<()>;
-    /// A buffer is about to be opened for a stretch that ends there: makes sure that the file has space for it.
+    /// A buffer is about to be opened for a stretch that ends there: makes sure that the file has space for
+    /// it.
     fn cover(&self, slot: SlotId, end: u32) -> Result<()>;
     /// A buffer was opened. Behind the last of a segment the next segment is needed: it should be armed soon.
     fn opened(&self, ring: &Ring, stretch: Stretch);
@@ -84,7 +93,8 @@ pub(crate) struct Ring {
     geometry: Geometry,
     blocks: Blocks,
     buffer_size: u32,
-    /// With so many buffers in use, who needs one more waits for the oldest to be written, unless a writer holds that (E).
+    /// With so many buffers in use, who needs one more waits for the oldest to be written, unless a writer
+    /// holds that (E).
     nominal: i64,
     current: CachePadded<AtomicU64>,
     registry: Registry,
@@ -199,8 +209,8 @@ impl Ring {
         self.look_at_current(|buffer, state| buffer.end(self.geometry, state.offset))
     }
 
-    /// Reads from the current buffer, again if it ceased to be current meanwhile: its description changes only after
-    /// that ([`Buffer::prepare`] has the other half of the fence).
+    /// Reads from the current buffer, again if it ceased to be current meanwhile: its description changes
+    /// only after that ([`Buffer::prepare`] has the other half of the fence).
     fn look_at_current<R>(&self, look: impl Fn(&Buffer, BufferState) -> R) -> R {
         loop {
             let current = self.current();
@@ -266,7 +276,8 @@ impl Ring {
         }
     }
 
-    /// The stretch behind a sealed buffer (invariant A). `None` if the buffer or the armed segment has to be looked at again.
+    /// The stretch behind a sealed buffer (invariant A). `None` if the buffer or the armed segment has to be
+    /// looked at again.
     fn next_stretch(
         &self,
         host: &impl RingHost,
@@ -277,8 +288,8 @@ impl Ring {
         let Some(buffer) = self.registry.get(from.index) else { return Ok(None) };
         let before = buffer.stretch();
         let previous_end = buffer.end(self.geometry, state.offset);
-        // It may be recycled by now, and have been prepared for a stretch that nobody has linked: to arm a segment behind that one would
-        // be to lose it (G).
+        // It may be recycled by now, and have been prepared for a stretch that nobody has linked: to arm a
+        // segment behind that one would be to lose it (G).
         fence(Ordering::Acquire);
         if !cfg!(weakened = "stretch_believed") && self.current() != from {
             return Ok(None);
@@ -325,8 +336,8 @@ impl Ring {
             return Ok(());
         }
         self.move_current(from, reference);
-        // Writing begins when half of the buffers are full, so that the others find free ones meanwhile; if somebody is at it
-        // already, the better.
+        // Writing begins when half of the buffers are full, so that the others find free ones meanwhile; if
+        // somebody is at it already, the better.
         if 2 * self.in_use.load(Ordering::Relaxed) >= self.nominal {
             self.try_drain(host)?;
         }
@@ -354,7 +365,8 @@ impl Ring {
             host.check()?;
             let _waiting = host.pressed();
             if self.try_drain(host)? {
-                // Whoever held the lock before has left nothing to wait for; if nothing could be recycled, grow.
+                // Whoever held the lock before has left nothing to wait for; if nothing could be recycled,
+                // grow.
                 if let Some(index) = self.pool.lock().pop().or_else(|| self.allocate()) {
                     return Ok(index);
                 }
@@ -365,7 +377,8 @@ impl Ring {
                     && !self.oldest_is_held()
                     && self.draining.load(Ordering::Acquire)
             });
-            // Whoever has the lock may just be about to say so, or to let it go: it is that thread's turn, and not to be looked for here.
+            // Whoever has the lock may just be about to say so, or to let it go: it is that thread's turn,
+            // and not to be looked for here.
             thread::yield_now();
         }
     }

@@ -31,7 +31,8 @@ impl Registry {
     #[inline]
     pub(super) fn get(&self, index: u32) -> Option<&Buffer> {
         let block = self.blocks.get(index as usize / BLOCK)?.load(Ordering::Acquire);
-        // SAFETY: a block pointer is null or came from Box::into_raw in `allocate`, and is freed only with the registry.
+        // SAFETY: a block pointer is null or came from Box::into_raw in `allocate`, and is freed only with
+        // the registry.
         let block = unsafe { block.as_ref() }?;
         let buffer = block.get(index as usize % BLOCK)?.load(Ordering::Acquire);
         // SAFETY: as above, for the buffer.

@@ -17,10 +17,11 @@ fn append(ring: &Ring, host: &impl RingHost) -> SegmentId {
     segment
 }
 
-/// A million recorded histories ended with a store whose log had a hole: a segment that was claimed, armed, and never begun, with later
-/// ones behind it. It would not have opened again. A thread had seen a buffer that was full, slept while that was written,
-/// recycled, and prepared by another for the segment armed next, and then took that segment for the one the log had come to. So it
-/// armed the one behind it, in place of one that nobody had linked.
+/// A million recorded histories ended with a store whose log had a hole: a segment that was claimed, armed,
+/// and never begun, with later ones behind it. It would not have opened again. A thread had seen a buffer
+/// that was full, slept while that was written, recycled, and prepared by another for the segment armed next,
+/// and then took that segment for the one the log had come to. So it armed the one behind it, in place of one
+/// that nobody had linked.
 #[test]
 fn who_comes_late_arms_no_segment_in_place_of_one_that_is_not_begun() {
     // As the supply does: once for each segment.
@@ -49,7 +50,8 @@ fn who_comes_late_arms_no_segment_in_place_of_one_that_is_not_begun() {
         ring.seal_below(Lsn(u64::MAX));
         ring.try_drain(&host).unwrap();
     }
-    // One of them is about to begin the next segment in it: it is armed, and the buffer is prepared, but not linked.
+    // One of them is about to begin the next segment in it: it is armed, and the buffer is prepared, but not
+    // linked.
     let last = append(&ring, &host);
     host.arm(&ring, last).unwrap();
     let next = ring.armed_after(last).unwrap();

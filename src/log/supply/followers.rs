@@ -1,8 +1,9 @@
 //! Segments that are kept for those who follow the log.
 //!
-//! A follower leaves a *mark*: the segment that it is at. Slots of the fresh head from there on are not used again before it has moved on. So
-//! that a follower that has stalled does not make the file grow for ever, a mark says how many slots may be kept on its behalf. When
-//! one more would have to be, the mark is taken away, and the follower will find a gap.
+//! A follower leaves a *mark*: the segment that it is at. Slots of the fresh head from there on are not used
+//! again before it has moved on. So that a follower that has stalled does not make the file grow for ever, a
+//! mark says how many slots may be kept on its behalf. When one more would have to be, the mark is taken
+//! away, and the follower will find a gap.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -59,7 +60,8 @@ impl Supply {
 }
 
 impl State {
-    /// Whether a slot that could be free is kept for a follower; if it is one too many for one of them, that one has lost it.
+    /// Whether a slot that could be free is kept for a follower; if it is one too many for one of them, that
+    /// one has lost it.
     pub(super) fn keep_for_followers(&mut self, core: &LogCore, slot: SlotId) -> bool {
         let accountant = core.accountant();
         if self.followers.marks.is_empty() || accountant.head(slot) != HeadId::FRESH {

@@ -1,30 +1,36 @@
 //! The length of the log file: new slots at its end, and free ones cut off.
 //!
-//! New slots are filled with zeros rather than reserved by `fallocate`: that claims the space on every file system that
-//! allocates when it writes, and blocks that were written before commit faster than blocks that only were reserved.
+//! New slots are filled with zeros rather than reserved by `fallocate`: that claims the space on every file
+//! system that allocates when it writes, and blocks that were written before commit faster than blocks that
+//! only were reserved.
 //!
 //! # The short slot
 //!
 //! The very first slot of a file is filled in steps, so that a store with little in it takes little. So
 //!
-//! * **(C)** only the last slot of the file can be *short*; the file ends where its zeros, or its records, end;
-//! * **(D)** a stretch of a short slot is filled with zeros before a write buffer is opened for it, and a step beyond, which
-//!   ordinary writes leave to those who make space. So here, too, a full disk is met before a record is;
-//! * **(E)** before the file gets another slot, and before a segment is claimed ahead, the short one is made whole.
+//! * **(C)** only the last slot of the file can be *short*; the file ends where its zeros, or its records,
+//!   end;
+//! * **(D)** a stretch of a short slot is filled with zeros before a write buffer is opened for it, and a
+//!   step beyond, which ordinary writes leave to those who make space. So here, too, a full disk is met
+//!   before a record is;
+//! * **(E)** before the file gets another slot, and before a segment is claimed ahead, the short one is made
+//!   whole.
 //!
 //! # Growing in steps
 //!
-//! To fill a slot with zeros takes longer than a writer likes to wait. So those who do the housekeeping of a store that is allowed to
-//! grow fill the *next* slot a step at a time ([`prepare`](super::Supply::prepare)), and a claim finds slots in stock. What is filled behind the
-//! last slot belongs to no slot yet: it counts for nothing until the slot is whole, and a claim that finds the stock used up fills what
-//! is missing. A claim takes ahead only what is in stock, so it fills one slot at the most.
+//! To fill a slot with zeros takes longer than a writer likes to wait. So those who do the housekeeping of a
+//! store that is allowed to grow fill the *next* slot a step at a time ([`prepare`](super::Supply::prepare)),
+//! and a claim finds slots in stock. What is filled behind the last slot belongs to no slot yet: it counts
+//! for nothing until the slot is whole, and a claim that finds the stock used up fills what is missing. A
+//! claim takes ahead only what is in stock, so it fills one slot at the most.
 //!
 //! # Giving space back
 //!
-//! Free slots at the end of the file are cut off when the file has more than it needs; how many that is, the caller says. All
-//! that ever lay in them was stable and is not needed, and *a synced entry of the manifest says so before the file is cut*:
-//! else a power cut could keep the cut and lose the entry, and recovery would miss segments that the manifest still claims.
-//! Segments that are claimed ahead and not armed have never been written to; they are given up by the same entry.
+//! Free slots at the end of the file are cut off when the file has more than it needs; how many that is, the
+//! caller says. All that ever lay in them was stable and is not needed, and *a synced entry of the manifest
+//! says so before the file is cut*: else a power cut could keep the cut and lose the entry, and recovery
+//! would miss segments that the manifest still claims. Segments that are claimed ahead and not armed have
+//! never been written to; they are given up by the same entry.
 
 use super::{RESERVE, State, claimed_at_once};
 use crate::error::{Error, Result};
@@ -169,8 +175,8 @@ impl State {
         Ok(true)
     }
 
-    /// Forgets segments that are claimed ahead in slots from `bound` on. What the head's next claim names as its predecessor is
-    /// the newest that is left.
+    /// Forgets segments that are claimed ahead in slots from `bound` on. What the head's next claim names as
+    /// its predecessor is the newest that is left.
     fn give_up_claims(&mut self, core: &LogCore, head: usize, bound: SlotId) {
         let (Some(ahead), Some(newest)) = (self.ahead.get_mut(head), self.newest.get_mut(head)) else {
             return;

@@ -1,30 +1,37 @@
-//! Where segments come from: free slots, new slots at the end of the file, and the claims that make them segments.
+//! Where segments come from: free slots, new slots at the end of the file, and the claims that make them
+//! segments.
 //!
-//! This is the cold side of the log: it is entered once per segment, under one lock that orders claims (their ids rise
-//! in the order of the manifest). The I/O done under it, zeroing a new slot and syncing a claim, is what the lock is there
-//! to put in order; no user code runs under it and no reservation is held while waiting for it.
+//! This is the cold side of the log: it is entered once per segment, under one lock that orders claims (their
+//! ids rise in the order of the manifest). The I/O done under it, zeroing a new slot and syncing a claim, is
+//! what the lock is there to put in order; no user code runs under it and no reservation is held while
+//! waiting for it.
 //!
 //! # A slot's way back
 //!
 //! The accountant pushes a slot on its stack when the last live byte dies. The slot then waits until
 //!
-//! * **(A)** every record that killed one of its records is stable, and so is the slot's own end: else a power cut could
-//!   bring the killed records back to life when their bytes are gone, or tear a hole below the tip;
-//! * **(B)** every thread that might have looked up a place in it has moved on: a deferral of the epoch says so.
+//! * **(A)** every record that killed one of its records is stable, and so is the slot's own end: else a
+//!   power cut could bring the killed records back to life when their bytes are gone, or tear a hole below
+//!   the tip;
+//! * **(B)** every thread that might have looked up a place in it has moved on: a deferral of the epoch says
+//!   so.
 //!
-//! No claim waits for either: if no slot is free the file grows. That there is one in time is the business of those who do the housekeeping,
-//! who hold neither a guard nor a reservation, and may wait. A slot that somebody *holds*, to read it whole without a guard,
-//! waits for that as well: see `hold`. So does one that a follower of the log has not come to.
+//! No claim waits for either: if no slot is free the file grows. That there is one in time is the business of
+//! those who do the housekeeping, who hold neither a guard nor a reservation, and may wait. A slot that
+//! somebody *holds*, to read it whole without a guard, waits for that as well: see `hold`. So does one that a
+//! follower of the log has not come to.
 //!
 //! # The reserve
 //!
-//! Making space takes space. Ordinary writes leave [`RESERVE`] free slots behind when the disk is full; relocation, `free`
-//! and the ends of batches may use them, and while fewer are left ordinary writes are refused at the gate. `free` leaves the last
-//! one: what it has freed is only gained when live records can be moved out of its way. Relocation gives back a slot for each
-//! that it takes, or more; but not at once, and until then it leaves two, the other one for `free`. A store
-//! reserves at most as many slots as it has in use, so that a small one stays small.
+//! Making space takes space. Ordinary writes leave [`RESERVE`] free slots behind when the disk is full;
+//! relocation, `free` and the ends of batches may use them, and while fewer are left ordinary writes are
+//! refused at the gate. `free` leaves the last one: what it has freed is only gained when live records can be
+//! moved out of its way. Relocation gives back a slot for each that it takes, or more; but not at once, and
+//! until then it leaves two, the other one for `free`. A store reserves at most as many slots as it has in
+//! use, so that a small one stays small.
 //!
-//! How the file gets longer and shorter is in `length`; what is kept for those who follow the log, in `followers`.
+//! How the file gets longer and shorter is in `length`; what is kept for those who follow the log, in
+//! `followers`.
 
 mod followers;
 mod length;
@@ -72,7 +79,8 @@ struct State {
     slots: u32,
     /// By how many bytes the last of them is short (C).
     short: u32,
-    /// How many bytes behind the last of them are filled with zeros, for the next one. None while it is short.
+    /// How many bytes behind the last of them are filled with zeros, for the next one. None while it is
+    /// short.
     beyond: u32,
     /// The file could not grow when it was last tried.
     full: bool,
@@ -132,7 +140,8 @@ impl SupplyFigures {
 #[derive(Debug)]
 pub(crate) struct Supply {
     state: Mutex<State>,
-    /// The last slot may be short. Set under the lock before a segment in a short slot can be found, so who writes there sees it.
+    /// The last slot may be short. Set under the lock before a segment in a short slot can be found, so who
+    /// writes there sees it.
     may_be_short: AtomicBool,
 }
 
@@ -215,8 +224,8 @@ impl Supply {
         }
     }
 
-    /// Fills a little of the next slot with zeros, if there may soon be need of it (see the module's essay). For stores that may
-    /// grow.
+    /// Fills a little of the next slot with zeros, if there may soon be need of it (see the module's essay).
+    /// For stores that may grow.
     pub(crate) fn prepare(&self, core: &LogCore, bytes: u32) -> Result<()> {
         let mut state = self.state.lock();
         core.gate().check_poison()?;
@@ -257,7 +266,8 @@ impl Supply {
         Ok(())
     }
 
-    /// A segment in the slot is about to be written up to `end`: makes sure that the file has space for that (D).
+    /// A segment in the slot is about to be written up to `end`: makes sure that the file has space for that
+    /// (D).
     #[inline]
     pub(crate) fn cover(&self, core: &LogCore, slot: SlotId, end: u32, privilege: Privilege) -> Result<()> {
         if !self.is_short(slot) {
@@ -269,10 +279,12 @@ impl Supply {
         covered
     }
 
-    /// Whether the slot is the last and the file has only a part of it. For a slot that a segment was armed in.
+    /// Whether the slot is the last and the file has only a part of it. For a slot that a segment was armed
+    /// in.
     #[inline]
     pub(crate) fn is_short(&self, slot: SlotId) -> bool {
-        // Relaxed: the armed segment was read from what the holder of the lock published after it had set this.
+        // Relaxed: the armed segment was read from what the holder of the lock published after it had set
+        // this.
         self.may_be_short.load(Ordering::Relaxed) && self.state.lock().is_short(slot)
     }
 
@@ -288,8 +300,8 @@ impl Supply {
         self.state.lock().give_up_beyond(core);
     }
 
-    /// Has the manifest say what is stable, unless it does: for a store that is closed. What was flushed last has no mark behind it, and if it rots it
-    /// would be taken for what a power cut tore.
+    /// Has the manifest say what is stable, unless it does: for a store that is closed. What was flushed last
+    /// has no mark behind it, and if it rots it would be taken for what a power cut tore.
     pub(crate) fn note_stable(&self, core: &LogCore) -> Result<()> {
         // Under the lock, for the entry says how long the file is.
         let state = self.state.lock();
@@ -306,9 +318,9 @@ impl Supply {
         }
     }
 
-    /// Cuts the file to `slots`, or to what is in use and the reserve if that is more; of a large file at most
-    /// [`LARGEST_CUT`] bytes at a time. If that takes off less than `worthwhile` slots, and more remain to be cut later, nothing
-    /// is done. Returns whether anything was cut.
+    /// Cuts the file to `slots`, or to what is in use and the reserve if that is more; of a large file at
+    /// most [`LARGEST_CUT`] bytes at a time. If that takes off less than `worthwhile` slots, and more remain
+    /// to be cut later, nothing is done. Returns whether anything was cut.
     pub(crate) fn shrink(&self, core: &LogCore, slots: u32, worthwhile: u32) -> Result<bool> {
         let mut state = self.state.lock();
         core.gate().check_poison()?;
@@ -336,7 +348,8 @@ impl State {
         !self.emptied.is_empty() || !self.quarantine.is_empty()
     }
 
-    /// Puts slots that are empty and stable in quarantine, until every thread that is pinned now has moved on.
+    /// Puts slots that are empty and stable in quarantine, until every thread that is pinned now has moved
+    /// on.
     fn quarantine_emptied(&mut self, core: &LogCore, guard: &epoch::Guard) {
         self.emptied.extend(core.accountant().take_empties());
         let stable = core.durability().all_stable();
@@ -411,9 +424,9 @@ impl State {
         Ok(())
     }
 
-    /// Adds to the claim of a segment for `claiming` what the heads will need next, as long as it takes neither the reserve nor a longer
-    /// file: each entry of the manifest costs a sync, however much it says. First those heads that have none, for what one head has
-    /// ahead is none of the others'.
+    /// Adds to the claim of a segment for `claiming` what the heads will need next, as long as it takes
+    /// neither the reserve nor a longer file: each entry of the manifest costs a sync, however much it says.
+    /// First those heads that have none, for what one head has ahead is none of the others'.
     fn take_ahead(&mut self, core: &LogCore, claiming: HeadId, claims: &mut Vec<(SlotId, Claim)>) {
         let at_once = claimed_at_once(self.slots);
         if at_once == 1 {

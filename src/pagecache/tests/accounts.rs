@@ -39,8 +39,8 @@ fn clean_a_stretch(cache: &PageCache<Text>) {
     cache.inner.clean_stretch(&mut turn, 150).unwrap();
 }
 
-/// A victim's last records may die between two stretches, and its slot may be in another life when the work goes on, even
-/// with the same records at the same places.
+/// A victim's last records may die between two stretches, and its slot may be in another life when the work
+/// goes on, even with the same records at the same places.
 #[test]
 fn a_victim_that_is_emptied_and_reused_between_two_stretches_is_let_go() {
     let _turn = turn_at_the_collector();
@@ -84,8 +84,9 @@ fn a_victim_that_is_emptied_and_reused_between_two_stretches_is_let_go() {
     assert!(reused > 0, "the slot never came back");
 }
 
-/// Should the power fail before a copy is stable, the record is read where it was. So a victim is only used again when all of its copies are
-/// stable, each in its own head: what is stable in another one says nothing of it.
+/// Should the power fail before a copy is stable, the record is read where it was. So a victim is only used
+/// again when all of its copies are stable, each in its own head: what is stable in another one says nothing
+/// of it.
 #[test]
 fn a_victim_is_free_once_its_copies_are_stable_whichever_heads_have_them() {
     let _turn = turn_at_the_collector();

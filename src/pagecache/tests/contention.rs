@@ -1,15 +1,18 @@
-//! How many cache lines each verb shares with the same verb on another thread: counted, and compared with what
-//! `src/docs/scaling.md` says.
+//! How many cache lines each verb shares with the same verb on another thread: counted, and compared with
+//! what `src/docs/scaling.md` says.
 //!
-//! Two threads take turns, each with pages of its own, far apart, so what they still share is what the store makes them share. Each
-//! operation is recorded at the door of atomics, and the recordings are played to a model of two caches: a line has to be *taken* if it
-//! is written and the other thread has touched it since, and *fetched* if it is only read and the other has written it since. Lines that
-//! both only read stay in every processor's cache and cost nothing; those that nobody else touches are the thread's own.
-//! Of a verb's operations the usual figure of each kind counts, so that what comes once in many operations (a write buffer is full, the
-//! collector frees what others have given up) does not make it a matter of luck; but the mean may not be far above.
+//! Two threads take turns, each with pages of its own, far apart, so what they still share is what the store
+//! makes them share. Each operation is recorded at the door of atomics, and the recordings are played to a
+//! model of two caches: a line has to be *taken* if it is written and the other thread has touched it since,
+//! and *fetched* if it is only read and the other has written it since. Lines that both only read stay in
+//! every processor's cache and cost nothing; those that nobody else touches are the thread's own. Of a verb's
+//! operations the usual figure of each kind counts, so that what comes once in many operations (a write
+//! buffer is full, the collector frees what others have given up) does not make it a matter of luck; but the
+//! mean may not be far above.
 //!
-//! The table in the documentation is what this test expects. When a figure changes, it prints the table as it is now: a higher one is
-//! a reason to think again, a lower one is to be written down, else the next rise hides behind it.
+//! The table in the documentation is what this test expects. When a figure changes, it prints the table as it
+//! is now: a higher one is a reason to think again, a lower one is to be written down, else the next rise
+//! hides behind it.
 
 use std::collections::BTreeMap;
 use std::fmt::Write;
@@ -193,7 +196,8 @@ struct Lines {
     own: usize,
 }
 
-/// A cache line, as the model knows it: what the other thread has done since this one was there, for each of the two.
+/// A cache line, as the model knows it: what the other thread has done since this one was there, for each of
+/// the two.
 #[derive(Clone, Copy, Default)]
 struct Since {
     touched: [bool; 2],
@@ -283,8 +287,9 @@ fn table() -> String {
 
 const ROLE: &str = "PAGELOG_CONTENTION";
 
-/// In a process of its own: there the threads' shards are their own, and memory lies where it lay the last time. Elsewhere
-/// allocators and cache lines are different ones, and a storage with failpoints is one more thing to share.
+/// In a process of its own: there the threads' shards are their own, and memory lies where it lay the last
+/// time. Elsewhere allocators and cache lines are different ones, and a storage with failpoints is one more
+/// thing to share.
 #[test]
 #[cfg_attr(
     any(sanitized, miri, feature = "failpoints", not(all(target_os = "linux", target_arch = "x86_64"))),

@@ -1,15 +1,18 @@
-//! A thread that is stopped anywhere between reserving a record and finishing it must stop nobody but those who commit.
+//! A thread that is stopped anywhere between reserving a record and finishing it must stop nobody but those
+//! who commit.
 //!
-//! Each scenario does a verb step by step with the verb's own parts and stops at one of the steps, the worst that a
-//! scheduler can do. While it stands still the others link, replace, allocate, free and read thousands of times, through
-//! many buffers and segments, with collection and snapshots running; a flush that began meanwhile must wait, for the log
-//! is a prefix, and must return once the thread goes on.
+//! Each scenario does a verb step by step with the verb's own parts and stops at one of the steps, the worst
+//! that a scheduler can do. While it stands still the others link, replace, allocate, free and read thousands
+//! of times, through many buffers and segments, with collection and snapshots running; a flush that began
+//! meanwhile must wait, for the log is a prefix, and must return once the thread goes on.
 //!
-//! The same holds for a thread that is stopped while it evicts, though then the others exceed the memory budget.
+//! The same holds for a thread that is stopped while it evicts, though then the others exceed the memory
+//! budget.
 //!
-//! The story behind it: a writer that begins a segment does a share of the housekeeping. That share used to flush (to get
-//! emptied segments back) and to wait until the log was quiet (to take a snapshot), so one stopped thread stopped every
-//! writer that came upon a new segment. Housekeeping now takes what is written already, and waits for nobody.
+//! The story behind it: a writer that begins a segment does a share of the housekeeping. That share used to
+//! flush (to get emptied segments back) and to wait until the log was quiet (to take a snapshot), so one
+//! stopped thread stopped every writer that came upon a new segment. Housekeeping now takes what is written
+//! already, and waits for nobody.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, Sender, channel};
@@ -306,13 +309,14 @@ fn stopped_evictor() {
     let during = cache.stats();
     assert_eq!(during.counts.evictions, before.counts.evictions);
     assert!(during.resident_bytes > 16 << 10 && during.counts.over_budget > 100, "{during:?}");
-    // So far over the budget, a verb gives it the moment that keeps writers from running away from one that is only slow.
+    // So far over the budget, a verb gives it the moment that keeps writers from running away from one that
+    // is only slow.
     let start = Instant::now();
     pages[1].link(&cache, 1);
     assert!(start.elapsed() >= Duration::from_millis(1));
     drop(stopped);
-    // One verb does as much as it has time for. And how much is dead is only estimated until it is freed, which waits for guards that
-    // other tests hold in this process.
+    // One verb does as much as it has time for. And how much is dead is only estimated until it is freed,
+    // which waits for guards that other tests hold in this process.
     let deadline = Instant::now() + Duration::from_secs(60);
     let is_kept = || {
         let after = cache.stats();
@@ -326,8 +330,8 @@ fn stopped_evictor() {
     pages.iter().for_each(|page| page.check(&cache));
 }
 
-/// Writers that find the stock of free segments used up give the one who is collecting a moment, at each step of the log. Then the file
-/// grows.
+/// Writers that find the stock of free segments used up give the one who is collecting a moment, at each step
+/// of the log. Then the file grows.
 #[test]
 fn a_thread_stopped_while_it_collects_delays_others_and_stops_nobody() {
     let _turn = turn_at_the_collector();
@@ -349,8 +353,8 @@ fn a_thread_stopped_while_it_collects_delays_others_and_stops_nobody() {
     });
 }
 
-/// A snapshot in passing begins where the log is written, and not where it ends: what a stopped writer will put in the table when the
-/// walk has been there must be found in the log behind the begin.
+/// A snapshot in passing begins where the log is written, and not where it ends: what a stopped writer will
+/// put in the table when the walk has been there must be found in the log behind the begin.
 #[test]
 fn a_snapshot_leaves_the_record_of_a_stopped_writer_to_the_log() {
     for verb in [Verb::Link, Verb::Replace] {

@@ -1,9 +1,10 @@
-//! Snapshots in several files: whatever they are taken from and whenever the power is cut, they tell what the log alone tells.
+//! Snapshots in several files: whatever they are taken from and whenever the power is cut, they tell what the
+//! log alone tells.
 //!
-//! Ranges have eight pages here, so small stores have many. Each history is a random one of all verbs, collection, and snapshots, asked for
-//! or in passing. When the power was cut, the disk is opened as it is; without its snapshots; and with one of their files missing or
-//! rotten. All must come to the same: the same versions and free ids, each record where it is said to be, and accounts that are the sums
-//! of the pages.
+//! Ranges have eight pages here, so small stores have many. Each history is a random one of all verbs,
+//! collection, and snapshots, asked for or in passing. When the power was cut, the disk is opened as it is;
+//! without its snapshots; and with one of their files missing or rotten. All must come to the same: the same
+//! versions and free ids, each record where it is said to be, and accounts that are the sums of the pages.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -180,7 +181,8 @@ impl History {
             // In the middle of something.
             self.disk.cut_power_at(self.disk.operations() + self.dice.below(4 * steps));
         } else if self.dice.below(3) == 0 {
-            // Snapshots that come to nothing, and a store that goes on. A failed sync of the log would end it.
+            // Snapshots that come to nothing, and a store that goes on. A failed sync of the log would end
+            // it.
             let kind = if self.dice.below(2) == 0 { CallKind::Rename } else { CallKind::Create };
             let when = self.disk.count(kind) + self.dice.below(6);
             self.disk.fail_at(When::Kind(kind, when), Fault::Error);
@@ -316,7 +318,8 @@ fn a_file_that_is_missing_or_rotten_anywhere_leaves_older_snapshots_or_the_log()
             let rotten = disk.fork();
             rotten.flip_bit(name, at as u64, (at % 8) as u8).unwrap();
             let is_used = opens(&rotten);
-            // The newest is not needed, if the one before is complete. Of an older file only the blocks that are named count.
+            // The newest is not needed, if the one before is complete. Of an older file only the blocks that
+            // are named count.
             assert!(is_used || name != names.last().unwrap(), "byte {at} of {name}");
             unused += u32::from(!is_used);
         }

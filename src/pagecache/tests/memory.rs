@@ -17,9 +17,9 @@ fn open(storage: &MemoryStorage, capacity: u64) -> PageCache<Text> {
     config.cache_capacity(capacity).open().unwrap()
 }
 
-/// Nodes count from the moment when they are published to that when they are out of the table; so their account is exact
-/// while nobody else is at work. Contents and what is dead are, once the collector is done. That may be at work on another test's thread,
-/// and be caught between two figures.
+/// Nodes count from the moment when they are published to that when they are out of the table; so their
+/// account is exact while nobody else is at work. Contents and what is dead are, once the collector is done.
+/// That may be at work on another test's thread, and be caught between two figures.
 fn compare(cache: &PageCache<Text>, when: &str) {
     let inner = &cache.inner;
     let (mut contents, mut nodes) = (0, 0);
@@ -55,8 +55,8 @@ fn within(patience: Duration, is_true: impl Fn() -> bool) -> bool {
     true
 }
 
-/// The story behind the turn: this failed once on a busy machine, where other tests of the process can stop a thread under its guard for
-/// minutes, and then the stores here do not come to rest.
+/// The story behind the turn: this failed once on a busy machine, where other tests of the process can stop a
+/// thread under its guard for minutes, and then the stores here do not come to rest.
 #[test]
 fn the_account_is_what_a_recount_finds_whatever_happens_to_pages() {
     let _turn = turn_at_the_collector();

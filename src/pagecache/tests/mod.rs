@@ -13,8 +13,8 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use crate::pages::{Codec, CodecError, Fragment};
 
-/// All tests of the process share one collector: what one leaves to be freed waits while another holds a guard. So those that stop a
-/// thread under its guard, and those that wait until all is freed, take turns.
+/// All tests of the process share one collector: what one leaves to be freed waits while another holds a
+/// guard. So those that stop a thread under its guard, and those that wait until all is freed, take turns.
 fn turn_at_the_collector() -> MutexGuard<'static, ()> {
     static TURN: Mutex<()> = Mutex::new(());
     // A test that failed has ended, and so has its turn.
@@ -25,8 +25,8 @@ fn turn_at_the_collector() -> MutexGuard<'static, ()> {
 #[derive(Debug)]
 struct Text(Vec<u8>);
 
-/// A link that begins with this leaves no trace in the merged page: else one that is linked to again and again would outgrow
-/// its segment.
+/// A link that begins with this leaves no trace in the merged page: else one that is linked to again and
+/// again would outgrow its segment.
 const TRACELESS: &[u8] = b"traceless";
 
 struct Raw;

@@ -36,7 +36,8 @@ fn a_wrong_account_is_found_and_named() {
     assert!(cache.verify().unwrap().is_sound());
 }
 
-/// Somebody who is on the way from the page table to the account holds a guard. While there is one nothing is said.
+/// Somebody who is on the way from the page table to the account holds a guard. While there is one nothing is
+/// said.
 #[test]
 fn an_account_that_is_too_high_is_not_reported_while_somebody_may_be_about_to_lower_it() {
     let config = Config::with_storage(Arc::new(MemoryStorage::new())).segment_size(1000).io_buffer_size(512);

@@ -35,7 +35,8 @@ impl<F: Fragment> Verification<'_, F> {
         for _ in 0..TRIES {
             let Some(serial) = self.newest_snapshot()? else { break };
             match self.check_snapshot_of(serial) {
-                // A newer one has taken its place meanwhile, and files that it does not need are gone; unless they just are missing.
+                // A newer one has taken its place meanwhile, and files that it does not need are gone; unless
+                // they just are missing.
                 Err(Error::Io { source, .. })
                     if source.kind() == io::ErrorKind::NotFound
                         && self.newest_snapshot()? != Some(serial) => {}

@@ -63,7 +63,8 @@ impl VerifyOptions {
 
 /// What a check of a store has found.
 ///
-/// While others write, each segment is looked at at a moment of its own, so the counts are not those of one moment.
+/// While others write, each segment is looked at at a moment of its own, so the counts are not those of one
+/// moment.
 ///
 /// ```
 #[doc = include_str!("../../docs/text_pages.txt")]
@@ -95,8 +96,8 @@ pub struct VerifyReport {
     pub live_bytes: u64,
     /// Bytes that were read, of all files.
     pub bytes_read: u64,
-    /// Segments whose account of live bytes was compared with the page table. Segments that are being filled are left out, and
-    /// those that others change all the time.
+    /// Segments whose account of live bytes was compared with the page table. Segments that are being filled
+    /// are left out, and those that others change all the time.
     pub accounts_checked: u32,
     /// Large values that live records point to.
     pub large_values: u64,

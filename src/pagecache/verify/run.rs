@@ -4,18 +4,20 @@
 //!
 //! Damage is reported only when it is certain.
 //!
-//! - **(A)** *Records* are read up to where the log was written when their segment's turn came. The segment is held meanwhile, not
-//!   pinned: its bytes can't change, and readers and writers are not delayed.
-//! - **(B)** *A live record* is one whose node says that it lies here. Nodes are looked at under short pins, and what a node
-//!   points at stays what it is under the pin. So if it is not the record of that page and version, it is damage.
-//! - **(C)** *All nodes* have their records if each segment's live records, as they were found, are those that the table has there.
-//!   For both sides a number, a length and a sum of hashes is kept for each segment, not the records. Where the two sides
-//!   differ, since others have written or since something is wrong, each node's record is read on its own (B).
-//! - **(D)** *Accounts* are compared for segments that are full. Their live bytes only fall, after the record has
-//!   left the page table. So if the account was the same before and after the table was walked, and the sum of the nodes
-//!   is higher, it is wrong. If the sum is lower, somebody may be on the way from the table to the account; but under a pin, or in a
-//!   turn of garbage collection. So when all pins from then are over, and nothing was moved, and the account still is the same, it
-//!   is wrong.
+//! - **(A)** *Records* are read up to where the log was written when their segment's turn came. The segment
+//!   is held meanwhile, not pinned: its bytes can't change, and readers and writers are not delayed.
+//! - **(B)** *A live record* is one whose node says that it lies here. Nodes are looked at under short pins,
+//!   and what a node points at stays what it is under the pin. So if it is not the record of that page and
+//!   version, it is damage.
+//! - **(C)** *All nodes* have their records if each segment's live records, as they were found, are those
+//!   that the table has there. For both sides a number, a length and a sum of hashes is kept for each
+//!   segment, not the records. Where the two sides differ, since others have written or since something is
+//!   wrong, each node's record is read on its own (B).
+//! - **(D)** *Accounts* are compared for segments that are full. Their live bytes only fall, after the record
+//!   has left the page table. So if the account was the same before and after the table was walked, and the
+//!   sum of the nodes is higher, it is wrong. If the sum is lower, somebody may be on the way from the table
+//!   to the account; but under a pin, or in a turn of garbage collection. So when all pins from then are
+//!   over, and nothing was moved, and the account still is the same, it is wrong.
 
 use std::collections::BTreeMap;
 use std::ops::ControlFlow;
@@ -35,7 +37,8 @@ const MOST_FAULTS: usize = 1 << 16;
 const BYTES_PER_PAGE: u64 = 16;
 
 impl<F: Fragment> PageCache<F> {
-    /// Checks the whole store: as [`verify_with`](Self::verify_with), without options and without telling how far it is.
+    /// Checks the whole store: as [`verify_with`](Self::verify_with), without options and without telling how
+    /// far it is.
     ///
     /// ```
     #[doc = include_str!("../../docs/text_pages.txt")]
@@ -59,16 +62,17 @@ impl<F: Fragment> PageCache<F> {
 
     /// Checks the whole store while it is in use, and reports all damage, not only the first.
     ///
-    /// Reads the manifest, the snapshot, and all of the log that is written: every header against its claim, every record against
-    /// its checksum. Then it compares the page table with the log: each live record must be of the page and version, and of the
-    /// length, that the table says; and each full segment's account of live bytes must be their sum.
+    /// Reads the manifest, the snapshot, and all of the log that is written: every header against its claim,
+    /// every record against its checksum. Then it compares the page table with the log: each live record must
+    /// be of the page and version, and of the length, that the table says; and each full segment's account of
+    /// live bytes must be their sum.
     ///
     /// Of each large value that a live record points to, the file is read and checked, too.
     ///
-    /// Changes nothing, and works on read-only and poisoned instances too. It needs memory for a segment, and a few words for
-    /// each; others go on as if it were not there, but a segment is not used again while it is being read, nor the file of a large value removed
-    /// before all are. What is
-    /// written after its segment's turn is checked only in part. What is not written yet is not checked.
+    /// Changes nothing, and works on read-only and poisoned instances too. It needs memory for a segment, and
+    /// a few words for each; others go on as if it were not there, but a segment is not used again while it
+    /// is being read, nor the file of a large value removed before all are. What is written after its
+    /// segment's turn is checked only in part. What is not written yet is not checked.
     ///
     /// `progress` is told how far the check is after each segment; `Break` ends it. With
     /// [`decode`](VerifyOptions::decode) the codec runs, without a lock or guard held.
@@ -89,8 +93,8 @@ impl<F: Fragment> PageCache<F> {
     /// ```
     ///
     /// # Errors
-    /// [`Closed`](Error::Closed); [`Io`](Error::Io) if something can't be read; [`Cancelled`](Error::Cancelled). Damage is
-    /// not an error.
+    /// [`Closed`](Error::Closed); [`Io`](Error::Io) if something can't be read;
+    /// [`Cancelled`](Error::Cancelled). Damage is not an error.
     pub fn verify_with(
         &self,
         options: VerifyOptions,

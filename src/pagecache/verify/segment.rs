@@ -69,7 +69,8 @@ impl<F: Fragment> Verification<'_, F> {
         self.fault(self.corruption(segment, 0, format!("the segment header {reason}")));
     }
 
-    /// Checks all records, and returns those of pages. Behind a damaged record it goes on with the next one that verifies.
+    /// Checks all records, and returns those of pages. Behind a damaged record it goes on with the next one
+    /// that verifies.
     fn check_records(&mut self, segment: SegmentInUse, bytes: &[u8]) -> Vec<Found> {
         let (mut found, seed) = (Vec::new(), self.inner.core.seed());
         let (mut from, mut search) = (Some(SegmentHeader::LENGTH as u32), Search::new(bytes.len()));
@@ -119,7 +120,8 @@ impl<F: Fragment> Verification<'_, F> {
         Ok(tally)
     }
 
-    /// Checks the files of large values, and decodes what can be decoded: the store's own roots, and users' payloads if they wish.
+    /// Checks the files of large values, and decodes what can be decoded: the store's own roots, and users'
+    /// payloads if they wish.
     fn check_payload(&mut self, segment: SegmentInUse, bytes: &[u8], found: &Found) -> Result<()> {
         let is_own = found.page_id == PageId::META;
         if !is_own && !self.options.decode && !found.outside {

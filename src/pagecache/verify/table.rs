@@ -107,8 +107,8 @@ impl<F: Fragment> Verification<'_, F> {
         (0..slots).map(SlotId).filter_map(settled).collect()
     }
 
-    /// Compares accounts from before the walk with what was found in it (D). Returns the present ones of those that can't be judged
-    /// for now.
+    /// Compares accounts from before the walk with what was found in it (D). Returns the present ones of
+    /// those that can't be judged for now.
     fn check_accounts(
         &mut self,
         before: Accounts,

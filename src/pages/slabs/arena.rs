@@ -8,7 +8,8 @@ const SPAN: usize = 64 << 10;
 const SPANS: usize = REGION / SPAN;
 /// Sizes are multiples of this, and blocks are aligned to it.
 pub(super) const UNIT: usize = 16;
-/// As processors fetch memory. A block whose size is a multiple of this, or divides it, lies on no more lines than it must.
+/// As processors fetch memory. A block whose size is a multiple of this, or divides it, lies on no more lines
+/// than it must.
 const LINE: usize = 64;
 /// Larger blocks are the general allocator's.
 pub(super) const MOST_UNITS: usize = (4 << 10) / UNIT;
@@ -37,8 +38,8 @@ fn header_of(block: NonNull<u8>) -> *mut Header {
 /// # Safety
 /// It came from one, and was not given back.
 pub(super) unsafe fn number(block: NonNull<u8>) -> usize {
-    // SAFETY: a block lies in a region, whose header was written before any block of it was handed out and never changes. By the
-    // contract the region has a block in use, so it did not go back to the system.
+    // SAFETY: a block lies in a region, whose header was written before any block of it was handed out and
+    // never changes. By the contract the region has a block in use, so it did not go back to the system.
     let Header { arena, .. } = unsafe { *header_of(block) };
     arena
 }
@@ -61,7 +62,8 @@ struct Span {
 
 impl Span {
     fn new(region: NonNull<u8>, index: usize) -> Self {
-        // The first span gives way to the header, by as much as keeps blocks of a line's size on lines of their own.
+        // The first span gives way to the header, by as much as keeps blocks of a line's size on lines of
+        // their own.
         let skipped = if index == 0 { LINE } else { 0 };
         // SAFETY: inside the region.
         let memory = unsafe { region.add(index * SPAN + skipped) };
@@ -118,7 +120,8 @@ pub(super) struct Arena {
     empty: usize,
 }
 
-// SAFETY: the pointers are to memory that the arena owns, and that only it touches as long as it is not with its user (A, B).
+// SAFETY: the pointers are to memory that the arena owns, and that only it touches as long as it is not with
+// its user (A, B).
 unsafe impl Send for Arena {}
 
 impl Arena {

@@ -1,10 +1,13 @@
-//! Memory for the nodes of pages and for their contents, cut from regions that the system can map with huge pages.
+//! Memory for the nodes of pages and for their contents, cut from regions that the system can map with huge
+//! pages.
 //!
-//! The nodes of a large store lie all over memory, and most of what a lookup or a link costs is waiting for them. A processor remembers
-//! where some thousand pages of memory are: enough for a few MiB in pages of 4 KiB. Beyond that each look at a node begins with a walk
-//! through the system's tables, which are as cold as the node itself, and in a virtual machine each step of that walk is a walk of its own.
-//! With pages of 2 MiB the same memory of the processor is enough for gigabytes. Linux gives them to whoever asks for them, for memory
-//! that begins at a multiple of their size. The general allocator does not ask, and what it had between its own blocks would never go back.
+//! The nodes of a large store lie all over memory, and most of what a lookup or a link costs is waiting for
+//! them. A processor remembers where some thousand pages of memory are: enough for a few MiB in pages of 4
+//! KiB. Beyond that each look at a node begins with a walk through the system's tables, which are as cold as
+//! the node itself, and in a virtual machine each step of that walk is a walk of its own. With pages of 2 MiB
+//! the same memory of the processor is enough for gigabytes. Linux gives them to whoever asks for them, for
+//! memory that begins at a multiple of their size. The general allocator does not ask, and what it had
+//! between its own blocks would never go back.
 //!
 //! ```text
 //!  region (2 MiB): ┌ header ┬─────────┬────────────────┬────────────────┬─── ─ ─ ──┐
@@ -17,18 +20,21 @@
 //!
 //! # Invariants
 //!
-//! - **(A)** A block is with its user, *or* in its span's list of free blocks, *or* in the part of its span that was never handed out.
-//! - **(B)** A region belongs to one arena for life. Its header and its free blocks are touched under that arena's lock only.
-//! - **(C)** A span that is in use and has room is in the list of its size, a span that is not in use in the list of unused ones. A full
-//!   span is in no list.
-//! - **(D)** Of the regions that have no block in use an arena keeps one, so that a page that comes and goes does not map and unmap memory.
-//!   All others go back to the system.
-//! - **(E)** Nobody has to wait for a thread that was stopped inside an arena: to take a block, it goes on to the next arena; who finds the
-//!   arena of a block taken may keep the block for now ([`try_free`]).
+//! - **(A)** A block is with its user, *or* in its span's list of free blocks, *or* in the part of its span
+//!   that was never handed out.
+//! - **(B)** A region belongs to one arena for life. Its header and its free blocks are touched under that
+//!   arena's lock only.
+//! - **(C)** A span that is in use and has room is in the list of its size, a span that is not in use in the
+//!   list of unused ones. A full span is in no list.
+//! - **(D)** Of the regions that have no block in use an arena keeps one, so that a page that comes and goes
+//!   does not map and unmap memory. All others go back to the system.
+//! - **(E)** Nobody has to wait for a thread that was stopped inside an arena: to take a block, it goes on to
+//!   the next arena; who finds the arena of a block taken may keep the block for now ([`try_free`]).
 //!
 //! What an arena does is in [`arena`], who goes to which of them is here.
 //!
-//! An arena is for the process, like the stocks in front of it ([`spare`](super::spare)): a chain can outlive its store in a deferral.
+//! An arena is for the process, like the stocks in front of it ([`spare`](super::spare)): a chain can outlive
+//! its store in a deferral.
 
 mod arena;
 
@@ -42,8 +48,8 @@ use arena::{Arena, MOST_UNITS, UNIT};
 #[cfg(not(any(loom, shuttle)))]
 const ARENAS: usize = 8;
 
-/// What memory is for. Contents go when pages are evicted, and nodes stay: they have regions of their own, so that those of contents
-/// can go back as a whole.
+/// What memory is for. Contents go when pages are evicted, and nodes stay: they have regions of their own, so
+/// that those of contents can go back as a whole.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Purpose {
     Nodes,
@@ -78,20 +84,21 @@ pub(super) const fn footprint(layout: Layout) -> u64 {
     if is_ours(layout) { layout.size().next_multiple_of(UNIT) as u64 } else { general_footprint(layout) }
 }
 
-/// What an allocation of the general allocator takes of memory: allocators keep a word beside it, and round up to what they align to,
-/// which is the same as here.
+/// What an allocation of the general allocator takes of memory: allocators keep a word beside it, and round
+/// up to what they align to, which is the same as here.
 pub(super) const fn general_footprint(layout: Layout) -> u64 {
     (layout.size() + size_of::<usize>()).next_multiple_of(UNIT) as u64
 }
 
-/// How many units a block takes; `None` if the general allocator has it. That has all of them for those who look for uses of memory
-/// after its end, and under a checker of interleavings.
+/// How many units a block takes; `None` if the general allocator has it. That has all of them for those who
+/// look for uses of memory after its end, and under a checker of interleavings.
 const fn units(layout: Layout) -> Option<usize> {
     let is_on = !cfg!(any(miri, loom, shuttle, sanitized));
     if is_on && is_ours(layout) { Some(layout.size().div_ceil(UNIT)) } else { None }
 }
 
-/// Takes a block, and up to `more` others if they are at hand, which go to `keep` as long as it says that it keeps them.
+/// Takes a block, and up to `more` others if they are at hand, which go to `keep` as long as it says that it
+/// keeps them.
 pub(super) fn allocate(
     layout: Layout,
     purpose: Purpose,

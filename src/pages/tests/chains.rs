@@ -130,8 +130,8 @@ fn a_freed_id_goes_on_with_its_versions_and_gets_a_new_birth() {
     world.end();
 }
 
-/// A search computes a slot's index from its depth, unless slots were wasted by lost races. With some in every chunk, it must
-/// walk.
+/// A search computes a slot's index from its depth, unless slots were wasted by lost races. With some in
+/// every chunk, it must walk.
 #[test]
 fn every_version_is_found_also_where_slots_were_wasted() {
     for wasteful in [false, true] {

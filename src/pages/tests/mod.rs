@@ -25,8 +25,8 @@ use crate::sync::epoch::Guard;
 /// In the second leaf of the table.
 const PAGE: PageId = PageId(if cfg!(miri) { 301 } else { 70_001 });
 const LENGTH: u32 = 10;
-/// How long the collector may take. It is the process's, and some tests stand still under a guard for a second or two; under an interpreter, of
-/// which all threads have one processor, that is minutes.
+/// How long the collector may take. It is the process's, and some tests stand still under a guard for a
+/// second or two; under an interpreter, of which all threads have one processor, that is minutes.
 const PATIENCE: Duration = Duration::from_secs(if cfg!(miri) { 3600 } else { 60 });
 
 /// A list of numbers that notes in a ledger how many there are, and that notices being dropped twice.

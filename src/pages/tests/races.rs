@@ -85,7 +85,8 @@ fn two_threads_that_link_to_one_page_lose_no_fragment() {
     world.end();
 }
 
-/// The contents of version v end in the number v, whoever reads them and whatever is evicted, replaced or freed meanwhile.
+/// The contents of version v end in the number v, whoever reads them and whatever is evicted, replaced or
+/// freed meanwhile.
 #[test]
 fn readers_writers_and_evictions_race_and_every_fragment_is_dropped_once() {
     const STEPS: u64 = if cfg!(miri) { 60 } else { 20_000 };
@@ -184,7 +185,8 @@ fn relocations_race_with_replacements_and_every_place_is_left_once() {
     world.end();
 }
 
-/// A place that is left twice takes live bytes from its segment twice; one that is never left keeps it for ever.
+/// A place that is left twice takes live bytes from its segment twice; one that is never left keeps it for
+/// ever.
 #[test]
 fn relocations_race_with_evictions_and_reads_and_every_place_is_left_once() {
     const STEPS: u64 = if cfg!(miri) { 40 } else { 20_000 };

@@ -56,8 +56,8 @@ pub enum Doubtful {
 pub enum Condition {
     /// What is read is the newest state that was stable, or that there is no such page.
     Certain,
-    /// What is read was the page's state once. A newer one may be lost, in which the page may also have been freed; or, if nothing is
-    /// read, allocated.
+    /// What is read was the page's state once. A newer one may be lost, in which the page may also have been
+    /// freed; or, if nothing is read, allocated.
     InDoubt,
     /// A record of it is known to be missing or damaged that its state needs. Reading it is an error.
     Lost,
@@ -132,8 +132,8 @@ pub(super) struct Findings {
     pub(super) certain: Vec<PageId>,
 }
 
-/// What is damaged in a store that was [opened tolerantly](crate::Config::open_tolerantly), and what that means for its pages.
-/// Shown ([`Display`](fmt::Display)) it is a text for people, of bounded length.
+/// What is damaged in a store that was [opened tolerantly](crate::Config::open_tolerantly), and what that
+/// means for its pages. Shown ([`Display`](fmt::Display)) it is a text for people, of bounded length.
 ///
 /// ```
 #[doc = include_str!("../../docs/text_pages.txt")]
@@ -171,8 +171,8 @@ impl Damage {
         findings.faults.count == 0 && findings.lost.is_empty() && !findings.others_in_doubt
     }
 
-    /// Where the files are damaged, the first thousand places: in the manifest, the log (with LSN and, as far as that can be told,
-    /// the page), snapshots that are not usable, files of large values, dictionaries.
+    /// Where the files are damaged, the first thousand places: in the manifest, the log (with LSN and, as far
+    /// as that can be told, the page), snapshots that are not usable, files of large values, dictionaries.
     #[must_use]
     pub fn faults(&self) -> &[Corruption] {
         &self.findings.faults.kept
@@ -184,8 +184,9 @@ impl Damage {
         self.findings.faults.count
     }
 
-    /// The manifest can't be read, so that all pages are in doubt: they may also be in a state that was never acknowledged, and
-    /// ids that were [generated](crate::PageCache::generate_id) may be generated again in a copy.
+    /// The manifest can't be read, so that all pages are in doubt: they may also be in a state that was never
+    /// acknowledged, and ids that were [generated](crate::PageCache::generate_id) may be generated again in a
+    /// copy.
     #[must_use]
     pub fn manifest_is_lost(&self) -> bool {
         self.findings.manifest_is_lost
@@ -202,7 +203,8 @@ impl Damage {
         self.findings.lost.iter().map(|(page_id, loss)| (*page_id, loss.reason()))
     }
 
-    /// The pages of which something was found and which are in doubt, by rising ids. Page 0 stands for the named roots.
+    /// The pages of which something was found and which are in doubt, by rising ids. Page 0 stands for the
+    /// named roots.
     #[must_use]
     pub fn pages_in_doubt(&self) -> &[PageId] {
         &self.findings.in_doubt

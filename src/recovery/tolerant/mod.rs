@@ -1,9 +1,10 @@
 //! Opening a damaged store, to save what is left of it.
 //!
-//! [`open`](super::open) refuses a store of which anything is damaged that had been stable. This goes on past the damage, and
-//! says of each page what can be known of it. It only reads: what looks like garbage today may be what a better tool, or a copy
-//! that reads without errors tomorrow, makes a page of; and an opening for writing would cut the log, reuse slots, and remove
-//! files that look like orphans only because their records can't be read.
+//! [`open`](super::open) refuses a store of which anything is damaged that had been stable. This goes on past
+//! the damage, and says of each page what can be known of it. It only reads: what looks like garbage today
+//! may be what a better tool, or a copy that reads without errors tomorrow, makes a page of; and an opening
+//! for writing would cut the log, reuse slots, and remove files that look like orphans only because their
+//! records can't be read.
 //!
 //! ```text
 //!  manifest, or segment headers ─► a snapshot, as a witness ─► all of the log, past holes ─► judgement of each page ─► pages, damage
@@ -11,48 +12,53 @@
 //!
 //! # The log
 //!
-//! * **(A) The rules are those of recovery.** Below the proven point of a head whatever does not verify is damage; above it the
-//!   first record that does not is the tip, and what lies behind is void, like a batch without its end. What the disk does not
-//!   hand out is no torn tail, but damage wherever it is. So a store that opens strictly opens with no damage, and in the same
-//!   state. Unlike there, damage does not end the pass: it is a *hole*, up to the next record of the same head that verifies, or
-//!   up to the end of the log if there is none. A segment header that does not verify is reported, and makes no hole, for each
-//!   record's checksum names its segment. If the file of the log is shorter than what was proven, all that its end cuts off is a
-//!   hole, proven or not.
+//! * **(A) The rules are those of recovery.** Below the proven point of a head whatever does not verify is
+//!   damage; above it the first record that does not is the tip, and what lies behind is void, like a batch
+//!   without its end. What the disk does not hand out is no torn tail, but damage wherever it is. So a store
+//!   that opens strictly opens with no damage, and in the same state. Unlike there, damage does not end the
+//!   pass: it is a *hole*, up to the next record of the same head that verifies, or up to the end of the log
+//!   if there is none. A segment header that does not verify is reported, and makes no hole, for each
+//!   record's checksum names its segment. If the file of the log is shorter than what was proven, all that
+//!   its end cuts off is a hole, proven or not.
 //!
 //! # Pages
 //!
-//! * **(B) Whole.** A page's records that can be read must be a base, and links on top of it without a gap. A page of which this
-//!   is not so, or of which a snapshot knows a newer version than was found, is *lost*: reading it is an error, and no older
-//!   state of it is given out. Nor is a page with a large value whose file is not sound.
+//! * **(B) Whole.** A page's records that can be read must be a base, and links on top of it without a gap. A
+//!   page of which this is not so, or of which a snapshot knows a newer version than was found, is *lost*:
+//!   reading it is an error, and no older state of it is given out. Nor is a page with a large value whose
+//!   file is not sound.
 //!
 //! That leaves pages that can be put together, and of which a *newer* record may have been in a hole.
 //!
-//! * **(C) Evidence.** In the fresh head, versions of a page rise with LSNs. So if a page's newest readable record is at an LSN
-//!   of the fresh head, no record below that is newer: that LSN is the page's evidence. A record of a relocated head is
-//!   evidence of nothing. It was live when it was moved, but it need not have been the newest of its page: there may have been
-//!   links on top. A sound snapshot knows of every page what had been logged below its begin: with (B), that begin is evidence
-//!   for all pages, also for there being none.
-//! * **(D) Threshold.** A hole in the fresh head can hide a newer record only of a page whose evidence is below the hole's end. A
-//!   hole in a relocated head hides records that were logged in the fresh head before, in segments that are used again, or else
-//!   they would be found there. So what it hides is older than the first segment from which on none of the fresh head is missing.
-//!   The highest of these places is the threshold: a page with evidence from there on is certain, the others are *in doubt*. When
-//!   the log's end is gone, that is all pages.
+//! * **(C) Evidence.** In the fresh head, versions of a page rise with LSNs. So if a page's newest readable
+//!   record is at an LSN of the fresh head, no record below that is newer: that LSN is the page's evidence. A
+//!   record of a relocated head is evidence of nothing. It was live when it was moved, but it need not have
+//!   been the newest of its page: there may have been links on top. A sound snapshot knows of every page what
+//!   had been logged below its begin: with (B), that begin is evidence for all pages, also for there being
+//!   none.
+//! * **(D) Threshold.** A hole in the fresh head can hide a newer record only of a page whose evidence is
+//!   below the hole's end. A hole in a relocated head hides records that were logged in the fresh head
+//!   before, in segments that are used again, or else they would be found there. So what it hides is older
+//!   than the first segment from which on none of the fresh head is missing. The highest of these places is
+//!   the threshold: a page with evidence from there on is certain, the others are *in doubt*. When the log's
+//!   end is gone, that is all pages.
 //!
-//! What lies in the very last flush is proven by nothing: damage there looks like a torn tail, here as everywhere, and no doubt
-//! comes of it.
+//! What lies in the very last flush is proven by nothing: damage there looks like a torn tail, here as
+//! everywhere, and no doubt comes of it.
 //!
 //! # Without a manifest
 //!
-//! * **(E) Headers.** The segments are told by their headers then. What recoveries have cut is not known: a record may be void,
-//!   of a history that a power cut has ended. So only those segments count that the chain of predecessors leads to from the
-//!   newest; each up to the first record that does not verify, and not beyond the begin of a batch whose end can't be found. Two
-//!   records of one version that are no copies are of two histories, and the page is lost. All else is in doubt.
+//! * **(E) Headers.** The segments are told by their headers then. What recoveries have cut is not known: a
+//!   record may be void, of a history that a power cut has ended. So only those segments count that the chain
+//!   of predecessors leads to from the newest; each up to the first record that does not verify, and not
+//!   beyond the begin of a batch whose end can't be found. Two records of one version that are no copies are
+//!   of two histories, and the page is lost. All else is in doubt.
 //!
 //! # Bounds
 //!
-//! The log is read once, a segment at a time, with a bounded search behind damaged records; snapshots up to the first sound one;
-//! the files of large values that are needed. Memory is a few words for each record that is live, was overwritten in the last
-//! stretch, or is in the snapshot.
+//! The log is read once, a segment at a time, with a bounded search behind damaged records; snapshots up to
+//! the first sound one; the files of large values that are needed. Memory is a few words for each record that
+//! is live, was overwritten in the last stretch, or is in the snapshot.
 
 mod damage;
 mod pages;
@@ -132,7 +138,8 @@ pub(crate) fn rescue(config: &Config, doubtful: Doubtful) -> Result<(Recovered, 
     let damage = Damage::new(findings, doubtful, &scene.log_path);
     let mut parts = resume(config, state, scene, 0, survey)?;
     if !damage.is_none() {
-        // An export says from which version on new pages begin. Of a page that is lost it should be a version that it never had.
+        // An export says from which version on new pages begin. Of a page that is lost it should be a version
+        // that it never had.
         parts.version_floor = parts.version_floor.max(highest);
     }
     Ok((parts.into_recovered(config, lock), damage))
@@ -180,8 +187,8 @@ fn ground(config: &Config, findings: &mut Findings) -> Result<ManifestState> {
     Ok(state)
 }
 
-/// Those segments that the chain of predecessors leads to from the newest of each head. Where it is broken, because a segment was used
-/// again, it goes on with the newest one that is older than what is missing.
+/// Those segments that the chain of predecessors leads to from the newest of each head. Where it is broken,
+/// because a segment was used again, it goes on with the newest one that is older than what is missing.
 fn credible(claims: &BTreeMap<SlotId, Claim>) -> BTreeMap<SlotId, Claim> {
     let mut kept = BTreeMap::new();
     for head in HeadId::all() {

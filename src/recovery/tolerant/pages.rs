@@ -1,4 +1,5 @@
-//! What the records that can be read say of pages, and which pages that is enough for. The letters are those of the module.
+//! What the records that can be read say of pages, and which pages that is enough for. The letters are those
+//! of the module.
 
 use std::collections::BTreeMap;
 
@@ -142,8 +143,8 @@ impl Pages {
         base.is_some_and(|base| version >= base.version)
     }
 
-    /// Judges every page, with the help of a snapshot, and writes down those that can be put together. Pages whose evidence is below
-    /// the threshold are in doubt; they are left out unless they are to be served.
+    /// Judges every page, with the help of a snapshot, and writes down those that can be put together. Pages
+    /// whose evidence is below the threshold are in doubt; they are left out unless they are to be served.
     pub(super) fn settle(
         mut self,
         witness: &Witness,

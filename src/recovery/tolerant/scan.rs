@@ -1,4 +1,5 @@
-//! One pass over the log, past all damage: what can be read, and where the holes are. The letters are those of the module.
+//! One pass over the log, past all damage: what can be read, and where the holes are. The letters are those
+//! of the module.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::mem;
@@ -183,8 +184,8 @@ impl<'a> Scan<'a> {
         }
     }
 
-    /// Reads a segment as far as the file and the disk hand it out; zeros stand for what is missing in the middle. Returns
-    /// where that is.
+    /// Reads a segment as far as the file and the disk hand it out; zeros stand for what is missing in the
+    /// middle. Returns where that is.
     fn read(&mut self, (slot, claim): Claimed, into: &mut Vec<u8>) -> Vec<Range<u32>> {
         let offset = self.scene.geometry.file_offset(slot, 0);
         let there = self.scene.bytes_in(slot).min(claim.end.into());
@@ -278,8 +279,8 @@ impl<'a> Scan<'a> {
         stop.is_certain || self.proven.get(head.index()).is_some_and(|proven| stop.lsn < *proven)
     }
 
-    /// A power cut may leave a file without the last slots that it was about to grow by. But if it lacks what it had, it was cut by something
-    /// else, and then there is no telling what was behind its end.
+    /// A power cut may leave a file without the last slots that it was about to grow by. But if it lacks what
+    /// it had, it was cut by something else, and then there is no telling what was behind its end.
     fn judge_length(&mut self) {
         let was_cut = self.damage().iter().any(|(_, stop)| stop.is_at_end);
         let stops = self.heads.iter_mut().flat_map(|found| &mut found.stops);

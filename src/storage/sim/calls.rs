@@ -1,7 +1,8 @@
 //! The calls that a disk gets: counted, logged, and made to fail.
 //!
-//! Two numbers run along. Every call has a *call number*. A call that may change the disk is also an *operation* and
-//! has an operation number: power cuts and images go by those. Both begin at 1 on every new disk.
+//! Two numbers run along. Every call has a *call number*. A call that may change the disk is also an
+//! *operation* and has an operation number: power cuts and images go by those. Both begin at 1 on every new
+//! disk.
 
 use std::io;
 
@@ -157,11 +158,11 @@ pub enum Fault {
     NoSpace,
     /// A write is done in part, then fails. Like [`Error`](Self::Error) for other calls.
     ShortWrite,
-    /// A sync fails, and what it should have written counts as written: readers go on seeing it, the disk never gets
-    /// it, later syncs succeed. Many kernels do this. Like [`Error`](Self::Error) for other calls.
+    /// A sync fails, and what it should have written counts as written: readers go on seeing it, the disk
+    /// never gets it, later syncs succeed. Many kernels do this. Like [`Error`](Self::Error) for other calls.
     SyncDropsPages,
-    /// A write succeeds and is seen by readers, but a sync sends it to another place of the file. No fault for other
-    /// calls.
+    /// A write succeeds and is seen by readers, but a sync sends it to another place of the file. No fault
+    /// for other calls.
     Misdirected,
 }
 

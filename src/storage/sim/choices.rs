@@ -1,6 +1,8 @@
-//! Where the simulation's decisions come from: a seed, or the list of all possible decisions, one after the other.
+//! Where the simulation's decisions come from: a seed, or the list of all possible decisions, one after the
+//! other.
 
-/// A small generator (SplitMix64: Steele, Lea and Flood, "Fast splittable pseudorandom number generators", 2014).
+/// A small generator (SplitMix64: Steele, Lea and Flood, "Fast splittable pseudorandom number generators",
+/// 2014).
 #[derive(Clone, Debug)]
 pub(super) struct Random(u64);
 

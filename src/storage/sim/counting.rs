@@ -5,8 +5,8 @@ use std::collections::BTreeMap;
 use super::{Call, CallKind, SimStorage};
 
 impl SimStorage {
-    /// The number of calls so far that may change the disk: writes, syncs, changes of length, of names, of the
-    /// directory, and locks for writing. Failed ones count too; those after the power cut don't.
+    /// The number of calls so far that may change the disk: writes, syncs, changes of length, of names, of
+    /// the directory, and locks for writing. Failed ones count too; those after the power cut don't.
     ///
     /// ```
     #[doc = include_str!("../../docs/sim_disk.txt")]
@@ -143,8 +143,8 @@ impl SimStorage {
         self.lock_state().disk.undecided()
     }
 
-    /// The bytes that files take, in blocks of 4 KiB. Holes take nothing, so growing a file by its length alone
-    /// reserves nothing, as on real file systems.
+    /// The bytes that files take, in blocks of 4 KiB. Holes take nothing, so growing a file by its length
+    /// alone reserves nothing, as on real file systems.
     ///
     /// ```
     #[doc = include_str!("../../docs/sim_disk.txt")]

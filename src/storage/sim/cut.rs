@@ -2,16 +2,17 @@
 //!
 //! Every change that was not durable is decided by itself; only this much order is kept:
 //!
-//! A. Writes to one sector reach the disk in their order: what is left of a sector's history is a prefix of it.
-//! B. Lengths of one file change in their order, and a cut-off that happened is not undone by bytes from before it.
-//! C. A rename happens as a whole or not at all, and only if the name that it starts from is there.
+//! A. Writes to one sector reach the disk in their order: what is left of a sector's history is a prefix of
+//! it. B. Lengths of one file change in their order, and a cut-off that happened is not undone by bytes from
+//! before it. C. A rename happens as a whole or not at all, and only if the name that it starts from is
+//! there.
 //!
-//! Nothing else: sectors of one write are torn apart, a later write survives an earlier one, a file's bytes survive
-//! without its name and the name without the bytes.
+//! Nothing else: sectors of one write are torn apart, a later write survives an earlier one, a file's bytes
+//! survive without its name and the name without the bytes.
 //!
-//! Deciding each sector by a fair coin would be a poor tester: with twenty sectors the plain cases (all, none, all but
-//! the last write) would never come. So a seed first picks a *policy* for the whole disk or for each file, and coins
-//! decide within it. The exhaustive list has no policies, only decisions.
+//! Deciding each sector by a fair coin would be a poor tester: with twenty sectors the plain cases (all,
+//! none, all but the last write) would never come. So a seed first picks a *policy* for the whole disk or for
+//! each file, and coins decide within it. The exhaustive list has no policies, only decisions.
 
 use std::collections::BTreeMap;
 use std::io;
@@ -45,7 +46,8 @@ enum Tear {
     From(u64),
 }
 
-/// The disk after a power cut. `torn_block` is the size of the blocks that a cut may turn into garbage, if any.
+/// The disk after a power cut. `torn_block` is the size of the blocks that a cut may turn into garbage, if
+/// any.
 pub(super) fn power_cut(disk: &Disk, choices: &mut Choices, torn_block: Option<u64>) -> io::Result<Disk> {
     let whole = policy_of_disk(disk, choices);
     let names = surviving_names(disk, choices, whole);

@@ -1,12 +1,16 @@
-//! The state of a simulated disk: what the process sees, what the platter holds, and what lies between the two.
+//! The state of a simulated disk: what the process sees, what the platter holds, and what lies between the
+//! two.
 //!
-//! Files are inodes; a directory maps names to them. Both exist twice, *live* (what a running process sees) and
-//! *durable* (what a power cut leaves for certain), and the changes that lead from durable to live wait in order:
+//! Files are inodes; a directory maps names to them. Both exist twice, *live* (what a running process sees)
+//! and *durable* (what a power cut leaves for certain), and the changes that lead from durable to live wait
+//! in order:
 //!
-//! A. A write is kept as whole sectors, as a page cache writes them back. A sector is old or new, never a mixture.
-//! B. A change of length waits like a write. Syncing the file makes its writes and its length durable, and nothing
+//! A. A write is kept as whole sectors, as a page cache writes them back. A sector is old or new, never a
+//! mixture. B. A change of length waits like a write. Syncing the file makes its writes and its length
+//! durable, and nothing
 //!    else: not its name.
-//! C. Creations, renames and removals wait in the directory. Syncing the directory makes them durable, and nothing
+//! C. Creations, renames and removals wait in the directory. Syncing the directory makes them durable, and
+//! nothing
 //!    else: not the bytes.
 //! D. Until then each change may be lost or not, independently (see [`cut`](super::cut)).
 //!
@@ -213,8 +217,8 @@ impl Disk {
         Ok(())
     }
 
-    /// What a kernel does that marks pages clean after it failed to write them: readers go on seeing the bytes, the
-    /// disk never gets them, and later syncs succeed. The length is no page, so it still waits.
+    /// What a kernel does that marks pages clean after it failed to write them: readers go on seeing the
+    /// bytes, the disk never gets them, and later syncs succeed. The length is no page, so it still waits.
     pub(super) fn drop_pages(&mut self, inode: InodeId) -> io::Result<()> {
         let inode = self.inode_mut(inode)?;
         inode.pending.retain(|pending| matches!(pending.change, Change::Length { .. }));

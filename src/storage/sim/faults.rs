@@ -1,4 +1,5 @@
-//! What is to go wrong on a simulated disk: calls that fail, a disk that is full, rot, and power cuts that are worse than others.
+//! What is to go wrong on a simulated disk: calls that fail, a disk that is full, rot, and power cuts that
+//! are worse than others.
 
 use std::io;
 
@@ -60,8 +61,9 @@ impl SimStorage {
         state.cut_at = None;
     }
 
-    /// Limits the disk to `bytes`, or sets it free again. A write that needs more blocks than are left is done in
-    /// part and fails with [`ErrorKind::StorageFull`](io::ErrorKind::StorageFull); overwriting needs none.
+    /// Limits the disk to `bytes`, or sets it free again. A write that needs more blocks than are left is
+    /// done in part and fails with [`ErrorKind::StorageFull`](io::ErrorKind::StorageFull); overwriting needs
+    /// none.
     ///
     /// ```
     #[doc = include_str!("../../docs/sim_disk.txt")]
@@ -80,8 +82,9 @@ impl SimStorage {
         self.lock_state().capacity = bytes;
     }
 
-    /// Makes power cuts worse: a block of `bytes` that was being written may turn into garbage as a whole, with all
-    /// that was durable in it. `None`, the default: a cut never damages a byte outside of the writes under way.
+    /// Makes power cuts worse: a block of `bytes` that was being written may turn into garbage as a whole,
+    /// with all that was durable in it. `None`, the default: a cut never damages a byte outside of the writes
+    /// under way.
     ///
     /// ```
     #[doc = include_str!("../../docs/sim_disk.txt")]
@@ -100,8 +103,8 @@ impl SimStorage {
         self.lock_state().torn_block = bytes.filter(|bytes| *bytes > 0);
     }
 
-    /// Flips a bit of a file at rest, for readers and on the platter. `bit` counts from 0, the lowest; only its
-    /// lowest three bits count.
+    /// Flips a bit of a file at rest, for readers and on the platter. `bit` counts from 0, the lowest; only
+    /// its lowest three bits count.
     ///
     /// ```
     #[doc = include_str!("../../docs/sim_disk.txt")]

@@ -1,4 +1,5 @@
-//! Cutting the power of a simulated disk, and the disks that are left then: now, or at a moment of its history.
+//! Cutting the power of a simulated disk, and the disks that are left then: now, or at a moment of its
+//! history.
 
 use std::ops::RangeInclusive;
 
@@ -7,8 +8,8 @@ use super::choices::{Choices, Odometer};
 use super::state::State;
 
 impl SimStorage {
-    /// Cuts the power during operation number `operation`: it fails, having happened or not, and so do all calls after
-    /// it, also reads. Then look at [`after_power_cut`](Self::after_power_cut).
+    /// Cuts the power during operation number `operation`: it fails, having happened or not, and so do all
+    /// calls after it, also reads. Then look at [`after_power_cut`](Self::after_power_cut).
     ///
     /// ```
     #[doc = include_str!("../../docs/sim_disk.txt")]
@@ -61,8 +62,8 @@ impl SimStorage {
         !self.lock_state().powered
     }
 
-    /// A new disk, as a power cut now (or the one that happened) leaves it: what was durable, and of what was not,
-    /// the part that the seed decides. This disk goes on unchanged.
+    /// A new disk, as a power cut now (or the one that happened) leaves it: what was durable, and of what was
+    /// not, the part that the seed decides. This disk goes on unchanged.
     ///
     /// The new disk has the same capacity, no faults planned, no locks taken, and counts from 0.
     ///
@@ -106,7 +107,8 @@ impl SimStorage {
         Images::new(state.successor(state.disk.clone(), 0))
     }
 
-    /// A new disk, as after `kill -9`: all that the system accepted is there, and what was not durable still isn't.
+    /// A new disk, as after `kill -9`: all that the system accepted is there, and what was not durable still
+    /// isn't.
     ///
     /// The new disk has the same capacity, no faults planned, no locks taken, and counts from 0.
     ///
@@ -127,8 +129,8 @@ impl SimStorage {
         Self::with_state(state.successor(state.disk.clone(), 0))
     }
 
-    /// A new disk in the very state of this one, with its counts and its planned faults, for trying several ways on.
-    /// Nobody holds a lock on it, and it has no history.
+    /// A new disk in the very state of this one, with its counts and its planned faults, for trying several
+    /// ways on. Nobody holds a lock on it, and it has no history.
     ///
     /// ```
     #[doc = include_str!("../../docs/sim_disk.txt")]
@@ -147,8 +149,9 @@ impl SimStorage {
         Self::with_state(self.lock_state().fork())
     }
 
-    /// Keeps the disk's state after every operation from now on, for [`image_at`](Self::image_at). An operation adds
-    /// a few hundred bytes and a copy of each 4 KiB block that it changes. A history that exists is forgotten.
+    /// Keeps the disk's state after every operation from now on, for [`image_at`](Self::image_at). An
+    /// operation adds a few hundred bytes and a copy of each 4 KiB block that it changes. A history that
+    /// exists is forgotten.
     ///
     /// ```
     #[doc = include_str!("../../docs/sim_disk.txt")]
@@ -203,8 +206,9 @@ impl SimStorage {
         self.lock_state().history()
     }
 
-    /// A new disk, as a power cut left it when `operations` operations had returned and the next one was under way.
-    /// Like [`after_power_cut`](Self::after_power_cut), but at a recorded moment; `None` if it was not recorded.
+    /// A new disk, as a power cut left it when `operations` operations had returned and the next one was
+    /// under way. Like [`after_power_cut`](Self::after_power_cut), but at a recorded moment; `None` if it was
+    /// not recorded.
     ///
     /// ```
     #[doc = include_str!("../../docs/sim_disk.txt")]
@@ -252,8 +256,8 @@ impl SimStorage {
         Some(Images::new(state.successor(disk.clone(), 0)))
     }
 
-    /// A new disk, as after `kill -9` when `operations` operations had returned and the next one had not begun; `None`
-    /// if that moment was not recorded.
+    /// A new disk, as after `kill -9` when `operations` operations had returned and the next one had not
+    /// begun; `None` if that moment was not recorded.
     ///
     /// ```
     #[doc = include_str!("../../docs/sim_disk.txt")]

@@ -1,9 +1,10 @@
 //! A simulated disk: power cuts, errors and rot on demand, decided by one seed.
 //!
-//! The problem: what a database does after a power cut can't be tested on a real disk, because the interesting
-//! moments last microseconds and the interesting losses are rare. Here every write, sync and rename is an *operation*
-//! with a number; the power can go at each of them; and what was not synced then is kept, lost, torn or reordered,
-//! sector by sector, as a seed decides. The same seed gives the same disk, always.
+//! The problem: what a database does after a power cut can't be tested on a real disk, because the
+//! interesting moments last microseconds and the interesting losses are rare. Here every write, sync and
+//! rename is an *operation* with a number; the power can go at each of them; and what was not synced then is
+//! kept, lost, torn or reordered, sector by sector, as a seed decides. The same seed gives the same disk,
+//! always.
 //!
 //! - [`disk`] holds what the process sees and what the platter holds, and the changes between the two.
 //! - [`cut`] decides which of those changes a power cut leaves.
@@ -12,11 +13,12 @@
 //! - [`state`] is one running disk: a `disk`, its calls, its power, its history.
 //! - [`handle`] implements [`Storage`](crate::Storage) on it.
 //!
-//! What a test asks of [`SimStorage`] beside that: [`counting`] what was done and what is there, [`faults`] that it is to meet, and
-//! [`images`], the disks that a power cut leaves.
+//! What a test asks of [`SimStorage`] beside that: [`counting`] what was done and what is there, [`faults`]
+//! that it is to meet, and [`images`], the disks that a power cut leaves.
 //!
-//! Why many images per second are possible: disks are copied by reference counts, so [`SimStorage::record_history`]
-//! keeps the disk as it was after every operation, and one run of a workload gives images at each of its moments.
+//! Why many images per second are possible: disks are copied by reference counts, so
+//! [`SimStorage::record_history`] keeps the disk as it was after every operation, and one run of a workload
+//! gives images at each of its moments.
 
 mod calls;
 mod choices;
@@ -44,11 +46,12 @@ use state::State;
 ///
 /// What it simulates:
 ///
-/// - A write is seen by readers at once and is durable after [`StorageFile::sync`](crate::StorageFile::sync), as is
-///   the file's length. Its *name* is durable after [`Storage::sync_directory`](crate::Storage::sync_directory).
-/// - A **power cut** decides each change that is not durable by itself: a 512-byte sector is old or new; the sectors
-///   of one write are torn apart and writes are reordered, but those to one sector happen in their order; creations,
-///   renames and removals happen or not, each as a whole.
+/// - A write is seen by readers at once and is durable after [`StorageFile::sync`](crate::StorageFile::sync),
+///   as is the file's length. Its *name* is durable after
+///   [`Storage::sync_directory`](crate::Storage::sync_directory).
+/// - A **power cut** decides each change that is not durable by itself: a 512-byte sector is old or new; the
+///   sectors of one write are torn apart and writes are reordered, but those to one sector happen in their
+///   order; creations, renames and removals happen or not, each as a whole.
 /// - A **killed process** loses nothing that the system has accepted, nor makes any of it durable.
 /// - **Faults**: see [`Fault`]. A full disk: see [`set_capacity`](Self::set_capacity). Rot: see
 ///   [`flip_bit`](Self::flip_bit).
@@ -57,17 +60,18 @@ use state::State;
 ///
 /// Ways to use it:
 ///
-/// - One run, many images: [`record_history`](Self::record_history), then [`image_at`](Self::image_at). This is by far
-///   the fastest: an image of a small disk takes about a microsecond.
+/// - One run, many images: [`record_history`](Self::record_history), then [`image_at`](Self::image_at). This
+///   is by far the fastest: an image of a small disk takes about a microsecond.
 /// - All images of a short run: [`all_images_at`](Self::all_images_at).
 /// - A cut during recovery: an image is a disk like any other, so record the history of the recovery on it.
-/// - A database that must cope with failing calls: [`fail_at`](Self::fail_at) at each call number of a run, in turn.
+/// - A database that must cope with failing calls: [`fail_at`](Self::fail_at) at each call number of a run,
+///   in turn.
 /// - What a call costs: [`log_calls`](Self::log_calls) and [`syncs`](Self::syncs).
 ///
 /// # Example: power-cut-test your own database
 ///
-/// Run a workload once and record it. Then, for every moment of the run and some seeds, look at the disk that a power
-/// cut at that moment leaves, let your database recover from it, and check what you promise.
+/// Run a workload once and record it. Then, for every moment of the run and some seeds, look at the disk that
+/// a power cut at that moment leaves, let your database recover from it, and check what you promise.
 ///
 /// ```
 /// use pagelog::sim::SimStorage;
@@ -121,8 +125,8 @@ pub struct SimStorage {
 }
 
 impl SimStorage {
-    /// A new, empty disk without limits. Its one directory exists from the start. The seed decides how much of a
-    /// write that fails half-way is done.
+    /// A new, empty disk without limits. Its one directory exists from the start. The seed decides how much
+    /// of a write that fails half-way is done.
     ///
     /// ```
     #[doc = include_str!("../../docs/sim_disk.txt")]

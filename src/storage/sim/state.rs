@@ -39,8 +39,8 @@ struct History {
 struct Moment {
     /// After the operation.
     disk: Disk,
-    /// Whether the operation could make changes durable. A cut during any other one can be taken from the disk after
-    /// it, because all that it did is still undecided there.
+    /// Whether the operation could make changes durable. A cut during any other one can be taken from the
+    /// disk after it, because all that it did is still undecided there.
     barrier: bool,
 }
 
@@ -101,8 +101,9 @@ impl State {
         Ok(())
     }
 
-    /// Runs one call: counts it, lets it fail if that is planned, cuts the power if its time has come, and records
-    /// the outcome. `act` gets the fault to suffer; one that is not about its kind has been dealt with here.
+    /// Runs one call: counts it, lets it fail if that is planned, cuts the power if its time has come, and
+    /// records the outcome. `act` gets the fault to suffer; one that is not about its kind has been dealt
+    /// with here.
     pub(super) fn call<T>(
         &mut self,
         kind: CallKind,
@@ -240,7 +241,8 @@ impl State {
         self.moment(operations).map(|moment| &moment.disk)
     }
 
-    /// The disk when so many operations had returned and the next one was under way: all that it does is undecided.
+    /// The disk when so many operations had returned and the next one was under way: all that it does is
+    /// undecided.
     pub(super) fn disk_during(&self, operations: u64) -> Option<&Disk> {
         let now = self.disk_after(operations)?;
         match self.moment(operations + 1) {

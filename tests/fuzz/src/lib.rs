@@ -1,4 +1,5 @@
-//! What the targets share: limits on time and memory, damage that a fuzzer can steer, and the repair of checksums.
+//! What the targets share: limits on time and memory, damage that a fuzzer can steer, and the repair of
+//! checksums.
 
 #[path = "../../support/bytes.rs"]
 pub mod bytes;

@@ -1,4 +1,5 @@
-//! Any bytes are done with in two seconds, and take no more memory than twice their length and 16 MiB, beside a disk that is in memory.
+//! Any bytes are done with in two seconds, and take no more memory than twice their length and 16 MiB, beside
+//! a disk that is in memory.
 
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -55,8 +56,8 @@ pub fn limited(bytes: usize, work: impl Fn()) {
 
 /// The same for what works with a disk in memory, and says how long that has become.
 ///
-/// Story: a store whose segments were damaged into ones of 2.6 MB, with a checksum made right, was opened and written to. Seven of them,
-/// filled with zeros, were counted as memory that 38 KB of input had taken.
+/// Story: a store whose segments were damaged into ones of 2.6 MB, with a checksum made right, was opened and
+/// written to. Seven of them, filled with zeros, were counted as memory that 38 KB of input had taken.
 pub fn limited_beside_disk(bytes: usize, work: impl Fn() -> usize) {
     let before = NOW.load(Ordering::Relaxed);
     PEAK.store(before, Ordering::Relaxed);

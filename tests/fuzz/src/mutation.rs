@@ -1,6 +1,7 @@
 //! Damage to a store: a short program, which a fuzzer can change piece by piece.
 //!
-//! The first byte chooses the store. Then each eight bytes are a step: which file, what to do, where, and with what.
+//! The first byte chooses the store. Then each eight bytes are a step: which file, what to do, where, and
+//! with what.
 
 use crate::golden::{Files, Golden, golden, wide};
 

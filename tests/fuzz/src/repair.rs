@@ -1,5 +1,5 @@
-//! Makes the checksums of damaged files right again, as far as their structure can be followed. Written from `docs/format.md`, not from the
-//! crate's code, so it is a second reading of it.
+//! Makes the checksums of damaged files right again, as far as their structure can be followed. Written from
+//! `docs/format.md`, not from the crate's code, so it is a second reading of it.
 
 use crate::golden::Files;
 
@@ -45,8 +45,8 @@ fn seal(bytes: &mut [u8], from: usize, to: usize, seed: u32) -> Option<u32> {
     Some(sum)
 }
 
-/// Repairs all files of a store that were damaged. In the log only records that are not as they were: what an earlier life of a slot has
-/// left there is not to come to life again.
+/// Repairs all files of a store that were damaged. In the log only records that are not as they were: what an
+/// earlier life of a slot has left there is not to come to life again.
 pub fn repair(files: &mut Files, intact: &Files) {
     let store = files.get("MANIFEST").and_then(|manifest| manifest.get(16..32)).map(|id| crc(0, id));
     let store = store.unwrap_or_default();

@@ -1,5 +1,5 @@
-//! A manifest. If the first bit of the first four bytes is set, all frames have the right checksums. Of each 512 bytes of a frame
-//! the input has only the first so many, so it need not spend most of itself on zeros.
+//! A manifest. If the first bit of the first four bytes is set, all frames have the right checksums. Of each
+//! 512 bytes of a frame the input has only the first so many, so it need not spend most of itself on zeros.
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;

@@ -1,5 +1,6 @@
-//! A store that is damaged, and whose checksums are made right. There is no telling what is in it; but it opens or it does not, with an error
-//! of the right kind; it can be read, written, checked and opened again; and nothing panics.
+//! A store that is damaged, and whose checksums are made right. There is no telling what is in it; but it
+//! opens or it does not, with an error of the right kind; it can be read, written, checked and opened again;
+//! and nothing panics.
 #![no_main]
 
 use std::sync::LazyLock;

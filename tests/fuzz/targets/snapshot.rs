@@ -1,4 +1,5 @@
-//! A snapshot, or the pages of one range. If the first bit of the first four bytes is set, all checksums are made right.
+//! A snapshot, or the pages of one range. If the first bit of the first four bytes is set, all checksums are
+//! made right.
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;

@@ -1,4 +1,5 @@
-//! Durable puts, beside a raw loop of one thread: a write of 4 KiB over blocks that were written before, and a sync.
+//! Durable puts, beside a raw loop of one thread: a write of 4 KiB over blocks that were written before, and
+//! a sync.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 

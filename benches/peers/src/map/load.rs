@@ -1,5 +1,5 @@
-//! A random load: how quickly, what it writes, closing included, what the files take then, and how long opening takes, in a process
-//! of its own and with the files in the operating system's cache.
+//! A random load: how quickly, what it writes, closing included, what the files take then, and how long
+//! opening takes, in a process of its own and with the files in the operating system's cache.
 
 use std::time::Instant;
 

@@ -1,4 +1,5 @@
-//! The core workloads of YCSB, scans and insertions, on one store after the other: first those that do not insert.
+//! The core workloads of YCSB, scans and insertions, on one store after the other: first those that do not
+//! insert.
 
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::time::Duration;
@@ -102,7 +103,8 @@ impl Field {
         assert!(seen == count || last[0] == b'f', "{seen} of {count} entries");
     }
 
-    /// Some of the records, old and new, are there; and scans here and there show neither more nor less than there should be.
+    /// Some of the records, old and new, are there; and scans here and there show neither more nor less than
+    /// there should be.
     fn check(&self) {
         let inserted = self.inserted.load(Ordering::Relaxed);
         let mut keys: Vec<_> = (0..inserted).map(key).collect();

@@ -1,5 +1,5 @@
-//! Pages of 1 KiB that are overwritten at random until each was five times, on average: how quickly, what that writes, and what the files take
-//! then.
+//! Pages of 1 KiB that are overwritten at random until each was five times, on average: how quickly, what
+//! that writes, and what the files take then.
 
 use std::time::Instant;
 

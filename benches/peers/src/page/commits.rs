@@ -1,5 +1,6 @@
-//! Durable commits of one link each, beside a raw loop of one thread: a write of 4 KiB over blocks that were written before, and a
-//! sync. What a sync takes changes with the machine's moods, so the loop runs before and after each turn.
+//! Durable commits of one link each, beside a raw loop of one thread: a write of 4 KiB over blocks that were
+//! written before, and a sync. What a sync takes changes with the machine's moods, so the loop runs before
+//! and after each turn.
 
 use super::{Store, create};
 use crate::child::{Role, say_with_raw};

@@ -1,5 +1,6 @@
-//! What a page takes in memory beside its payload. Two processes with stores of different sizes, and the difference of their resident memory
-//! for each page that one has more: so buffers and all else that every store has do not count.
+//! What a page takes in memory beside its payload. Two processes with stores of different sizes, and the
+//! difference of their resident memory for each page that one has more: so buffers and all else that every
+//! store has do not count.
 
 use super::{create, open};
 use crate::child::{Role, say};

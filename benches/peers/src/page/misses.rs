@@ -1,5 +1,6 @@
-//! Gets of pages that are not in memory, of one record each. The cache has a twentieth of the data; the files are in the operating
-//! system's cache. Beside them bare positioned reads of as many bytes, in turns of a quarter of the time.
+//! Gets of pages that are not in memory, of one record each. The cache has a twentieth of the data; the files
+//! are in the operating system's cache. Beside them bare positioned reads of as many bytes, in turns of a
+//! quarter of the time.
 
 use std::fs::File;
 use std::os::unix::fs::FileExt;

@@ -1,5 +1,5 @@
-//! Opening a store of many small pages: after it was closed, and after its process was killed, when all was flushed. The files are in the
-//! operating system's cache; beside it the time to read them all.
+//! Opening a store of many small pages: after it was closed, and after its process was killed, when all was
+//! flushed. The files are in the operating system's cache; beside it the time to read them all.
 
 use std::io::{BufRead, BufReader};
 use std::path::Path;

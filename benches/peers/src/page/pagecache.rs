@@ -13,7 +13,8 @@ use crate::engine::{Engine, FRAGMENT};
 /// The ids below are the store's own.
 const FIRST: u64 = 3;
 
-/// A page of bytes, or bytes to append to one. Encoded as one string of bytes, not as a sequence of numbers, which is slower.
+/// A page of bytes, or bytes to append to one. Encoded as one string of bytes, not as a sequence of numbers,
+/// which is slower.
 #[derive(Clone, Debug)]
 struct Bytes(Vec<u8>);
 
@@ -66,8 +67,8 @@ impl Pages {
         Self { cache, ids: (FIRST..FIRST + pages as u64).collect() }
     }
 
-    /// Links, on the pointer that comes with a page, which is what stands for a version here; and then on those that come
-    /// back. Returns the log sequence number of the last link.
+    /// Links, on the pointer that comes with a page, which is what stands for a version here; and then on
+    /// those that come back. Returns the log sequence number of the last link.
     fn link_all(&self, page: usize, fragment: [u8; FRAGMENT], links: usize) -> i64 {
         let (guard, id) = (pin(), self.ids[page]);
         let (mut pointer, ..) = self.cache.get(id, &guard).expect("a read").expect("a page");

@@ -6,7 +6,8 @@ use crate::engine::{BASE, Random, rate, read_some};
 use crate::settings::Settings;
 use crate::ycsb::Zipf;
 
-/// How many draws from the distribution a thread chooses from: so few that they stay in the processor's cache.
+/// How many draws from the distribution a thread chooses from: so few that they stay in the processor's
+/// cache.
 const DRAWS: usize = 1 << 14;
 
 pub fn measure(role: &Role, settings: &Settings) {

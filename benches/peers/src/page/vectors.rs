@@ -1,5 +1,6 @@
-//! pagelog with pages that are never linked to. The fragment of the other cells has place for a link in itself, 64 bytes that save an
-//! allocation for each link and that a page does not use; where memory is measured, a page is a vector, as with the other engines.
+//! pagelog with pages that are never linked to. The fragment of the other cells has place for a link in
+//! itself, 64 bytes that save an allocation for each link and that a page does not use; where memory is
+//! measured, a page is a vector, as with the other engines.
 
 use std::path::Path;
 

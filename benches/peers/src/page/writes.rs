@@ -1,8 +1,9 @@
 //! Links and replacements, on pages that are all in memory.
 //!
-//! In the steady state each page was cut back five times. An engine that does not get there in the time for it is measured as far as it
-//! got, and a note says so: its segments were used before then, but its garbage is young. Replacements have a steady state of their own: pages
-//! that links have made long become short, and as long as the files follow them it is that which is measured.
+//! In the steady state each page was cut back five times. An engine that does not get there in the time for
+//! it is measured as far as it got, and a note says so: its segments were used before then, but its garbage
+//! is young. Replacements have a steady state of their own: pages that links have made long become short, and
+//! as long as the files follow them it is that which is measured.
 
 use std::sync::atomic::Ordering;
 use std::time::Duration;
@@ -55,7 +56,8 @@ fn settle(what: &str, pages: usize, patience: Duration, work: impl Fn(&mut Rando
     }
 }
 
-/// Nothing was lost and nothing was mixed up: all bytes are the page's, and of links that two threads race for, all are there.
+/// Nothing was lost and nothing was mixed up: all bytes are the page's, and of links that two threads race
+/// for, all are there.
 fn check(store: &dyn Store, pages: usize) {
     for page in 0..pages {
         let content = store.whole(page);

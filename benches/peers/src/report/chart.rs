@@ -1,5 +1,5 @@
-//! The chart: for each cell a line, and on it a dot for each engine where it is beside pagelog, on a logarithmic scale. What is better is to the
-//! right; pagelog is the line in the middle.
+//! The chart: for each cell a line, and on it a dot for each engine where it is beside pagelog, on a
+//! logarithmic scale. What is better is to the right; pagelog is the line in the middle.
 
 use std::fmt::Write;
 

@@ -1,7 +1,8 @@
 //! Threads that write at the same time, and the power that is cut meanwhile.
 //!
-//! What is found is, of each thread, all that it had done up to some moment since its last flush, and nothing of what came later. Keys are
-//! its own, so that is seen; and counters that all add to hold what was added up to these moments.
+//! What is found is, of each thread, all that it had done up to some moment since its last flush, and nothing
+//! of what came later. Keys are its own, so that is seen; and counters that all add to hold what was added up
+//! to these moments.
 
 use std::sync::Arc;
 
@@ -166,8 +167,8 @@ fn clone_of((key, value): (&Vec<u8>, &Vec<u8>)) -> (Vec<u8>, Vec<u8>) {
     (key.clone(), value.clone())
 }
 
-/// The first and the last number of steps after which the thread's keys were as they are found, of those that the cut can have left: all that
-/// were flushed before, and none that was begun later.
+/// The first and the last number of steps after which the thread's keys were as they are found, of those that
+/// the cut can have left: all that were flushed before, and none that was begun later.
 fn moments(journal: &Journal, moment: u64, found: &Map) -> Option<(usize, usize)> {
     let flushed = journal.flushed.iter().rev().find(|(operations, _)| *operations <= moment);
     let flushed = flushed.map_or(0, |(_, steps)| *steps);

@@ -18,15 +18,16 @@ struct Run {
     possible: Vec<Map>,
     /// What it was, or may have been, at and since the last flush that returned well.
     since_flush: Vec<Map>,
-    /// A change that may have happened or not, for reading failed as well. It is tried again until that is known: so there are never
-    /// more than two possible states.
+    /// A change that may have happened or not, for reading failed as well. It is tried again until that is
+    /// known: so there are never more than two possible states.
     undecided: Option<(Vec<u8>, Option<Vec<u8>>)>,
     /// The calls to the disk at that flush.
     flushed: u64,
     errors: u64,
     /// Errors after which a change came out well again.
     overcome: u64,
-    /// The trees' figures, and whether the store could be checked and was found sound while it was still open.
+    /// The trees' figures, and whether the store could be checked and was found sound while it was still
+    /// open.
     figures: Figures,
     checked: u64,
 }

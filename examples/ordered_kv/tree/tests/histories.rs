@@ -1,8 +1,9 @@
-//! The tree is linearizable key by key: threads use a few keys all at once, in rounds, and write down what they did; for each key an order
-//! is looked for in which the answers make sense (see [`order`](super::order)).
+//! The tree is linearizable key by key: threads use a few keys all at once, in rounds, and write down what
+//! they did; for each key an order is looked for in which the answers make sense (see
+//! [`order`](super::order)).
 //!
-//! A scan is not one operation of the whole tree, but a read of each key of its range, at some moment before it came by there. That
-//! is how it is written down: what it did not show was not there.
+//! A scan is not one operation of the whole tree, but a read of each key of its range, at some moment before
+//! it came by there. That is how it is written down: what it did not show was not there.
 //!
 //! A leaf takes two or three of the values, so these few keys are split apart and joined all the time.
 
@@ -199,8 +200,8 @@ impl Worker<'_> {
     }
 }
 
-/// Between the rounds there is silence, so the history of a key in a round is one for itself, and goes on from what the key was. Returns
-/// how many of them overlapped.
+/// Between the rounds there is silence, so the history of a key in a round is one for itself, and goes on
+/// from what the key was. Returns how many of them overlapped.
 fn run(forest: &Forest, seed: u64, rounds: u64) -> u64 {
     let tree = forest.tree("t").unwrap();
     let (clock, barrier) = (Clock::default(), Barrier::new(THREADS as usize));

@@ -1,7 +1,8 @@
 //! Whatever a power cut leaves is a tree.
 //!
-//! The power is cut at each operation of the disk. A write buffer takes few records, so many of the moments lie between two steps of a
-//! change of structure; that they lie in those of each kind, at leaves and above them, is counted.
+//! The power is cut at each operation of the disk. A write buffer takes few records, so many of the moments
+//! lie between two steps of a change of structure; that they lie in those of each kind, at leaves and above
+//! them, is counted.
 
 use std::sync::Arc;
 

@@ -8,7 +8,8 @@ use super::super::node::Node;
 use super::super::{Direction, Forest, Range, Tree};
 use super::{contents, in_memory, key};
 
-/// A tree of some leaves below one root. Returns a leaf that is not the first one: its link, and its low bound.
+/// A tree of some leaves below one root. Returns a leaf that is not the first one: its link, and its low
+/// bound.
 fn with_a_joinable_leaf(forest: &Forest) -> (Tree, Link, Vec<u8>) {
     let tree = forest.tree("t").unwrap();
     (0..12u8).for_each(|number| tree.put(&[b'a' + number], &[number; 50]).unwrap());

@@ -5,7 +5,8 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use super::super::{Direction, Range, Swap, Tree};
 use super::{Map, Random, check, in_memory};
 
-/// Writers of their own keys, counters that all write, and scanners that must find the keys that are always there.
+/// Writers of their own keys, counters that all write, and scanners that must find the keys that are always
+/// there.
 #[test]
 fn threads_lose_nothing_and_scans_miss_nothing() {
     const WRITERS: u64 = 4;

@@ -66,7 +66,8 @@ fn a_failed_sync_keeps_the_pages_waiting() {
     assert_eq!(lettered(outcomes(&disk, "log")), set(&["b"]));
 }
 
-/// The trap that PostgreSQL found in 2018: the sync after a failed one succeeds, and the bytes are not on the disk.
+/// The trap that PostgreSQL found in 2018: the sync after a failed one succeeds, and the bytes are not on the
+/// disk.
 #[test]
 fn a_failed_sync_that_drops_its_pages_hides_the_loss_until_the_cut() {
     let disk = disk_with("log", &sectors("ab"));
