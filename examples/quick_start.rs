@@ -40,8 +40,7 @@ fn main() -> pagelog::Result<()> {
     let mut version = page.version;
     for (key, value) in [("apple", "red"), ("pear", "green"), ("plum", "blue")] {
         let mut put = Node::Put(key.into(), value.into());
-        // Another thread may be quicker: then the fragment comes back, to be tried again on what is there
-        // now.
+        // Another thread may be quicker: then the fragment comes back, to be tried on what is there now.
         version = loop {
             match cache.link(page.page_id, version, put)? {
                 Cas::Done { version, .. } => break version,
