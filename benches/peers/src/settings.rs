@@ -13,6 +13,13 @@ fn setting<T: std::str::FromStr>(name: &str, default: T) -> T {
     }
 }
 
+/// What pagelog's stores have as their space target if that is not the default. The processes that measure ask
+/// for themselves.
+pub fn space_target() -> Option<f64> {
+    let target: f64 = setting("SPACE_TARGET", 0.0);
+    (target > 0.0).then_some(target)
+}
+
 /// Words with commas between; empty if there are none.
 fn words(name: &str) -> Vec<String> {
     let text: String = setting(name, String::new());

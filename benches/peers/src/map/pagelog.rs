@@ -3,9 +3,8 @@
 use std::ops::ControlFlow;
 use std::path::Path;
 
-use pagelog::Config;
-
 use super::{AMPLE, Key, Map, Value};
+use crate::page::pagelog::config;
 use crate::tree::{Direction, Forest, Range, Tree, Tuning};
 
 pub struct Store {
@@ -15,8 +14,7 @@ pub struct Store {
 
 impl Store {
     pub fn open(directory: &Path) -> Self {
-        let config = Config::new(directory).cache_capacity(AMPLE);
-        let forest = Forest::open(config, Tuning::default()).expect("it opens");
+        let forest = Forest::open(config(directory, AMPLE), Tuning::default()).expect("it opens");
         let tree = forest.tree("records").expect("a tree");
         Self { forest, tree }
     }

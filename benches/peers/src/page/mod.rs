@@ -8,7 +8,7 @@ mod memory;
 mod misses;
 mod opening;
 mod pagecache;
-mod pagelog;
+pub mod pagelog;
 mod plain;
 mod reads;
 mod vectors;

@@ -6,11 +6,20 @@ use pagelog::Config;
 
 use super::Store;
 use crate::engine::Engine;
+use crate::settings::space_target;
 use crate::subject::Subject;
 
-/// With the defaults, but for the size of the cache.
+/// The defaults, but for the size of the cache, and the space target if the environment has one.
+pub fn config(directory: &Path, cache: u64) -> Config {
+    let config = Config::new(directory).cache_capacity(cache);
+    match space_target() {
+        Some(target) => config.space_target(target),
+        None => config,
+    }
+}
+
 pub fn open(directory: &Path, pages: usize, cache: u64) -> Subject {
-    Subject::open(Config::new(directory).cache_capacity(cache), pages)
+    Subject::open(config(directory, cache), pages)
 }
 
 impl Store for Subject {

@@ -4,9 +4,10 @@
 
 use std::path::Path;
 
-use pagelog::{Config, PageCache, PageId};
+use pagelog::{PageCache, PageId};
 
 use super::Store;
+use super::pagelog::config;
 use crate::bytes::Bytes;
 use crate::engine::{Engine, FRAGMENT};
 
@@ -22,7 +23,7 @@ fn page_id(page: usize) -> PageId {
 
 impl Vectors {
     pub fn open(directory: &Path, pages: usize, capacity: u64) -> Self {
-        let cache = Config::new(directory).cache_capacity(capacity).open().expect("it opens");
+        let cache = config(directory, capacity).open().expect("it opens");
         Self { cache, pages }
     }
 }

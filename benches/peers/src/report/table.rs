@@ -4,6 +4,7 @@ use std::fmt::Write;
 
 use super::{Report, Spread};
 use crate::catalogue::{Cell, Layer, set_up};
+use crate::settings::space_target;
 
 impl Report {
     /// All tables, with how the engines were set up and what else there is to know.
@@ -42,7 +43,11 @@ impl Report {
         }
         out.push('\n');
         for engine in &engines {
-            let _ = writeln!(out, "- **{engine}**: {}", set_up(layer, engine));
+            let _ = write!(out, "- **{engine}**: {}", set_up(layer, engine));
+            if let (&"pagelog", Some(target)) = (engine, space_target()) {
+                let _ = write!(out, "; but a space target of {target}");
+            }
+            out.push('\n');
         }
         for (_, time) in self.times.iter().filter(|(other, _)| *other == layer) {
             let _ = writeln!(out, "\nThis took {:.1} minutes.\n", time.as_secs_f64() / 60.0);
