@@ -19,7 +19,7 @@ usage: ordered_kv                             the demonstration
     --reverse           the last one first
     --prefix P          only keys that begin so
   load FILE             puts what is in a file: lines of a key, a tab and a value. Quick if it is sorted
-  stats                 figures
+  stats                 what the store holds
   check                 walks through all of the store; exit code 1 if it is not sound,
                         3 if it can't be read
   drop                  removes the whole tree; exit code 1 if there is none
