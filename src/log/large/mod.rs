@@ -293,7 +293,7 @@ impl LargeValues {
         };
         if some_wait {
             // As in `supply`: not under the lock, for this runs deferred drops of users' fragments.
-            (0..3).for_each(|_| epoch::pin().flush());
+            epoch::advance();
         }
         self.registry.lock().take_ripe();
         self.remove_ready();
