@@ -345,8 +345,10 @@ impl Log {
         let mut bytes = vec![0; length as usize];
         let read = self.core.read_slot(place, &mut bytes);
         // Truncated meanwhile, so the slot may be in another life, or cut off.
-        if lsn < self.first_lsn() || self.core.accountant().segment(slot) != geometry.segment(lsn) {
-            return Err(Error::Truncated { first: self.first_lsn() });
+        self.check_reaches(lsn)?;
+        if self.core.accountant().segment(slot) != geometry.segment(lsn) {
+            // It is so without a truncation if all that the segment had was aborted.
+            return Ok(None);
         }
         read?;
         let seed = self.core.seed().at(geometry.segment(lsn), place.offset);
@@ -387,7 +389,7 @@ impl Log {
         if self.core.gate().check_poison().is_ok() && !self.core.gate().is_read_only() {
             self.core.write_out()?;
         }
-        Ok(LogIter::new(&self.core, lsn))
+        Ok(LogIter::new(self, lsn))
     }
 
     /// Gives up everything before `lsn`, durably, and reuses its space; what is at the end of the file, and

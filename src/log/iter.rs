@@ -3,7 +3,7 @@
 use std::collections::VecDeque;
 use std::fmt;
 
-use super::core::LogCore;
+use super::bare::Log;
 use super::hold::SegmentInUse;
 use super::scan::Records;
 use crate::error::{Error, Result};
@@ -50,7 +50,7 @@ pub struct LogEntry {
 /// # Ok::<(), pagelog::Error>(())
 /// ```
 pub struct LogIter<'a> {
-    core: &'a LogCore,
+    log: &'a Log,
     from: Lsn,
     /// Everything below is in the file.
     end: Lsn,
@@ -75,7 +75,8 @@ fn is_in_use(state: SegmentState) -> bool {
 }
 
 impl<'a> LogIter<'a> {
-    pub(crate) fn new(core: &'a LogCore, from: Lsn) -> Self {
+    pub(super) fn new(log: &'a Log, from: Lsn) -> Self {
+        let core = log.core();
         let end = core.ring(HeadId::FRESH).written();
         let (accountant, geometry) = (core.accountant(), core.geometry());
         let bound = accountant.bound();
@@ -88,31 +89,32 @@ impl<'a> LogIter<'a> {
             })
             .collect();
         segments.sort_unstable();
-        Self { core, from, end, segments: segments.into(), entries: VecDeque::new(), error: None }
+        Self { log, from, end, segments: segments.into(), entries: VecDeque::new(), error: None }
     }
 
     /// Reads all entries of one segment.
     fn load(&mut self, segment: SegmentId, slot: SlotId) -> Result<()> {
-        let geometry = self.core.geometry();
+        let core = self.log.core();
+        let (geometry, accountant) = (core.geometry(), core.accountant());
         let base = geometry.base(segment);
-        let accountant = self.core.accountant();
         let own_end =
             if accountant.state(slot) == SegmentState::Sealed { accountant.end(slot) } else { self.end };
         // At most a segment.
         let length =
             own_end.min(self.end).0.saturating_sub(base.0).min(geometry.segment_size().into()) as u32;
         let mut bytes = vec![0; length as usize];
-        let read = self.core.read_slot(Place::new(slot, 0), &mut bytes);
+        let read = core.read_slot(Place::new(slot, 0), &mut bytes);
         if accountant.segment(slot) != segment || !is_in_use(accountant.state(slot)) {
-            // Truncated meanwhile, and reused or cut off, so what was read may be of another life.
-            return Err(Error::Truncated { first: geometry.base(SegmentId(segment.0 + 1)) });
+            // Reused meanwhile, or cut off, so what was read may be of another life. Without a truncation that
+            // happens to a segment in which all entries were aborted.
+            return self.log.check_reaches(self.from.max(base));
         }
         read?;
         let found = SegmentInUse { slot, segment, head: HeadId::FRESH, length };
-        let mut records = Records::new(&bytes, self.core.seed(), segment, SegmentHeader::LENGTH as u32);
+        let mut records = Records::new(&bytes, core.seed(), segment, SegmentHeader::LENGTH as u32);
         while let Some(item) = records.next() {
             let (offset, record) = item.map_err(|fault| {
-                self.core.damage_in(found, records.offset(), format!("the record {}", fault.reason()))
+                core.damage_in(found, records.offset(), format!("the record {}", fault.reason()))
             })?;
             let lsn = geometry.lsn(segment, offset);
             if record.kind == RecordKind::Entry && lsn >= self.from {

@@ -103,3 +103,53 @@ fn behind_the_last_segment_writing_stops() {
     let log = Log::open(Config::with_storage(storage).read_only(true)).unwrap();
     assert_eq!(log.iter_from(log.first_lsn()).unwrap().filter(Result::is_ok).count(), stable);
 }
+
+/// An iterator that found its next segment cut off, and used again, named the beginning of the segment after
+/// it, which may be gone as well.
+#[test]
+fn an_iteration_that_a_truncation_overtakes_says_where_the_log_begins() {
+    let log = open(&Arc::new(MemoryStorage::new()));
+    let append = |_| log.append(&[1; 200]).unwrap();
+    let lsns: Vec<_> = (0..100).map(append).collect();
+    log.flush().unwrap();
+    let mut entries = log.iter_from(lsns[0]).unwrap();
+    assert_eq!(entries.next().unwrap().unwrap().lsn, lsns[0]);
+    log.truncate_before(lsns[80]).unwrap();
+    for round in 0..4 {
+        (0..20).map(append).for_each(drop);
+        log.flush().unwrap();
+        assert!(log.stats().segments < 12, "nothing was used again in {round} rounds");
+    }
+    let told = entries.find_map(Result::err);
+    assert!(matches!(told, Some(Error::Truncated { first }) if first == lsns[80]), "{told:?}");
+}
+
+/// A segment in which all entries were aborted is used again without a truncation. Who iterated, or read one
+/// of them, was told of one, though nothing was missing.
+#[test]
+fn a_segment_of_aborted_entries_that_is_used_again_is_no_gap() {
+    let log = open(&Arc::new(MemoryStorage::new()));
+    let append = |_| log.append(&[1; 200]).unwrap();
+    let abort = |_| {
+        let reservation = log.reserve(&[2; 200]).unwrap();
+        let location = reservation.location();
+        reservation.abort();
+        location
+    };
+    let lsns: Vec<_> = (0..3).map(append).collect();
+    let mut aborted: Vec<_> = (0..40).map(abort).collect();
+    // The segment that is being filled has nothing but aborted entries.
+    let mut entries = log.iter_from(lsns[0]).unwrap();
+    let mut found = vec![entries.next().unwrap().unwrap().lsn];
+    aborted.extend((0..40).map(abort));
+    log.flush().unwrap();
+    let segments = log.stats().segments;
+    for _ in 0..6 {
+        (0..10).map(append).for_each(drop);
+        log.flush().unwrap();
+    }
+    assert!(log.stats().segments <= segments + 1, "no segment was used again");
+    found.extend(entries.map(|entry| entry.unwrap().lsn));
+    assert_eq!(found, lsns);
+    assert!(aborted.iter().all(|location| log.read(*location).unwrap().is_none()));
+}
