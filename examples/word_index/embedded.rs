@@ -273,6 +273,7 @@ embed! {
     "src/storage/sim/tests/mod.rs",
     "src/storage/staged.rs",
     "src/sync.rs",
+    "src/sync/epoch.rs",
     "src/sync/jitter.rs",
     "src/sync/noted.rs",
     "src/sync/scheduled.rs",

@@ -31,7 +31,6 @@
 //! [`PATIENCE`]. A reader that stays, or was stopped, slows writers down to that pace, at which memory grows
 //! by what they write in it; it does not stop them.
 
-use std::cell::Cell;
 use std::time::Duration;
 
 use super::shared::Inner;
@@ -39,7 +38,7 @@ use crate::error::Result;
 use crate::pages::Fragment;
 use crate::pages::eviction::{Swept, Want};
 use crate::stats::Counter;
-use crate::sync::{epoch, thread, thread_local};
+use crate::sync::{epoch, thread};
 
 /// The share of the budget that may be dead before writers help to free it.
 const DEAD_SHARE: u64 = 16;
@@ -58,21 +57,12 @@ const MUCH: u64 = 1 << 20;
 /// How long they wait with each write: some turns of a reader that has to share its processor with others.
 const PATIENCE: Duration = Duration::from_millis(2);
 
-thread_local! {
-    /// Whether this thread has paged in while much memory was dead, and so owes help in freeing it.
-    static OWES_HELP: Cell<bool> = const { Cell::new(false) };
-}
-
-/// Whether this thread should help to free dead memory before it takes a guard.
-#[inline]
-pub(super) fn owes_help() -> bool {
-    OWES_HELP.try_with(Cell::get).unwrap_or(false)
-}
-
 impl<F: Fragment> Inner<F> {
-    /// Does what [`owes_help`] says is to be done.
-    #[cold]
+    /// Helps to free dead memory if this thread owes that: it has paged in while much was dead.
     pub(super) fn give_owed_help(&self) {
+        if !epoch::is_due() {
+            return;
+        }
         let dead = self.budget.dead();
         if !epoch::is_pinned() {
             self.help_free_the_dead();
@@ -81,7 +71,7 @@ impl<F: Fragment> Inner<F> {
         // If it did not help, somebody holds a guard for long, and the thread does not try again before it
         // pages in.
         let goes_on = left < dead && left > self.budget.capacity() / DEAD_SHARE;
-        let _ = OWES_HELP.try_with(|owes| owes.set(goes_on));
+        epoch::set_due(goes_on);
     }
 
     /// All bytes that the budget covers.
@@ -162,7 +152,7 @@ impl<F: Fragment> Inner<F> {
             // A reader that pages in. Under its guard the epoch can move by one step and no further; the rest
             // is for the moment before its next guard.
             epoch::pin().flush();
-            let _ = OWES_HELP.try_with(|owes| owes.set(true));
+            epoch::set_due(true);
             return;
         }
         for _ in 0..YIELDS {

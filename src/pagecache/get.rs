@@ -38,14 +38,14 @@ impl<F: Fragment> Guard<'_, F> {
     // `Page`).
     #[inline(always)]
     pub fn get(&self, page_id: PageId) -> Result<Option<Page<'_, F>>> {
-        let inner = self.inner;
-        inner.core.gate().admit_read()?;
+        let (inner, core) = (self.inner, &*self.inner.core);
+        core.gate().admit_read()?;
         let Some(seen) = inner.table.look_up(page_id, &self.epoch) else {
             return inner.absent(page_id).map(|()| None);
         };
         if let Some(content) = seen.hit() {
-            inner.core.counters().one(Counter::Hit);
-            return Ok(Some(Page::new(self, seen, Contents::Whole(content))));
+            core.counters().one(Counter::Hit);
+            return Ok(Some(Page::new(self, seen, Contents::whole(content))));
         }
         let found = self.get_slowly(page_id)?;
         Ok(found.map(|(seen, contents)| Page::new(self, seen, contents)))
@@ -68,7 +68,7 @@ impl<F: Fragment> Guard<'_, F> {
                 // It was replaced since it was first looked up. A record that is not written yet has its
                 // contents in memory, and must not be read: its bytes may not be there.
                 inner.core.counters().one(Counter::Hit);
-                return Ok(Some((seen, Contents::Whole(content))));
+                return Ok(Some((seen, Contents::whole(content))));
             }
             if head.depth() == 0 {
                 // Most pages are one record; without a chain there is nothing to collect and to merge.
@@ -96,7 +96,7 @@ impl<F: Fragment> Guard<'_, F> {
         let content = head.newest().install(page);
         let _ = head.shed(|place, length| inner.core.is_written(place, length));
         inner.keep_budget();
-        Contents::Whole(content)
+        Contents::whole(content)
     }
 }
 

@@ -2,7 +2,6 @@
 
 use std::fmt;
 
-use super::budget;
 use super::shared::{Inner, PageCache};
 use crate::pages::Fragment;
 use crate::sync::epoch;
@@ -58,9 +57,16 @@ impl<F: Fragment> PageCache<F> {
     #[must_use]
     #[inline]
     pub fn pin(&self) -> Guard<'_, F> {
-        if budget::owes_help() {
-            self.inner.give_owed_help();
-        }
-        Guard { inner: &self.inner, epoch: epoch::pin() }
+        let inner = &self.inner;
+        Guard { inner, epoch: epoch::pin_unless_due().unwrap_or_else(|| inner.pin_slowly()) }
+    }
+}
+
+impl<F: Fragment> Inner<F> {
+    /// For the first guard of a thread, and when it owes help.
+    #[cold]
+    fn pin_slowly(&self) -> epoch::Guard {
+        self.give_owed_help();
+        epoch::pin()
     }
 }

@@ -37,15 +37,23 @@ pub struct Page<'g, F: Fragment> {
     contents: Contents<'g, F>,
 }
 
-pub(super) enum Contents<'g, F: Fragment> {
-    Whole(&'g F),
-    /// All of it is in memory, in parts, newest first, to be merged when that is asked for.
-    Parts(Vec<Part<'g, F>>, Cell<Option<&'g F>>),
+/// What was found of a page: all of it, in one piece or in parts. Not an enumeration: to tell a whole page is
+/// one look at a pointer, and to drop it one at a length.
+pub(super) struct Contents<'g, F: Fragment> {
+    /// The whole page, unless it is still to be merged.
+    merged: Cell<Option<&'g F>>,
+    /// The parts that are to be merged when that is asked for, newest first. Empty if it was found whole.
+    parts: Vec<Part<'g, F>>,
 }
 
 impl<'g, F: Fragment> Contents<'g, F> {
+    #[inline]
+    pub(super) fn whole(content: &'g F) -> Self {
+        Self { merged: Cell::new(Some(content)), parts: Vec::new() }
+    }
+
     pub(super) fn of_chain(chain: ChainRead<'g, F>) -> Self {
-        Self::Parts(chain.into_parts(), Cell::new(None))
+        Self { merged: Cell::new(None), parts: chain.into_parts() }
     }
 }
 
@@ -94,14 +102,12 @@ impl<'g, F: Fragment> Page<'g, F> {
     #[inline]
     #[must_use]
     pub fn merged(&self) -> &'g F {
-        match &self.contents {
-            Contents::Whole(content) => content,
-            Contents::Parts(parts, merged) => merged.get().unwrap_or_else(|| {
-                let content = merge(self.guard, self.seen, parts);
-                merged.set(Some(content));
-                content
-            }),
-        }
+        let Contents { merged, parts } = &self.contents;
+        merged.get().unwrap_or_else(|| {
+            let content = merge(self.guard, self.seen, parts);
+            merged.set(Some(content));
+            content
+        })
     }
 
     /// The fragments that the page is made of, unmerged, the newest first. The oldest of them may itself be
@@ -215,9 +221,10 @@ impl<'g, F: Fragment> Iterator for Fragments<'_, 'g, F> {
     fn next(&mut self) -> Option<&'g F> {
         let at = self.next;
         self.next += 1;
-        match &self.page.contents {
-            Contents::Parts(parts, _) => parts.get(at).and_then(resident),
-            Contents::Whole(content) => (at == 0).then_some(*content),
+        let Contents { merged, parts } = &self.page.contents;
+        match parts.is_empty() {
+            true => merged.get().filter(|_| at == 0),
+            false => parts.get(at).and_then(resident),
         }
     }
 }

@@ -51,7 +51,14 @@ impl<'g, F: Fragment> Seen<'g, F> {
     #[inline]
     pub(crate) fn hit(self) -> Option<&'g F> {
         // SAFETY: seen under a guard that lasts for 'g.
-        unsafe { hit(self.name.target()) }
+        unsafe {
+            match self.name.base() {
+                // Most pages that are read are one record, and each instruction of a hit is one more that the
+                // processor has to keep while it waits for memory.
+                Some(base) => hit(Target::Base(base)),
+                None => hit(self.name.target()),
+            }
+        }
     }
 
     /// The head, given the table and the guard that it was seen with.

@@ -166,6 +166,12 @@ impl<F> Clone for Name<F> {
 impl<F> Copy for Name<F> {}
 
 impl<F> Name<F> {
+    /// The base, if it names one.
+    #[inline]
+    pub(super) fn base(self) -> Option<NonNull<Base<F>>> {
+        (self.0.addr().get() & TAG == 0).then_some(self.0.cast())
+    }
+
     #[inline]
     pub(super) fn target(self) -> Target<F> {
         let tag = self.0.addr().get() & TAG;

@@ -141,22 +141,37 @@ struct Cells([AtomicU64; COUNTERS]);
 /// The counters of one instance, and its timings.
 #[derive(Debug)]
 pub(crate) struct Counters {
-    shards: Box<[CachePadded<Cells>]>,
+    shards: [CachePadded<Cells>; ThreadNumber::COUNT],
     timings: Timings,
 }
 
 impl Counters {
     pub(crate) fn new() -> Self {
         let cells = || CachePadded::new(Cells(std::array::from_fn(|_| AtomicU64::new(0))));
-        Self { shards: (0..ThreadNumber::COUNT).map(|_| cells()).collect(), timings: Timings::new() }
+        Self { shards: std::array::from_fn(|_| cells()), timings: Timings::new() }
     }
 
     #[inline]
     pub(crate) fn add(&self, counter: Counter, amount: u64) {
+        let number = ThreadNumber::owned();
+        let cell = number.and_then(|number| self.cell(number, counter));
+        match (number, cell) {
+            (Some(number), Some(cell)) => number.add(cell, amount),
+            _ => self.add_shared(counter, amount),
+        }
+    }
+
+    #[cold]
+    fn add_shared(&self, counter: Counter, amount: u64) {
         let number = ThreadNumber::of_this();
-        if let Some(cell) = self.shards.get(number.index()).and_then(|cells| cells.0.get(counter as usize)) {
+        if let Some(cell) = self.cell(number, counter) {
             number.add(cell, amount);
         }
+    }
+
+    #[inline]
+    fn cell(&self, number: ThreadNumber, counter: Counter) -> Option<&AtomicU64> {
+        self.shards.get(number.index())?.0.get(counter as usize)
     }
 
     #[inline]

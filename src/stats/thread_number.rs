@@ -100,6 +100,13 @@ impl ThreadNumber {
         Self(number)
     }
 
+    /// The one of this thread, if it is known and nobody else's (A). Most often it is.
+    #[inline]
+    pub(crate) fn owned() -> Option<Self> {
+        let number = NUMBER.try_with(Cell::get).unwrap_or(UNKNOWN);
+        (number < OWNED && !cfg!(loom)).then_some(Self(number))
+    }
+
     /// A number below [`COUNT`](Self::COUNT).
     #[inline]
     pub(crate) fn index(self) -> usize {

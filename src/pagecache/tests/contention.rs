@@ -38,7 +38,7 @@ const DOCUMENT: &str = include_str!("../../docs/scaling.md");
 
 /// Whose a word is, by the file that touches it.
 const KINDS: &[(&str, &str)] = &[
-    ("src/sync.rs", "epoch"),
+    ("src/sync/epoch.rs", "epoch"),
     ("src/stats/", "statistics"),
     ("src/log/gate.rs", "gate"),
     ("src/log/buffer_state.rs", "write buffer"),
