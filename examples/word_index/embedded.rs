@@ -197,6 +197,7 @@ embed! {
     "src/pages/node.rs",
     "src/pages/node_ref.rs",
     "src/pages/packed.rs",
+    "src/pages/parts.rs",
     "src/pages/prefetch.rs",
     "src/pages/publish.rs",
     "src/pages/queues.rs",

@@ -45,7 +45,7 @@ impl<F: Fragment> Guard<'_, F> {
         };
         if let Some(content) = seen.hit() {
             core.counters().one(Counter::Hit);
-            return Ok(Some(Page::new(self, seen, Contents::whole(content))));
+            return Ok(Some(Page::new(self, seen, Contents::whole(seen, content))));
         }
         let found = self.get_slowly(page_id)?;
         Ok(found.map(|(seen, contents)| Page::new(self, seen, contents)))
@@ -57,7 +57,7 @@ impl<F: Fragment> Guard<'_, F> {
         if page_id == PageId::META {
             return Err(Error::ReservedPageId);
         }
-        // Goes round only if the page was changed meanwhile.
+        // Goes round only if the page was changed or merged meanwhile.
         loop {
             let Some(seen) = inner.table.look_up(page_id, &self.epoch) else { return Ok(None) };
             let head = seen.head(&inner.table, &self.epoch);
@@ -68,18 +68,22 @@ impl<F: Fragment> Guard<'_, F> {
                 // It was replaced since it was first looked up. A record that is not written yet has its
                 // contents in memory, and must not be read: its bytes may not be there.
                 inner.core.counters().one(Counter::Hit);
-                return Ok(Some((seen, Contents::whole(content))));
+                return Ok(Some((seen, Contents::whole(seen, content))));
             }
             if head.depth() == 0 {
                 // Most pages are one record; without a chain there is nothing to collect and to merge.
                 let Some(page) = inner.fetch(page_id, head.newest())? else { continue };
                 return Ok(Some((seen, self.paged_in(seen, page))));
             }
-            let chain = head.read();
-            if chain.missing().next().is_none() {
+            if let Some(parts) = head.parts() {
                 inner.core.counters().one(Counter::Hit);
                 head.newest().touch();
-                return Ok(Some((seen, Contents::of_chain(chain))));
+                return Ok(Some((seen, Contents::in_parts(parts))));
+            }
+            let chain = head.read();
+            if chain.missing().next().is_none() {
+                // Somebody has merged it since.
+                continue;
             }
             if let Some(page) = inner.merge_chain(page_id, &chain, None)? {
                 return Ok(Some((seen, self.paged_in(seen, page))));
@@ -96,7 +100,7 @@ impl<F: Fragment> Guard<'_, F> {
         let content = head.newest().install(page);
         let _ = head.shed(|place, length| inner.core.is_written(place, length));
         inner.keep_budget();
-        Contents::whole(content)
+        Contents::whole(seen, content)
     }
 }
 

@@ -7,8 +7,9 @@ use super::guard::Guard;
 use super::shared::Inner;
 use crate::ids::{Lsn, PageId, Version};
 use crate::pages::Fragment;
-use crate::pages::chain::{ChainRead, Head, Part, Seen, merge_resident};
+use crate::pages::chain::{Head, Seen};
 use crate::pages::node_ref::NodeRef;
+use crate::pages::parts::{Iter, Parts};
 
 /// One version of a page, for as long as its guard lives.
 ///
@@ -37,23 +38,22 @@ pub struct Page<'g, F: Fragment> {
     contents: Contents<'g, F>,
 }
 
-/// What was found of a page: all of it, in one piece or in parts. Not an enumeration: to tell a whole page is
-/// one look at a pointer, and to drop it one at a length.
+/// What was found of a page. Nothing that has to be dropped.
 pub(super) struct Contents<'g, F: Fragment> {
     /// The whole page, unless it is still to be merged.
     merged: Cell<Option<&'g F>>,
-    /// The parts that are to be merged when that is asked for, newest first. Empty if it was found whole.
-    parts: Vec<Part<'g, F>>,
+    parts: Parts<'g, F>,
 }
 
 impl<'g, F: Fragment> Contents<'g, F> {
     #[inline]
-    pub(super) fn whole(content: &'g F) -> Self {
-        Self { merged: Cell::new(Some(content)), parts: Vec::new() }
+    pub(super) fn whole(seen: Seen<'g, F>, page: &'g F) -> Self {
+        Self { merged: Cell::new(Some(page)), parts: seen.whole(page) }
     }
 
-    pub(super) fn of_chain(chain: ChainRead<'g, F>) -> Self {
-        Self { merged: Cell::new(None), parts: chain.into_parts() }
+    /// In parts, to be merged when that is asked for.
+    pub(super) fn in_parts(parts: Parts<'g, F>) -> Self {
+        Self { merged: Cell::new(None), parts }
     }
 }
 
@@ -104,7 +104,7 @@ impl<'g, F: Fragment> Page<'g, F> {
     pub fn merged(&self) -> &'g F {
         let Contents { merged, parts } = &self.contents;
         merged.get().unwrap_or_else(|| {
-            let content = merge(self.guard, self.seen, parts);
+            let content = merge(self.guard, self.seen, *parts);
             merged.set(Some(content));
             content
         })
@@ -124,9 +124,10 @@ impl<'g, F: Fragment> Page<'g, F> {
     /// assert_eq!(fragments, ["b", "a"]);
     /// # Ok::<(), pagelog::Error>(())
     /// ```
+    #[inline]
     #[must_use]
     pub fn fragments(&self) -> Fragments<'_, 'g, F> {
-        Fragments { page: self, next: 0 }
+        Fragments { page: self, left: self.contents.parts.iter() }
     }
 
     /// The page's id.
@@ -174,22 +175,16 @@ impl<'g, F: Fragment> Page<'g, F> {
 
 /// Merges a page, and leaves the result for later readers.
 #[cold]
-fn merge<'g, F: Fragment>(guard: &'g Guard<'g, F>, seen: Seen<'g, F>, parts: &[Part<'g, F>]) -> &'g F {
+fn merge<'g, F: Fragment>(guard: &'g Guard<'g, F>, seen: Seen<'g, F>, parts: Parts<'g, F>) -> &'g F {
     let (inner, head) = (guard.inner, seen.head(&guard.inner.table, &guard.epoch));
-    let content = head.newest().install(merge_resident(parts));
+    let content = head.newest().install(parts.merge());
     let _ = head.shed(|place, length| inner.core.is_written(place, length));
     inner.keep_budget();
     content
 }
 
-fn resident<'g, F: Fragment>(part: &Part<'g, F>) -> Option<&'g F> {
-    match part {
-        Part::Resident { fragment, .. } => Some(fragment),
-        Part::Missing(_) => None,
-    }
-}
-
-/// The fragments of a [`Page`], newest first.
+/// The fragments of a [`Page`], newest first. How many are left, and the last of them, are known without a look
+/// at the others.
 ///
 /// ```
 #[doc = include_str!("../docs/text_pages.txt")]
@@ -201,30 +196,43 @@ fn resident<'g, F: Fragment>(part: &Part<'g, F>) -> Option<&'g F> {
 /// // Where the newest fragment has the answer, nothing has to be merged.
 /// let newest = found.fragments().find(|text| text.0.contains("pear"));
 /// assert_eq!(newest.map(|text| text.0.as_str()), Some(", a pear"));
-/// assert_eq!(found.fragments().count(), 2);
+/// assert_eq!(found.fragments().len(), 2);
+/// assert_eq!(found.fragments().last().map(|text| text.0.as_str()), Some("a plum"));
 /// # Ok::<(), pagelog::Error>(())
 /// ```
 pub struct Fragments<'p, 'g, F: Fragment> {
     page: &'p Page<'g, F>,
-    next: usize,
+    left: Iter<'g, F>,
 }
 
 impl<F: Fragment> fmt::Debug for Fragments<'_, '_, F> {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        formatter.debug_struct("Fragments").field("page", self.page).field("next", &self.next).finish()
+        formatter.debug_struct("Fragments").field("page", self.page).field("left", &self.left).finish()
     }
 }
 
 impl<'g, F: Fragment> Iterator for Fragments<'_, 'g, F> {
     type Item = &'g F;
 
+    #[inline]
     fn next(&mut self) -> Option<&'g F> {
-        let at = self.next;
-        self.next += 1;
-        let Contents { merged, parts } = &self.page.contents;
-        match parts.is_empty() {
-            true => merged.get().filter(|_| at == 0),
-            false => parts.get(at).and_then(resident),
-        }
+        self.left.next()
+    }
+
+    #[inline]
+    fn size_hint(&self) -> (usize, Option<usize>) {
+        self.left.size_hint()
+    }
+
+    #[inline]
+    fn count(self) -> usize {
+        self.left.count()
+    }
+
+    #[inline]
+    fn last(self) -> Option<&'g F> {
+        self.left.last()
     }
 }
+
+impl<F: Fragment> ExactSizeIterator for Fragments<'_, '_, F> {}

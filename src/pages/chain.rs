@@ -18,6 +18,7 @@ use crate::pages::content::Content;
 use crate::pages::fragment::Fragment;
 use crate::pages::node::{Name, Target};
 use crate::pages::node_ref::{NodeRef, Nodes, note_use};
+use crate::pages::parts::Parts;
 use crate::pages::table::{Leaf, PageTable, Site};
 use crate::sync::epoch::Guard;
 
@@ -45,6 +46,12 @@ impl<'g, F: Fragment> Seen<'g, F> {
     #[inline]
     pub(super) fn new(leaf: &'g Leaf, page_id: PageId, name: Name<F>) -> Self {
         Self { leaf, page_id, name }
+    }
+
+    /// A page that is in memory in one piece, as [`hit`](Self::hit) found it.
+    #[inline]
+    pub(crate) fn whole(self, page: &'g F) -> Parts<'g, F> {
+        Parts::whole(page, self.name.target())
     }
 
     /// The merged page, if it is at hand: the quick path of a read.
@@ -239,7 +246,12 @@ impl<'g, F: Fragment> Head<'g, F> {
         Some(Seek { node: self.0, depth: self.depth(), sought: u32::try_from(sought).ok()? })
     }
 
-    /// What a read of the page is made of.
+    /// What the page is made of, if all of it is in memory.
+    pub(crate) fn parts(self) -> Option<Parts<'g, F>> {
+        Parts::of(self.0)
+    }
+
+    /// What a read of the page is made of, of which something is to be read from the disk.
     pub(crate) fn read(self) -> ChainRead<'g, F> {
         let mut parts = Vec::with_capacity(self.depth().min(64) as usize + 1);
         for node in self.nodes() {
@@ -322,7 +334,7 @@ impl<'g, F: Fragment> Seek<'g, F> {
 
 /// One fragment of a read.
 #[derive(Debug)]
-pub(crate) enum Part<'g, F: Fragment> {
+enum Part<'g, F: Fragment> {
     /// In memory, with its heap bytes.
     Resident { fragment: &'g F, heap: u64 },
     /// To be read from this node's place.
@@ -372,24 +384,10 @@ impl<'g, F: Fragment> ChainRead<'g, F> {
         let on_top = on_top.map(|fragment| Some((fragment, 0)));
         on_top.into_iter().chain(newest_to_oldest).collect::<Option<Vec<_>>>().map(merge)
     }
-
-    /// The parts, newest first. There is at least one.
-    pub(crate) fn into_parts(self) -> Vec<Part<'g, F>> {
-        self.parts
-    }
-}
-
-/// The page in one piece, if nothing of it has to be read.
-pub(crate) fn merge_resident<F: Fragment>(parts: &[Part<'_, F>]) -> Content<F> {
-    let resident = parts.iter().filter_map(|part| match part {
-        Part::Resident { fragment, heap } => Some((*fragment, *heap)),
-        Part::Missing(_) => None,
-    });
-    merge(resident.collect())
 }
 
 /// Merges fragments, newest first, each with its heap bytes: their sum is the guess of the page's.
-fn merge<F: Fragment>(newest_to_oldest: Vec<(&F, u64)>) -> Content<F> {
+pub(super) fn merge<F: Fragment>(newest_to_oldest: Vec<(&F, u64)>) -> Content<F> {
     let heap = newest_to_oldest.iter().map(|(_, heap)| heap).sum();
     let oldest_to_newest: Vec<&F> =
         newest_to_oldest.into_iter().rev().map(|(fragment, _)| fragment).collect();

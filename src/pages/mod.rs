@@ -11,6 +11,7 @@
 //! | `table` | page id → head of the chain |
 //! | `node_ref` | one node of a chain, whatever it is made of |
 //! | `chain` | reading along a chain |
+//! | `parts` | a page that is in memory in parts, links on top of a merged page |
 //! | `publish` | the two ways of making a new head: a link, and a new base |
 //! | `evict` | dropping contents that can be read back |
 //! | `exchange` | one copy of a base for another, with the contents or without |
@@ -47,6 +48,7 @@ mod ghosts;
 pub(crate) mod node;
 pub(crate) mod node_ref;
 pub(crate) mod packed;
+pub(crate) mod parts;
 mod prefetch;
 pub(crate) mod publish;
 mod queues;

@@ -243,6 +243,29 @@ impl<F> Target<F> {
         }
     }
 
+    /// The next older node.
+    ///
+    /// # Safety
+    /// The node was reached under a guard that is still held.
+    #[inline]
+    pub(super) unsafe fn older(self) -> Option<Self> {
+        // SAFETY: by the contract alive, and frozen (A, B); a slot that can be reached was written before it
+        // was published.
+        unsafe {
+            match self {
+                Self::Base(_) => None,
+                Self::Slot(chunk, 0) => chunk.as_ref().older.target(),
+                Self::Slot(chunk, index) => {
+                    Some(Self::Slot(chunk, Chunk::slot(chunk, index).as_ref().steps.next()))
+                }
+                Self::Bundled(bundle, index) if bundle.as_ref().depth(index) == 1 => {
+                    Some(Self::Base(Bundle::base_of(bundle)))
+                }
+                Self::Bundled(bundle, index) => Some(Self::Bundled(bundle, index + 1)),
+            }
+        }
+    }
+
     /// Asks for what a look at the node will touch.
     #[inline]
     pub(super) fn prefetch(self) {
@@ -515,8 +538,19 @@ impl<F> Slot<F> {
             if this.as_ref().state.load(Ordering::Acquire) != PRESENT {
                 return None;
             }
-            Some((*this.as_ptr()).fragment.with(|fragment| &*fragment.cast::<F>()))
+            Some(Self::fragment_seen(this))
         }
+    }
+
+    /// The fragment, which was present.
+    ///
+    /// # Safety
+    /// The caller holds a guard from before it reached the slot, for as long as it uses the result, and has
+    /// seen under it that the fragment was present.
+    #[inline]
+    pub(super) unsafe fn fragment_seen<'g>(this: NonNull<Self>) -> &'g F {
+        // SAFETY: as in `fragment`; the caller is the reader that saw it.
+        unsafe { (*this.as_ptr()).fragment.with(|fragment| &*fragment.cast::<F>()) }
     }
 
     /// Takes the fragment out of the slot, by value.

@@ -391,13 +391,8 @@ impl<'g, F: Fragment> NodeRef<'g, F> {
     /// The next older node.
     #[inline]
     pub(crate) fn older(self) -> Option<Self> {
-        let target = match (self.target, self.slot()) {
-            (Target::Slot(_, 0), Some((header, _))) => header.older.target()?,
-            (Target::Slot(chunk, _), Some((_, slot))) => Target::Slot(chunk, slot.steps.next()),
-            (Target::Bundled(bundle, _), _) if self.depth() == 1 => Target::Base(Bundle::base_of(bundle)),
-            (Target::Bundled(bundle, index), _) => Target::Bundled(bundle, index + 1),
-            _ => return None,
-        };
+        // SAFETY: as in `base`.
+        let target = unsafe { self.target.older() }?;
         Some(Self { site: self.site, target })
     }
 }

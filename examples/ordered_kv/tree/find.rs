@@ -117,7 +117,8 @@ impl Shared {
             if first.is_whole() {
                 return (first.block(), 0);
             }
-            let (unmerged, oldest) = newest_first.fold((0, first), |(count, _), node| (count + 1, node));
+            let unmerged = newest_first.len();
+            let oldest = newest_first.last().unwrap_or(first);
             let is_leaf = oldest.is_whole() && oldest.block().level() == 0;
             if is_leaf && unmerged <= self.tuning.unmerged && !first.is_seal() {
                 return (oldest.block(), unmerged);

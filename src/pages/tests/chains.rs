@@ -8,7 +8,6 @@ use super::{Counted, LENGTH, PAGE, World, written};
 use crate::ids::{RangeId, Version};
 use crate::location::Place;
 use crate::pages::base::BaseKind;
-use crate::pages::chain::Part;
 use crate::pages::node_ref::NodeRef;
 use crate::sync::epoch;
 
@@ -32,7 +31,7 @@ fn links_fill_chunks_and_are_read_newest_first() {
         assert_eq!(places.len(), 60);
         assert_eq!(head.node(Version(33)).unwrap().fragment().unwrap().read(), [33]);
         assert!(world.get(head).iter().copied().eq(1..=60));
-        assert_eq!(head.read().into_parts().len(), 1);
+        assert_eq!(head.parts().unwrap().iter().count(), 1);
     }
     world.end();
 }
@@ -49,10 +48,8 @@ fn a_read_after_a_link_takes_the_merged_page_and_what_came_since() {
         world.link(older, 3).ok().unwrap();
         let head = world.head(&guard);
         assert!(head.hit().is_none());
-        assert!(
-            matches!(&head.read().into_parts()[..], [Part::Resident { fragment: a, .. }, Part::Resident { fragment: b, .. }]
-            if a.read() == [3] && b.read() == [1, 2])
-        );
+        let parts: Vec<&[u64]> = head.parts().unwrap().iter().map(|part| part.read()).collect();
+        assert_eq!(parts, [&[3][..], &[1, 2]]);
         assert_eq!(world.get(head), [1, 2, 3]);
         // The merged page of before is not kept beside the new one.
         assert!(older.newest().merged().is_none());
@@ -179,14 +176,33 @@ fn eviction_keeps_what_cannot_be_read_back_and_what_readers_hold() {
         assert_eq!(merged, [1, 2, 3, 4, 5, 6]);
         assert!(held.iter().map(|fragment| fragment.read()[0]).eq((1..=6).rev()));
         let read = head.read();
-        assert!(
-            matches!(head.read().into_parts()[0], Part::Resident { fragment, .. } if fragment.read() == [6])
-        );
+        assert!(head.parts().is_none(), "only the newest is in memory");
         assert_eq!(read.missing().map(|node| node.version().0).collect::<Vec<_>>(), [5, 4, 3, 2, 1]);
         assert_eq!(world.get_or_fetch(head), [1, 2, 3, 4, 5, 6]);
         assert!(!head.evict(written).some_stay);
         assert_eq!(head.read().missing().count(), 6);
         assert_eq!(head.evict(written).bytes, 0);
+    }
+    world.end();
+}
+
+#[test]
+fn parts_that_were_seen_stay_though_they_are_evicted() {
+    let world = World::new();
+    world.allocate(1);
+    {
+        let guard = epoch::pin();
+        (2..=20).for_each(|number| drop(world.link(world.head(&guard), number).ok().unwrap()));
+        let parts = world.head(&guard).parts().unwrap();
+        let all = || parts.iter().flat_map(|part| part.read()).copied().collect::<Vec<u64>>();
+        let expected: Vec<u64> = (1..=20).rev().collect();
+        assert_eq!(all(), expected);
+        assert!(!world.head(&guard).evict(written).some_stay);
+        // Time for others to free what they may.
+        std::thread::scope(|scope| scope.spawn(epoch::advance).join().unwrap());
+        assert!(world.head(&guard).parts().is_none());
+        assert_eq!(all(), expected);
+        assert!(parts.merge().value.read().iter().copied().eq(1..=20));
     }
     world.end();
 }
