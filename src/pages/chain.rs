@@ -138,6 +138,11 @@ impl<'g, F: Fragment> Head<'g, F> {
         }
     }
 
+    /// The same, as a node.
+    pub(super) fn base_node(self) -> NodeRef<'g, F> {
+        NodeRef::new(self.0.site(), Target::Base(self.foot()))
+    }
+
     /// Asks for the memory that a link will write. All that a link touches then is on its way at once.
     #[inline]
     pub(crate) fn prefetch_link(self) {

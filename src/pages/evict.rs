@@ -23,6 +23,9 @@ use crate::pages::node_ref::NodeRef;
 use crate::pages::table::Site;
 use crate::sync::atomic::Ordering;
 
+/// After so many nodes in a row that have no contents, it is taken for granted that older ones have none.
+const SHED_BEFORE: u32 = 16;
+
 /// The outcome of an eviction.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Evicted {
@@ -44,7 +47,8 @@ impl<'g, F: Fragment> Head<'g, F> {
     }
 
     /// Drops what lies at and below the newest merged page, but for that page itself: nobody needs it to read
-    /// the page.
+    /// the page. Does not go further when so many nodes in a row had nothing left that those below were shed
+    /// before, or are for the evictor; so what it takes does not grow with the chain.
     pub(crate) fn shed(self, is_written: impl Fn(Place, u32) -> bool) -> Evicted {
         let mut eviction = Eviction::new(self);
         let mut nodes = self.nodes().skip_while(|node| node.merged().is_none());
@@ -52,10 +56,17 @@ impl<'g, F: Fragment> Head<'g, F> {
             && newest_merged.is_link()
         {
             eviction.drop_own(newest_merged, &is_written);
-            for node in nodes {
-                eviction.drop_merged(node);
-                eviction.drop_own(node, &is_written);
+            let mut bare = 0;
+            for node in nodes.take_while(|node| node.is_link()) {
+                let had_merged = eviction.drop_merged(node);
+                let had_own = eviction.drop_own(node, &is_written);
+                bare = if had_merged || had_own { 0 } else { bare + 1 };
+                if bare == SHED_BEFORE {
+                    break;
+                }
             }
+            // It is the largest of all, and may not have been written then.
+            eviction.drop_own(self.base_node(), &is_written);
         }
         eviction.finish()
     }
@@ -64,7 +75,9 @@ impl<'g, F: Fragment> Head<'g, F> {
 impl<F: Fragment> NodeRef<'_, F> {
     /// Takes the merged page of a link away and returns its weight.
     pub(super) fn drop_merged(self) -> u64 {
-        let content = self.merged_home().map(|content| content.swap(ptr::null_mut(), Ordering::AcqRel));
+        // Most nodes of a chain have none, and a swap would take their memory from those who read it.
+        let home = self.merged_home().filter(|home| !home.load(Ordering::Relaxed).is_null());
+        let content = home.map(|home| home.swap(ptr::null_mut(), Ordering::AcqRel));
         let Some(content) = content.filter(|content| !content.is_null()) else { return 0 };
         let site = self.site();
         // SAFETY: the swap made the content ours (node, F); readers may still look.
@@ -113,19 +126,23 @@ impl<'g, F: Fragment> Eviction<'g, F> {
         Self { site: newest.site(), is_head: !newest.is_link(), outcome, batch: None }
     }
 
-    fn drop_merged(&mut self, node: NodeRef<'g, F>) {
-        self.outcome.bytes += node.drop_merged();
+    /// Whether there was something to drop.
+    fn drop_merged(&mut self, node: NodeRef<'g, F>) -> bool {
+        let bytes = node.drop_merged();
+        self.outcome.bytes += bytes;
+        bytes > 0
     }
 
-    /// Drops what only the node and its record hold, if the record can be read back.
-    fn drop_own(&mut self, node: NodeRef<'g, F>, is_written: &impl Fn(Place, u32) -> bool) {
+    /// Drops what only the node and its record hold, if the record can be read back. Whether there was
+    /// something to drop, or still is.
+    fn drop_own(&mut self, node: NodeRef<'g, F>, is_written: &impl Fn(Place, u32) -> bool) -> bool {
         if node.fragment().is_none() {
-            return;
+            return false;
         }
         // A dead record means that the page was replaced; what is left of it is freed as a whole.
         if !node.place().is_some_and(|place| is_written(place, node.length())) {
             self.outcome.some_stay = true;
-            return;
+            return true;
         }
         match (node.target(), node.slot()) {
             (Target::Base(base), _) => self.drop_base(node, base),
@@ -140,6 +157,7 @@ impl<'g, F: Fragment> Eviction<'g, F> {
             }
             _ => {}
         }
+        true
     }
 
     /// Drops a base's value: with the base, in exchange for a slim one, if it is the head; else where it is.

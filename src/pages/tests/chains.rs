@@ -48,7 +48,7 @@ fn a_read_after_a_link_takes_the_merged_page_and_what_came_since() {
         world.link(older, 3).ok().unwrap();
         let head = world.head(&guard);
         assert!(head.hit().is_none());
-        let parts: Vec<&[u64]> = head.parts().unwrap().iter().map(|part| part.read()).collect();
+        let parts: Vec<&[u64]> = head.parts().unwrap().iter().map(Counted::read).collect();
         assert_eq!(parts, [&[3][..], &[1, 2]]);
         assert_eq!(world.get(head), [1, 2, 3]);
         // The merged page of before is not kept beside the new one.
@@ -192,9 +192,11 @@ fn parts_that_were_seen_stay_though_they_are_evicted() {
     world.allocate(1);
     {
         let guard = epoch::pin();
-        (2..=20).for_each(|number| drop(world.link(world.head(&guard), number).ok().unwrap()));
+        for number in 2..=20 {
+            world.link(world.head(&guard), number).ok().unwrap();
+        }
         let parts = world.head(&guard).parts().unwrap();
-        let all = || parts.iter().flat_map(|part| part.read()).copied().collect::<Vec<u64>>();
+        let all = || parts.iter().flat_map(Counted::read).copied().collect::<Vec<u64>>();
         let expected: Vec<u64> = (1..=20).rev().collect();
         assert_eq!(all(), expected);
         assert!(!world.head(&guard).evict(written).some_stay);
@@ -226,6 +228,53 @@ fn shedding_keeps_the_merged_page_and_what_is_newer() {
         let own = head.nodes().filter(|node| node.fragment().is_some()).count();
         assert_eq!(own, 1);
     }
+    world.end();
+}
+
+/// Links, and a read that merges them, so often.
+fn link_and_merge(world: &World, rounds: u64, shed: impl Fn(Place, u32) -> bool) {
+    let guard = epoch::pin();
+    for _ in 0..rounds {
+        for _ in 0..4 {
+            world.link(world.head(&guard), 2).ok().unwrap();
+        }
+        world.get(world.head(&guard));
+        let _ = world.head(&guard).shed(&shed);
+    }
+}
+
+#[test]
+#[cfg(not(jitter))]
+fn shedding_a_long_chain_takes_no_more_than_shedding_a_short_one() {
+    use crate::sync::noted::recorded;
+
+    // The walk once went down to the base after each merge, and wrote to each node on its way.
+    let world = World::new();
+    world.allocate(1);
+    let accesses = [10, 100].map(|rounds| {
+        link_and_merge(&world, rounds, written);
+        let guard = epoch::pin();
+        for _ in 0..4 {
+            world.link(world.head(&guard), 2).ok().unwrap();
+        }
+        world.get(world.head(&guard));
+        let accesses = recorded(|| assert!(world.head(&guard).shed(written).bytes > 0));
+        (accesses.len(), accesses.iter().filter(|access| access.is_write).count())
+    });
+    assert!(accesses[0].0 > 20 && accesses[0] == accesses[1], "{accesses:?}");
+    world.end();
+}
+
+#[test]
+fn a_base_is_shed_when_it_is_written_however_many_links_lie_on_it_by_then() {
+    let world = World::new();
+    world.allocate(1);
+    let base = world.head(&epoch::pin()).newest().place();
+    let has_base = || world.head(&epoch::pin()).nodes().last().is_some_and(|node| node.fragment().is_some());
+    link_and_merge(&world, 20, |place, _| Some(place) != base);
+    assert!(has_base());
+    link_and_merge(&world, 1, written);
+    assert!(!has_base());
     world.end();
 }
 
