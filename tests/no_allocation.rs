@@ -118,6 +118,24 @@ fn a_hit_allocates_nothing() {
 }
 
 #[test]
+fn a_read_of_links_that_nobody_has_merged_allocates_nothing() {
+    let cache = open();
+    let page = cache.allocate(Tiny([1; 8])).unwrap();
+    let version = (0..20).fold(page.version, |version, _| link(&cache, page.page_id, version));
+    let made = allocations(|| {
+        for _ in 0..1000 {
+            let guard = cache.pin();
+            let page = guard.get(page.page_id).unwrap().unwrap();
+            assert_eq!((page.version(), page.fragments().len()), (version, 21));
+            let sum: u64 = page.fragments().map(|tiny| u64::from(tiny.0[0])).sum();
+            assert_eq!(sum, 20 * 7 + 1);
+        }
+    });
+    println!("{made} allocations in 1000 reads");
+    assert_eq!(made, 0);
+}
+
+#[test]
 fn a_link_allocates_its_share_of_a_chunk_and_nothing_for_accounting() {
     const LINKS: u64 = 3000;
     let cache = open();

@@ -7,6 +7,10 @@
 //! * *lookup*: `get` of a random page that is in memory, without reading its payload; beside a load of a
 //!   pointer from a table, and of a word behind it. Each round reads the same pages in the same order. The
 //!   *own pin* takes a guard for each `get`, the other lookups one for all.
+//! * *byte*: a byte of a random page of 1 KiB, of so many that they are in no cache but the last; beside the
+//!   same loads, of a base and of the byte behind it, through a vector of references. The third row is that
+//!   control with about a hundred instructions more between one read and the next: a processor waits for the
+//!   memory of several reads side by side, as far as their instructions fit into what it has in hand.
 //! * *chain*: a page of 64 bytes with that many links of 64 bytes that nobody has merged; a byte of each
 //!   fragment is read. Beside it the same with one link. *Merged* is what the readers after the first
 //!   `merged` pay.
@@ -20,7 +24,7 @@
 //!
 //! Environment:
 //!
-//! * `STEPS=lookup,chain,append,commits,recycled` which
+//! * `STEPS=lookup,byte,chain,append,commits,recycled` which
 //! * `ROUNDS=5`, of which the medians are printed, `SECONDS=1.0` for each measurement of commits
 //! * `DIRECTORY=path` where the files go (default: the temporary directory)
 
@@ -91,7 +95,7 @@ struct Settings {
 }
 
 fn main() {
-    let steps: String = setting("STEPS", "lookup,chain,append,commits,recycled".into());
+    let steps: String = setting("STEPS", "lookup,byte,chain,append,commits,recycled".into());
     let settings =
         Settings { rounds: setting("ROUNDS", 5), time: Duration::from_secs_f64(setting("SECONDS", 1.0)) };
     let place = Place::new("steps");
@@ -100,6 +104,7 @@ fn main() {
         let directory = place.path().join(step);
         match step {
             "lookup" => reading::lookups(&directory, &settings),
+            "byte" => reading::bytes(&directory, &settings),
             "chain" => reading::chains(&directory, &settings),
             "append" => logging::appends(&directory, &settings),
             "commits" => logging::commits(&directory, &settings),

@@ -91,6 +91,32 @@ pub fn lookups(directory: &Path, settings: &Settings) {
     }
 }
 
+/// A byte of a page, of so many that they are in no cache but the last; beside the same two loads, of the
+/// base and of the byte, without all that a read does besides; and these with about a hundred instructions
+/// more between one read and the next, which says what instructions cost here.
+pub fn bytes(directory: &Path, settings: &Settings) {
+    const PAGES: usize = 1 << 17;
+    let cache = open(directory);
+    let pages: Vec<PageId> = (0..PAGES).map(|page| allocate(&cache, vec![page as u8; 1024]).0).collect();
+    let byte = |page: &Bytes| u64::from(page.0[17]);
+    let mut rows = ["own pin", "references", "references, 100 instructions"]
+        .map(|how| Row::new(format!("a byte among 128 k, {how}"), "ns", Goal::None));
+    for _ in 0..settings.rounds {
+        let own =
+            reads(PAGES, |at| byte(cache.pin().get(pages[at]).expect("a read").expect("a page").merged()));
+        let guard = cache.pin();
+        let found = |page: &PageId| guard.get(*page).expect("a read").expect("a page").merged();
+        let references: Vec<&Bytes> = pages.iter().map(found).collect();
+        let control = reads(PAGES, |at| byte(references[at]));
+        let slowed = reads(PAGES, |at| {
+            (0..25).for_each(|number| _ = black_box(number));
+            byte(references[at])
+        });
+        rows.iter_mut().zip([own, control, slowed]).for_each(|(row, figure)| row.add(figure, control));
+    }
+    rows.iter().for_each(Row::print);
+}
+
 pub fn chains(directory: &Path, settings: &Settings) {
     const PAGES: usize = 1 << 10;
     let depths = [1, 2, 4, 8];

@@ -18,7 +18,7 @@ use crate::sync::epoch;
 
 impl<F: Fragment> Guard<'_, F> {
     /// The page, or `None` if there is none of that id. By reference: nothing is copied, and nothing is
-    /// allocated if the page is in memory and was not linked to since it was last read.
+    /// allocated if the page is in memory.
     ///
     /// ```
     #[doc = include_str!("../docs/text_pages.txt")]

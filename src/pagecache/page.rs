@@ -183,8 +183,8 @@ fn merge<'g, F: Fragment>(guard: &'g Guard<'g, F>, seen: Seen<'g, F>, parts: Par
     content
 }
 
-/// The fragments of a [`Page`], newest first. How many are left, and the last of them, are known without a look
-/// at the others.
+/// The fragments of a [`Page`], newest first. How many are left, and the last of them, are known without a
+/// look at the others.
 ///
 /// ```
 #[doc = include_str!("../docs/text_pages.txt")]

@@ -6,13 +6,15 @@
 //! # Invariants
 //!
 //! - **(A)** The first walk has seen each fragment, under the guard. So they stay until the guard is dropped,
-//!   also when they are evicted meanwhile (`node`, D), and the second walk need not ask whether they are there.
+//!   also when they are evicted meanwhile (`node`, D), and the second walk need not ask whether they are
+//!   there.
 //! - **(B)** It takes the same way: what a node says of the next older one never changes (`node`, B).
 
 use std::fmt;
 use std::iter::once;
 use std::marker::PhantomData;
 
+use crate::pages::chain::merge;
 use crate::pages::content::Content;
 use crate::pages::fragment::Fragment;
 use crate::pages::node::{Chunk, Slot, Target};
@@ -61,14 +63,9 @@ impl<'g, F: Fragment> Parts<'g, F> {
         Iter { links: self.links, oldest: Some(self.oldest) }
     }
 
-    /// Them and their heap bytes, newest first.
-    pub(super) fn weighed(self) -> impl Iterator<Item = (&'g F, u64)> {
-        self.links.chain(once((self.oldest, self.heap)))
-    }
-
     /// The page in one piece.
     pub(crate) fn merge(self) -> Content<F> {
-        super::chain::merge(self.weighed().collect())
+        merge(self.links.chain(once((self.oldest, self.heap))).collect())
     }
 }
 

@@ -1,9 +1,8 @@
 //! Which of many cells a thread counts in, so that counting neither contends nor locks the bus.
 //!
-//! A locked instruction takes some twenty cycles even when nobody else wants the line, and on x86 the loads
-//! behind it wait for it. Reads of pages that follow one another could then not wait for memory side by side,
-//! which is most of what they do. So a thread has cells that nobody else writes to, and counts there with a
-//! plain load and a plain store.
+//! A locked instruction takes some twenty cycles even when nobody else wants the line, as long as all else
+//! that a hit does if the page is in the processor's caches. So a thread has cells that nobody else writes to,
+//! and counts there with a plain load and a plain store.
 //!
 //! # Invariants
 //!
