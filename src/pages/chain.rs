@@ -256,7 +256,7 @@ impl<'g, F: Fragment> Head<'g, F> {
         Parts::of(self.0)
     }
 
-    /// What a read of the page is made of, of which something is to be read from the disk.
+    /// What the page is made of, in memory or still to be read from the disk.
     pub(crate) fn read(self) -> ChainRead<'g, F> {
         let mut parts = Vec::with_capacity(self.depth().min(64) as usize + 1);
         for node in self.nodes() {

@@ -157,12 +157,13 @@ impl Counters {
         let cell = number.and_then(|number| self.cell(number, counter));
         match (number, cell) {
             (Some(number), Some(cell)) => number.add(cell, amount),
-            _ => self.add_shared(counter, amount),
+            _ => self.add_slowly(counter, amount),
         }
     }
 
+    /// For the first count of a thread, and for threads that share their cells.
     #[cold]
-    fn add_shared(&self, counter: Counter, amount: u64) {
+    fn add_slowly(&self, counter: Counter, amount: u64) {
         let number = ThreadNumber::of_this();
         if let Some(cell) = self.cell(number, counter) {
             number.add(cell, amount);

@@ -83,7 +83,8 @@ pub(crate) fn pin_unless_due() -> Option<Guard> {
     (!is_due()).then(pin_slowly)
 }
 
-/// Says whether something is to be done before this thread pins next, by those who ask.
+/// Says whether this thread has something to do before it pins next. Who does it pins by
+/// [`pin_unless_due`]; to all others it makes no difference.
 pub(crate) fn set_due(is_due: bool) {
     let _ = DUE.try_with(|due| due.set(is_due));
     if is_due {

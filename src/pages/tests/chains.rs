@@ -1,6 +1,7 @@
 //! What one page does: links, merges, races, frees, evictions of its contents.
 
 use std::collections::BTreeSet;
+use std::ops::RangeInclusive;
 use std::sync::atomic::Ordering;
 
 use super::restored::{packed, world_with_homes};
@@ -9,7 +10,7 @@ use crate::ids::{RangeId, Version};
 use crate::location::Place;
 use crate::pages::base::BaseKind;
 use crate::pages::node_ref::NodeRef;
-use crate::sync::epoch;
+use crate::sync::epoch::{self, Guard};
 
 #[test]
 fn links_fill_chunks_and_are_read_newest_first() {
@@ -87,9 +88,7 @@ fn replacing_kills_each_record_of_the_chain_once() {
     world.allocate(1);
     {
         let guard = epoch::pin();
-        for number in 2..=20 {
-            world.link(world.head(&guard), number).ok().unwrap();
-        }
+        link_all(&world, &guard, 2..=20);
         let old = world.head(&guard);
         assert!(world.replace(old, world.fragment(500)));
         assert_eq!(world.killed.load(Ordering::Relaxed), 20);
@@ -186,15 +185,20 @@ fn eviction_keeps_what_cannot_be_read_back_and_what_readers_hold() {
     world.end();
 }
 
+/// Links these one after the other.
+fn link_all(world: &World, guard: &Guard, numbers: RangeInclusive<u64>) {
+    for number in numbers {
+        world.link(world.head(guard), number).ok().unwrap();
+    }
+}
+
 #[test]
 fn parts_that_were_seen_stay_though_they_are_evicted() {
     let world = World::new();
     world.allocate(1);
     {
         let guard = epoch::pin();
-        for number in 2..=20 {
-            world.link(world.head(&guard), number).ok().unwrap();
-        }
+        link_all(&world, &guard, 2..=20);
         let parts = world.head(&guard).parts().unwrap();
         let all = || parts.iter().flat_map(Counted::read).copied().collect::<Vec<u64>>();
         let expected: Vec<u64> = (1..=20).rev().collect();
@@ -235,9 +239,7 @@ fn shedding_keeps_the_merged_page_and_what_is_newer() {
 fn link_and_merge(world: &World, rounds: u64, shed: impl Fn(Place, u32) -> bool) {
     let guard = epoch::pin();
     for _ in 0..rounds {
-        for _ in 0..4 {
-            world.link(world.head(&guard), 2).ok().unwrap();
-        }
+        link_all(world, &guard, 2..=5);
         world.get(world.head(&guard));
         let _ = world.head(&guard).shed(&shed);
     }
@@ -254,9 +256,7 @@ fn shedding_a_long_chain_takes_no_more_than_shedding_a_short_one() {
     let accesses = [10, 100].map(|rounds| {
         link_and_merge(&world, rounds, written);
         let guard = epoch::pin();
-        for _ in 0..4 {
-            world.link(world.head(&guard), 2).ok().unwrap();
-        }
+        link_all(&world, &guard, 2..=5);
         world.get(world.head(&guard));
         let accesses = recorded(|| assert!(world.head(&guard).shed(written).bytes > 0));
         (accesses.len(), accesses.iter().filter(|access| access.is_write).count())
